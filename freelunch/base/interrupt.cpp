@@ -1,0 +1,20 @@
+#include "base/interrupt.h"
+
+#include <atomic>
+
+#include "base/error.h"
+
+namespace freelunch {
+namespace {
+std::atomic<bool> requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+}  // namespace
+
+void request_interrupt() noexcept { requested.store(true, std::memory_order_relaxed); }
+void clear_interrupt() noexcept { requested.store(false, std::memory_order_relaxed); }
+
+void throw_if_interrupted() {
+  if (requested.load(std::memory_order_relaxed)) fail(ErrorKind::kInterrupted, "interrupted by the user");
+}
+
+}  // namespace freelunch

@@ -1,0 +1,14 @@
+#pragma once
+
+namespace freelunch {
+
+/// Asks every running loop of the library to stop at its next check. Async-signal-safe.
+void request_interrupt() noexcept;
+
+/// Withdraws a request, so that an embedder can start another run.
+void clear_interrupt() noexcept;
+
+/// Throws Error(kInterrupted) if request_interrupt() was called. Loops call it once a batch.
+void throw_if_interrupted();
+
+}  // namespace freelunch
