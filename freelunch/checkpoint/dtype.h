@@ -1,0 +1,50 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace freelunch::checkpoint {
+
+/// How the elements of a stored tensor are encoded. The quantised types are ggml's block formats.
+enum class DType {
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU8,
+  kBool,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL
+};
+
+/// The name used in safetensors headers ("BF16", "I64", "BOOL") or by ggml ("Q4_1", "Q6_K", "IQ4_NL").
+std::string_view name(DType dtype);
+
+/// Elements in one block: 1 for plain types, 32 or 256 for quantised ones.
+int64_t block_elements(DType dtype);
+
+/// Bytes of one block; for plain types the size of an element.
+int64_t block_bytes(DType dtype);
+
+bool is_quantised(DType dtype);
+
+/// True for the types that Checkpoint::read_f32 converts: F64, F32, F16, BF16 and every quantised type.
+bool converts_to_f32(DType dtype);
+
+/// Bytes that `elements` >= 0 elements take. Empty if they are not whole blocks or if the product overflows.
+std::optional<uint64_t> bytes_for(DType dtype, int64_t elements);
+
+}  // namespace freelunch::checkpoint

@@ -1,0 +1,80 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+namespace freelunch::checkpoint {
+
+/// One metadata value of a GGUF file. Integers are widened to 64 bits, arrays of integers narrowed to int32
+/// where every element fits; `type` keeps the name of the stored type for messages ("uint32", "array of
+/// string").
+struct GgufValue {
+  using Data = std::variant<uint64_t, int64_t, double, bool, std::string, std::vector<std::string>,
+                            std::vector<float>, std::vector<double>, std::vector<int32_t>,
+                            std::vector<int64_t>, std::vector<uint64_t>, std::vector<bool>>;
+
+  Data data;
+  std::string type;
+};
+
+/// The key-value section of a GGUF file. The getters with one argument throw BadFile if the key is absent;
+/// those with a second return it instead. Both throw BadFile if the key has another type, naming file, key,
+/// found and expected type.
+class GgufMetadata {
+ public:
+  GgufMetadata() = default;
+  explicit GgufMetadata(std::string file) : file_(std::move(file)) {}
+
+  /// Throws BadFile if the key is there already.
+  void add(std::string key, GgufValue value);
+
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+  /// nullptr if absent.
+  const GgufValue* find(std::string_view key) const;
+  /// In file order.
+  const std::vector<std::string>& keys() const { return keys_; }
+
+  const std::string& get_string(std::string_view key) const;
+  std::string get_string(std::string_view key, std::string absent) const;
+  /// Any integer type, not negative.
+  uint64_t get_uint(std::string_view key) const;
+  uint64_t get_uint(std::string_view key, uint64_t absent) const;
+  /// Any integer type, at most 2^63 - 1.
+  int64_t get_int(std::string_view key) const;
+  int64_t get_int(std::string_view key, int64_t absent) const;
+  /// float32 or float64.
+  double get_float(std::string_view key) const;
+  double get_float(std::string_view key, double absent) const;
+  bool get_bool(std::string_view key) const;
+  bool get_bool(std::string_view key, bool absent) const;
+
+  const std::vector<std::string>& get_strings(std::string_view key) const;
+  std::vector<std::string> get_strings(std::string_view key, std::vector<std::string> absent) const;
+  const std::vector<float>& get_floats(std::string_view key) const;
+  std::vector<float> get_floats(std::string_view key, std::vector<float> absent) const;
+  /// An array of any integer type whose elements all fit into int32.
+  const std::vector<int32_t>& get_ints(std::string_view key) const;
+  std::vector<int32_t> get_ints(std::string_view key, std::vector<int32_t> absent) const;
+  const std::vector<bool>& get_bools(std::string_view key) const;
+  std::vector<bool> get_bools(std::string_view key, std::vector<bool> absent) const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+
+  const GgufValue& require(std::string_view key) const;
+  [[noreturn]] void refuse_type(std::string_view key, const GgufValue& value, std::string_view wanted) const;
+  template <typename T>
+  const T& get(std::string_view key, std::string_view wanted) const;
+
+  std::string file_;
+  std::vector<std::string> keys_;
+  std::unordered_map<std::string, GgufValue, Hash, std::equal_to<>> values_;
+};
+
+}  // namespace freelunch::checkpoint

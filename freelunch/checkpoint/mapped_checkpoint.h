@@ -1,0 +1,31 @@
+#pragma once
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/mapped_file.h"
+
+namespace freelunch::checkpoint {
+
+/// A checkpoint whose tensors are byte ranges of mapped files; the formats derive from it and fill it in.
+class MappedCheckpoint : public Checkpoint {
+ public:
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
+  void release(const TensorInfo& tensor) const override;
+
+ protected:
+  /// Where a tensor's data lies: `begin` counts from the start of file `shard`.
+  struct Place {
+    size_t shard;
+    uint64_t begin;
+  };
+
+  std::vector<MappedFile> shards_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<Place> places_;  // as tensors_
+
+ private:
+  const Place& place_of(const TensorInfo& tensor) const;
+};
+
+}  // namespace freelunch::checkpoint

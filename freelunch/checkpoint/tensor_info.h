@@ -1,0 +1,30 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "checkpoint/dtype.h"
+
+namespace freelunch::checkpoint {
+
+/// What a checkpoint knows of one tensor without reading its data.
+struct TensorInfo {
+  std::string name;
+  DType dtype;
+  std::vector<int64_t> shape;  ///< outermost dimension first, row-major; empty for a scalar
+  uint64_t bytes;              ///< size of the stored data
+  std::string file;            ///< name (no folder) of the file that holds it
+
+  /// Product of the shape; 1 for a scalar.
+  int64_t elements() const;
+};
+
+/// Product of a shape, or empty if a dimension is negative or the product exceeds 2^63 - 1.
+std::optional<int64_t> element_count(std::span<const int64_t> shape);
+
+/// "[576, 1536]", for messages.
+std::string shape_text(std::span<const int64_t> shape);
+
+}  // namespace freelunch::checkpoint
