@@ -1,0 +1,16 @@
+#include <ATen/ATen.h>
+
+#include "criteria/criterion.h"
+
+namespace freelunch::criteria {
+
+/// |W_ij| * ||X_j||, the weights of an output row against each other (Sun et al. 2023, arXiv 2306.11695).
+const Criterion& wanda() {
+  static const Criterion criterion{
+      .name = "wanda",
+      .needs_column_norms = true,
+      .score = [](const at::Tensor& W, const Evidence& evidence) { return W.abs() * evidence.column_norms; }};
+  return criterion;
+}
+
+}  // namespace freelunch::criteria

@@ -1,0 +1,93 @@
+#include "evaluate/perplexity.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "model/forward.h"
+
+namespace freelunch::evaluate {
+namespace {
+
+constexpr int64_t kLogitRows = 256;
+
+/// Which predictions of a window count: those of tokens first .. length-1 by the position before each.
+int64_t first_scored(const PerplexitySettings& settings) {
+  return settings.protocol == Protocol::kPapers ? 1 : settings.length / 2 + 1;
+}
+
+/// tokens -> (windows, length), the tail dropped.
+at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& settings) {
+  const auto total = static_cast<int64_t>(tokens.size());
+  int64_t n = total / settings.length;
+  if (settings.length < 2) fail(ErrorKind::kInvalidArgument, "a window of {} tokens predicts nothing", settings.length);
+  if (n == 0) {
+    fail(ErrorKind::kInvalidArgument, "the text has {} tokens, fewer than one window of {}", total, settings.length);
+  }
+  if (settings.windows) n = std::min(n, *settings.windows);
+  at::Tensor windows = at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + n * settings.length))
+                           .view({n, settings.length});
+  // llama.cpp overwrites the first token of each window, which it never scores
+  if (settings.protocol == Protocol::kLlamaCpp && settings.bos) windows.select(1, 0).fill_(*settings.bos);
+  return windows;
+}
+
+/// Sum of -log p over the scored tokens of one window; hidden (length, d) after the final norm.
+double negative_log_likelihood(const at::Tensor& hidden, const at::Tensor& window, const at::Tensor& head,
+                               int64_t first) {
+  const int64_t length = window.size(0);
+  double sum = 0;
+  for (int64_t i = first - 1; i < length - 1; i += kLogitRows) {
+    const int64_t n = std::min(kLogitRows, length - 1 - i);
+    const at::Tensor logits = at::linear(hidden.narrow(0, i, n).to(head.scalar_type()), head);
+    const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat);
+    sum -= log_p.gather(1, window.narrow(0, i + 1, n).unsqueeze(1)).sum(at::kDouble).item<double>();
+  }
+  return sum;
+}
+
+}  // namespace
+
+Protocol parse_protocol(std::string_view text) {
+  if (text == "papers") return Protocol::kPapers;
+  if (text == "llama.cpp") return Protocol::kLlamaCpp;
+  fail(ErrorKind::kInvalidArgument, "protocol '{}' is not known; expected one of papers, llama.cpp", text);
+}
+
+Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>& tokens,
+                      const PerplexitySettings& settings, const model::Compute& compute, ProgressSink& progress) {
+  const at::NoGradGuard no_grad;
+  const model::Config& config = weights.config();
+  const at::Tensor windows = cut(tokens, settings);
+  const int64_t n = windows.size(0);
+  const model::Forward forward(config, compute, settings.length);
+  progress.begin("evaluate", config.blocks + 1, "blocks");
+  // (n, l, d), the only thing that grows with the text
+  at::Tensor x = weights.embed(windows, compute.device);
+  for (int64_t b = 0; b < config.blocks; ++b) {
+    const model::Block block = weights.block(b, compute.device, compute.dtype);
+    for (int64_t i = 0; i < n; ++i) {
+      throw_if_interrupted();
+      x.narrow(0, i, 1).copy_(forward.block(block, x.narrow(0, i, 1)));
+    }
+    progress.advance(b + 1, "");
+  }
+  const at::Tensor norm = weights.final_norm(compute.device);
+  const at::Tensor head = weights.head(compute);
+  const int64_t first = first_scored(settings);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    throw_if_interrupted();
+    const at::Tensor hidden = model::rms_norm(x.select(0, i), norm, config.norm_epsilon);
+    sum += negative_log_likelihood(hidden, windows.select(0, i).to(compute.device), head, first);
+  }
+  progress.end();
+  const double mean = sum / static_cast<double>(n * (settings.length - first));
+  if (!std::isfinite(mean)) fail(ErrorKind::kNumerical, "perplexity: the model's output is not finite");
+  return {.perplexity = std::exp(mean), .tokens = n * settings.length, .windows = n, .length = settings.length};
+}
+
+}  // namespace freelunch::evaluate

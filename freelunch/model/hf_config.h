@@ -1,0 +1,17 @@
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "model/architecture.h"
+#include "model/config.h"
+
+namespace freelunch::model {
+
+/// Reads a Hugging Face config.json. `file` names it in errors.
+/// Throws BadFile for missing or mistyped keys, Unsupported for a model_type or feature that is not handled.
+Config config_from_hugging_face(const nlohmann::json& json, const std::string& file);
+
+/// Writes the config.json that transformers needs for a model that did not come from such a folder.
+nlohmann::json config_to_hugging_face(const Config& config);
+
+}  // namespace freelunch::model

@@ -1,0 +1,58 @@
+#include "model/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace freelunch::model {
+
+at::Tensor Weights::tensor(const ModelTensor& tensor) const {
+  if (changed_ != nullptr && changed_->has(tensor.name)) return changed_->get(tensor.name);
+  return dense_->read(tensor);
+}
+
+Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dtype) const {
+  Block block;
+  for (const PartNames& part : all_parts()) {
+    const ModelTensor* found = dense_->find(index, part.part);
+    if (found == nullptr) continue;
+    block[part.part] = tensor(*found).to(device, part.matrix ? matrix_dtype : at::kFloat);
+  }
+  return block;
+}
+
+at::Tensor Weights::final_norm(at::Device device) const { return tensor(dense_->final_norm()).to(device); }
+
+at::Tensor Weights::embed(const at::Tensor& tokens, at::Device device) const {
+  at::Tensor unique;
+  at::Tensor inverse;
+  std::tie(unique, inverse, std::ignore) = at::_unique2(tokens.contiguous(), true, true);
+  const int64_t* ids = unique.const_data_ptr<int64_t>();
+  const at::Tensor rows = dense_->read_rows(dense_->embedding(), std::vector<int64_t>(ids, ids + unique.numel()));
+  dense_->checkpoint().release(dense_->checkpoint().at(dense_->embedding().stored_name));
+  return rows.to(device).index_select(0, inverse.flatten().to(device)).view_symint([&] {
+    std::vector<c10::SymInt> shape(tokens.sizes().begin(), tokens.sizes().end());
+    shape.emplace_back(rows.size(1));
+    return shape;
+  }());
+}
+
+at::Tensor Weights::head(const Compute& compute) const {
+  const ModelTensor& head = dense_->head();
+  at::Tensor result = at::empty(head.shape, at::TensorOptions().dtype(compute.dtype).device(compute.device));
+  // Piece by piece: an fp32 copy of the whole head would be the largest tensor of the run.
+  constexpr int64_t kRows = 4096;
+  const checkpoint::TensorInfo& info = dense_->checkpoint().at(head.stored_name);
+  for (int64_t row = 0; row < head.shape[0]; row += kRows) {
+    const int64_t rows = std::min(kRows, head.shape[0] - row);
+    at::Tensor piece = at::empty({rows, head.shape[1]}, at::kFloat);
+    dense_->checkpoint().read_f32_rows(info, row, rows,
+                                       {piece.mutable_data_ptr<float>(), static_cast<size_t>(piece.numel())});
+    result.narrow(0, row, rows).copy_(piece);
+  }
+  dense_->checkpoint().release(info);
+  return result;
+}
+
+}  // namespace freelunch::model

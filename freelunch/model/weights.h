@@ -1,0 +1,42 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include <string>
+
+#include "model/language_model.h"
+#include "model/tensor_file.h"
+
+namespace freelunch::model {
+
+/// Where and in which dtype matrix products run. Everything else is fp32.
+struct Compute {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+};
+
+/// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over it.
+/// Holds no tensor itself; a block is read when asked for and lives as long as the caller keeps it.
+class Weights {
+ public:
+  explicit Weights(const LanguageModel& dense, const TensorFile* changed = nullptr)
+      : dense_(&dense), changed_(changed) {}
+
+  const Config& config() const { return dense_->config(); }
+  const LanguageModel& dense() const { return *dense_; }
+  /// fp32 on the CPU.
+  at::Tensor tensor(const ModelTensor& tensor) const;
+  /// A block on the device: matrices in `matrix_dtype`, norms and biases in fp32.
+  Block block(int64_t index, at::Device device, at::ScalarType matrix_dtype) const;
+  /// (width) fp32.
+  at::Tensor final_norm(at::Device device) const;
+  /// token ids (..., int64, CPU) -> (..., width) fp32 on the device. Reads only the rows that occur.
+  at::Tensor embed(const at::Tensor& tokens, at::Device device) const;
+  /// (vocabulary, width) in the compute dtype, on the device.
+  at::Tensor head(const Compute& compute) const;
+
+ private:
+  const LanguageModel* dense_;
+  const TensorFile* changed_;
+};
+
+}  // namespace freelunch::model

@@ -1,0 +1,93 @@
+#include "reconstruct/closed_form.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+/// Right-hand side W_dense (C_t^T + lambda I), C_t = X_s^T X_t.
+at::Tensor right_hand_side(const at::Tensor& W_dense, const Moments& moments, double lambda, double beta) {
+  at::Tensor B = at::mm(W_dense, moments.H);  // H is symmetric
+  if (beta != 0.0) B = B * (1 - beta) + at::mm(W_dense, moments.C.t()) * beta;
+  return B.add_(W_dense, lambda);
+}
+
+}  // namespace
+
+at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& moments,
+                 const ClosedFormSettings& settings) {
+  const at::NoGradGuard no_grad;
+  if (settings.beta != 0.0 && !moments.C.defined()) {
+    fail(ErrorKind::kInvalidArgument, "closed form: beta {} needs the cross-Gram matrix", settings.beta);
+  }
+  const at::Tensor M = mask.kept.to(at::kFloat);
+  const at::Tensor diagonal = moments.H.diagonal();
+  // A calibration set that never fires any input gives H = 0: the pull alone must then keep the system definite.
+  const double mean = std::max(diagonal.mean().item<double>(), 1e-30);
+  const double lambda = settings.lambda * mean;
+  at::Tensor A = moments.H.clone();
+  A.diagonal().add_(lambda);
+  const at::Tensor inverse_diagonal = A.diagonal().clamp_min(1e-12 * mean).reciprocal();  // (in)
+
+  at::Tensor W = W_dense * M;
+  at::Tensor residual = right_hand_side(W_dense, moments, lambda, settings.beta).sub_(at::mm(W, A)).mul_(M);
+  at::Tensor z = residual * inverse_diagonal;
+  at::Tensor direction = z.clone();
+  at::Tensor rz = (residual * z).sum(1, true);  // (out, 1): every row has its own step
+  for (int64_t i = 0; i < settings.iterations; ++i) {
+    const at::Tensor image = at::mm(direction, A).mul_(M);
+    const at::Tensor step = rz / (direction * image).sum(1, true).clamp_min_(1e-30);
+    W.addcmul_(direction, step);
+    residual.addcmul_(image, step, -1);
+    z = residual * inverse_diagonal;
+    const at::Tensor next = (residual * z).sum(1, true);
+    direction.mul_(next / rz.clamp_min(1e-30)).add_(z);
+    rz = next;
+  }
+  if (!std::isfinite(W.abs().max().item<double>())) {
+    fail(ErrorKind::kNumerical, "closed form: the solution is not finite (lambda {}, {} iterations)", settings.lambda,
+         settings.iterations);
+  }
+  return W;
+}
+
+double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments) {
+  const auto trace = [](const at::Tensor& A, const at::Tensor& G, const at::Tensor& B) {  // tr(A G B^T)
+    return at::mm(A, G).mul_(B).sum(at::kDouble).item<double>();
+  };
+  if (!moments.C.defined()) {
+    const at::Tensor difference = W - W_dense;
+    return trace(difference, moments.H, difference) / std::max(trace(W_dense, moments.H, W_dense), 1e-30);
+  }
+  const double target = trace(W_dense, moments.D, W_dense);
+  return (trace(W, moments.H, W) - 2 * trace(W, moments.C, W_dense) + target) / std::max(target, 1e-30);
+}
+
+ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& calibration,
+                                   const Moments& held_out, const ClosedFormGrid& grid) {
+  const int64_t rows = std::min(grid.rows, W_dense.size(0));
+  const at::Tensor index =
+      (at::arange(rows, W_dense.options().dtype(at::kDouble)) * (static_cast<double>(W_dense.size(0)) / static_cast<double>(rows)))
+          .to(at::kLong);
+  const at::Tensor W = W_dense.index_select(0, index);
+  const sparsity::Mask part{mask.kept.index_select(0, index)};
+  ClosedFormSettings best;
+  double best_error = std::numeric_limits<double>::infinity();
+  for (const double beta : grid.betas) {
+    for (const double lambda : grid.lambdas) {
+      const ClosedFormSettings settings{.lambda = lambda, .beta = beta, .iterations = grid.iterations};
+      const double error = relative_error(solve(W, part, calibration, settings), W, held_out);
+      if (error < best_error) {
+        best_error = error;
+        best = settings;
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,47 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include <vector>
+
+#include "sparsity/mask.h"
+
+namespace freelunch::reconstruct {
+
+/// The second moments that the closed form needs, over calibration or held-out tokens.
+/// X_s: the matrix's input in the pruned and repaired stream; X_d: in the dense model's stream.
+struct Moments {
+  at::Tensor H;  ///< X_s^T X_s (in, in) fp32
+  at::Tensor C;  ///< X_s^T X_d (in, in) fp32; undefined if only the local target is asked for
+  at::Tensor D;  ///< X_d^T X_d (in, in) fp32; undefined likewise
+};
+
+struct ClosedFormSettings {
+  double lambda = 0.01;  ///< pull towards the dense weights, in units of mean diag H
+  double beta = 0.0;     ///< target input (1 - beta) X_s + beta X_d: 0 local, 1 cross
+  int64_t iterations = 20;
+};
+
+/// min over W with support M of ||X_s W^T - X_t W_dense^T||^2 + lambda ||W - W_dense||^2, where
+/// X_t = (1 - beta) X_s + beta X_d: all rows at once by conjugate gradients with the diagonal as preconditioner
+/// (docs/methods/closed_form.md). W_dense (out, in) fp32 -> W (out, in) fp32, exactly zero outside M.
+/// Inputs that never fire (zero diagonal) keep their dense weights. Throws Numerical if the result is not finite.
+at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& moments,
+                 const ClosedFormSettings& settings);
+
+/// ||X_s W^T - X_d W_dense^T||^2 / ||X_d W_dense^T||^2 on the tokens of the moments; with undefined C and D the
+/// target is X_s W_dense^T.
+double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments);
+
+/// What the search for lambda and beta tries.
+struct ClosedFormGrid {
+  std::vector<double> lambdas{0.003, 0.01, 0.03, 0.1};
+  std::vector<double> betas{0.0};
+  int64_t iterations = 20;
+  int64_t rows = 96;  ///< output rows tried, evenly spaced: rows are independent problems
+};
+
+/// The settings of the grid with the smallest error on held-out moments. Costs no pass over data.
+ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& calibration,
+                                   const Moments& held_out, const ClosedFormGrid& grid);
+
+}  // namespace freelunch::reconstruct

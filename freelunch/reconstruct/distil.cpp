@@ -1,0 +1,177 @@
+#include "reconstruct/distil.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "reconstruct/trainable_block.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+using model::Forward;
+
+/// The whole model as it is trained.
+class Student {
+ public:
+  Student(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of)
+      : forward_(forward),
+        weights_(weights),
+        head_(weights.head(forward.compute())),
+        norm_(weights.dense().final_norm().name, weights.final_norm(forward.compute().device), at::Tensor(),
+              at::kFloat) {
+    for (int64_t i = 0; i < weights.config().blocks; ++i) {
+      blocks_.emplace_back(weights, i, mask_of, forward.compute());
+    }
+  }
+
+  /// Loss summed over the scored tokens of windows (n, l); dense (n, l, d) for kl. No gradients.
+  TokenLossResult score(TokenLoss loss, const at::Tensor& windows, const at::Tensor& dense) const {
+    const at::NoGradGuard no_grad;
+    at::Tensor x = weights_.embed(windows, forward_.compute().device);
+    for (const TrainableBlock& block : blocks_) x = forward_.block(block.block(), x);
+    return loss_of(loss, final_hidden(x), windows, dense, 0);
+  }
+
+  /// One step on a batch of windows; returns the mean loss before it.
+  double step(const DistilRecipe& recipe, const at::Tensor& windows, const at::Tensor& dense, double rate) {
+    std::vector<at::Tensor> inputs;  // of every block, so that its graph can be made again
+    at::Tensor x = weights_.embed(windows, forward_.compute().device);
+    {
+      const at::NoGradGuard no_grad;
+      for (const TrainableBlock& block : blocks_) {
+        inputs.push_back(x);
+        x = forward_.block(block.block(), x);
+      }
+    }
+    x.requires_grad_(true);
+    const at::Tensor hidden = final_hidden(x);
+    const auto scored = static_cast<double>(windows.size(0) * (windows.size(1) - 1));
+    const TokenLossResult result = loss_of(recipe.loss, hidden.detach(), windows, dense, scored);
+    hidden.backward(result.gradient);
+    norm_.step(recipe.adam, rate);
+    at::Tensor gradient = x.grad();
+    for (size_t i = blocks_.size(); i-- > 0;) {
+      throw_if_interrupted();
+      at::Tensor input = inputs[i].detach();
+      input.requires_grad_(i > 0);
+      forward_.block(blocks_[i].block(), input).backward(gradient);
+      gradient = input.grad();
+      inputs[i] = at::Tensor();
+      blocks_[i].step(recipe.adam, rate);
+    }
+    return result.sum / scored;
+  }
+
+  void save(model::TensorFile& store) {
+    store.put(norm_.name(), norm_.value());
+    for (TrainableBlock& block : blocks_) {
+      for (TrainableTensor& tensor : block.tensors()) store.put(tensor.name(), tensor.value());
+    }
+  }
+
+ private:
+  at::Tensor final_hidden(const at::Tensor& x) const {
+    return model::rms_norm(x, const_cast<TrainableTensor&>(norm_).leaf(), forward_.config().norm_epsilon);
+  }
+
+  /// hidden (n, l, d): positions 0 to l-2 are scored; the gradient is zero at the last.
+  TokenLossResult loss_of(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& windows, const at::Tensor& dense,
+                          double divisor) const {
+    const int64_t l = windows.size(1);
+    const auto scored = [l](const at::Tensor& t) { return t.narrow(1, 0, l - 1).flatten(0, 1); };
+    const at::Device device = forward_.compute().device;
+    const at::Tensor next = windows.narrow(1, 1, l - 1).flatten().to(device);
+    TokenLossResult result = token_loss(loss, scored(hidden), dense.defined() ? scored(dense) : at::Tensor(), next,
+                                        head_, divisor);
+    if (divisor != 0) {
+      at::Tensor gradient = at::zeros_like(hidden);
+      gradient.narrow(1, 0, l - 1).copy_(result.gradient.view({hidden.size(0), l - 1, hidden.size(2)}));
+      result.gradient = gradient;
+    }
+    return result;
+  }
+
+  const Forward& forward_;
+  const model::Weights& weights_;
+  at::Tensor head_;
+  TrainableTensor norm_;
+  std::vector<TrainableBlock> blocks_;
+};
+
+at::Tensor rows_of(const at::Tensor& t, const at::Tensor& index) {
+  return t.defined() ? t.index_select(0, index.to(t.device())) : at::Tensor();
+}
+
+double mean_loss(const Student& student, const DistilData& data, TokenLoss loss) {
+  const int64_t n = data.windows.size(0);
+  const int64_t first = data.held_out > 0 ? n - data.held_out : 0;
+  double sum = 0;
+  int64_t tokens = 0;
+  for (int64_t i = first; i < n; ++i) {
+    throw_if_interrupted();
+    const at::Tensor index = at::full({1}, i, at::kLong);
+    const TokenLossResult result = student.score(loss, rows_of(data.windows, index), rows_of(data.dense_hidden, index));
+    sum += result.sum;
+    tokens += result.tokens;
+  }
+  return sum / static_cast<double>(tokens);
+}
+
+}  // namespace
+
+DistilOutcome distil(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
+                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store, RandomStream& random,
+                     ProgressSink& progress) {
+  Student student(forward, weights, mask_of);
+  DistilOutcome outcome;
+  outcome.before = mean_loss(student, data, recipe.loss);
+  outcome.after = outcome.before;
+  outcome.kept = false;
+  const int64_t trained = data.windows.size(0) - data.held_out;
+  const int64_t steps = recipe.epochs * ((trained + recipe.batch - 1) / recipe.batch);
+  progress.begin("model", steps, "steps");
+  int64_t step = 0;
+  for (int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
+    const at::Tensor order = at::tensor(random.permutation(trained));
+    for (int64_t i = 0; i < trained; i += recipe.batch) {
+      const at::Tensor index = order.narrow(0, i, std::min(recipe.batch, trained - i));
+      const double loss = student.step(recipe, rows_of(data.windows, index), rows_of(data.dense_hidden, index),
+                                       scheduled_rate(recipe.adam.learning_rate, step, steps));
+      if (!std::isfinite(loss)) {
+        fail(ErrorKind::kNumerical, "model: the loss is not finite at step {} of {}; try a lower learning rate than {}",
+             step + 1, steps, recipe.adam.learning_rate);
+      }
+      progress.advance(++step, fmt::format("{} {:.4f}", name(recipe.loss), loss));
+    }
+    const double loss = mean_loss(student, data, recipe.loss);
+    if (loss < outcome.after) {
+      outcome.after = loss;
+      outcome.kept = true;
+      student.save(store);
+    }
+  }
+  progress.end();
+  return outcome;
+}
+
+int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe, int64_t windows,
+                      int64_t length) {
+  const model::Config& c = model.config();
+  int64_t matrices = 0;
+  for (const model::ModelTensor& tensor : model.tensors()) {
+    if (tensor.part && model::names(*tensor.part).matrix) matrices += tensor.shape[0] * tensor.shape[1];
+  }
+  const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
+  const int64_t tokens = recipe.batch * length;
+  const int64_t weights = matrices * (2 + 1) + kept * 12 + c.vocabulary * c.width * 2;
+  const int64_t activations = c.blocks * tokens * c.width * 4 + windows * length * c.width * 2;
+  const int64_t graph = tokens * (12 * c.width + 8 * c.intermediate) * 4 + 6 * 256 * c.vocabulary * 4;
+  constexpr int64_t kRuntime = 300LL << 20U;  // LibTorch's own code and pools
+  return weights + activations + graph + kRuntime;
+}
+
+}  // namespace freelunch::reconstruct

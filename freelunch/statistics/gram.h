@@ -1,0 +1,44 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+namespace freelunch::statistics {
+
+/// Sum of squares of each input feature, one pass, fp64: what wanda and ria need.
+class ColumnNorms {
+ public:
+  ColumnNorms(int64_t width, at::Device device);
+  /// X (..., width), any floating dtype.
+  void add(const at::Tensor& X);
+  /// (width) fp32: sqrt(sum_t X_tj^2).
+  at::Tensor norms() const;
+
+ private:
+  at::Tensor squares_;
+};
+
+/// H = X^T X (width, width), accumulated in fp64 from fp32 products of a few thousand tokens.
+class Gram {
+ public:
+  Gram(int64_t width, at::Device device);
+  /// X (..., width).
+  void add(const at::Tensor& X);
+  const at::Tensor& sum() const { return sum_; }
+  int64_t tokens() const { return tokens_; }
+
+ private:
+  at::Tensor sum_;
+  int64_t tokens_ = 0;
+};
+
+/// C = X^T Y (width, width), as Gram: X the pruned stream's input, Y the dense stream's.
+class CrossGram {
+ public:
+  CrossGram(int64_t width, at::Device device);
+  void add(const at::Tensor& X, const at::Tensor& Y);
+  const at::Tensor& sum() const { return sum_; }
+
+ private:
+  at::Tensor sum_;
+};
+
+}  // namespace freelunch::statistics
