@@ -8,7 +8,10 @@ if(FREELUNCH_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
-add_compile_options(-Wall -Wextra -Werror)
+# Designated initialisers leave members at their defaults on purpose.
+add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers)
+# GCC 12 sees overlaps in std::string::operator+ that are not there (GCC bug 105329).
+add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if(FREELUNCH_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
@@ -16,6 +19,7 @@ endif()
 
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_package(ZLIB REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc)

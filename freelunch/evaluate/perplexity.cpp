@@ -1,6 +1,7 @@
 #include "evaluate/perplexity.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -28,8 +29,8 @@ at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& set
     fail(ErrorKind::kInvalidArgument, "the text has {} tokens, fewer than one window of {}", total, settings.length);
   }
   if (settings.windows) n = std::min(n, *settings.windows);
-  at::Tensor windows = at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + n * settings.length))
-                           .view({n, settings.length});
+  const auto begin = settings.from_end ? tokens.end() - n * settings.length : tokens.begin();
+  at::Tensor windows = at::tensor(std::vector<int64_t>(begin, begin + n * settings.length)).view({n, settings.length});
   // llama.cpp overwrites the first token of each window, which it never scores
   if (settings.protocol == Protocol::kLlamaCpp && settings.bos) windows.select(1, 0).fill_(*settings.bos);
   return windows;

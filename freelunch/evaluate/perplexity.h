@@ -22,7 +22,8 @@ Protocol parse_protocol(std::string_view name);
 struct PerplexitySettings {
   Protocol protocol = Protocol::kPapers;
   int64_t length = 2048;                 ///< tokens a window
-  std::optional<int64_t> windows;        ///< the first so many; all if absent
+  std::optional<int64_t> windows;        ///< how many at most; all if absent
+  bool from_end = false;                 ///< the last windows of the text instead of the first
   std::optional<int64_t> bos;            ///< put in front of each window under llama.cpp's protocol
 };
 

@@ -81,7 +81,7 @@ bool is_needed(const Config& c, Part part) {
   }
 }
 
-std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+using checkpoint::shape_text;
 
 /// "model.layers.12.mlp.up_proj.weight" -> (12, kUp)
 std::optional<std::pair<int64_t, Part>> place_of(const std::string& name) {

@@ -7,9 +7,20 @@
 
 namespace freelunch::model {
 
+std::string mask_name(const std::string& tensor) { return tensor + "#mask"; }
+
+bool Weights::changed(const ModelTensor& tensor) const {
+  return changed_ != nullptr && changed_->has(overlay_ == Overlay::kWeights ? tensor.name : mask_name(tensor.name));
+}
+
 at::Tensor Weights::tensor(const ModelTensor& tensor) const {
-  if (changed_ != nullptr && changed_->has(tensor.name)) return changed_->get(tensor.name);
-  return dense_->read(tensor);
+  if (changed_ == nullptr) return dense_->read(tensor);
+  if (overlay_ == Overlay::kMasksOnly) {
+    const at::Tensor dense = dense_->read(tensor);
+    const std::string mask = mask_name(tensor.name);
+    return changed_->has(mask) ? dense * changed_->get(mask) : dense;
+  }
+  return changed_->has(tensor.name) ? changed_->get(tensor.name) : dense_->read(tensor);
 }
 
 Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dtype) const {
@@ -31,11 +42,9 @@ at::Tensor Weights::embed(const at::Tensor& tokens, at::Device device) const {
   const int64_t* ids = unique.const_data_ptr<int64_t>();
   const at::Tensor rows = dense_->read_rows(dense_->embedding(), std::vector<int64_t>(ids, ids + unique.numel()));
   dense_->checkpoint().release(dense_->checkpoint().at(dense_->embedding().stored_name));
-  return rows.to(device).index_select(0, inverse.flatten().to(device)).view_symint([&] {
-    std::vector<c10::SymInt> shape(tokens.sizes().begin(), tokens.sizes().end());
-    shape.emplace_back(rows.size(1));
-    return shape;
-  }());
+  std::vector<int64_t> shape = tokens.sizes().vec();
+  shape.push_back(rows.size(1));
+  return rows.to(device).index_select(0, inverse.flatten().to(device)).view(shape);
 }
 
 at::Tensor Weights::head(const Compute& compute) const {

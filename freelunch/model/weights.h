@@ -14,15 +14,24 @@ struct Compute {
   at::ScalarType dtype = at::kFloat;
 };
 
+/// What of a run's changes is laid over the dense checkpoint.
+enum class Overlay {
+  kWeights,   ///< the changed tensors
+  kMasksOnly  ///< the masks alone: dense weights with the removed ones zero, as before any repair
+};
+
 /// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over it.
 /// Holds no tensor itself; a block is read when asked for and lives as long as the caller keeps it.
 class Weights {
  public:
-  explicit Weights(const LanguageModel& dense, const TensorFile* changed = nullptr)
-      : dense_(&dense), changed_(changed) {}
+  explicit Weights(const LanguageModel& dense, const TensorFile* changed = nullptr,
+                   Overlay overlay = Overlay::kWeights)
+      : dense_(&dense), changed_(changed), overlay_(overlay) {}
 
   const Config& config() const { return dense_->config(); }
   const LanguageModel& dense() const { return *dense_; }
+  /// Whether the overlay holds this tensor.
+  bool changed(const ModelTensor& tensor) const;
   /// fp32 on the CPU.
   at::Tensor tensor(const ModelTensor& tensor) const;
   /// A block on the device: matrices in `matrix_dtype`, norms and biases in fp32.
@@ -37,6 +46,10 @@ class Weights {
  private:
   const LanguageModel* dense_;
   const TensorFile* changed_;
+  Overlay overlay_;
 };
+
+/// Under which name a TensorFile keeps the mask of a tensor.
+std::string mask_name(const std::string& tensor);
 
 }  // namespace freelunch::model

@@ -1,6 +1,7 @@
 #include "reconstruct/closed_form.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 

@@ -1,6 +1,7 @@
 #include "reconstruct/masked_adam.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 namespace freelunch::reconstruct {
 

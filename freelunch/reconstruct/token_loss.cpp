@@ -1,6 +1,7 @@
 #include "reconstruct/token_loss.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 

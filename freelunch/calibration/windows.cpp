@@ -1,0 +1,79 @@
+#include "calibration/windows.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace freelunch::calibration {
+namespace {
+
+std::vector<int64_t> tokens_of(const std::string& document, const tokenizer::Tokenizer& tokenizer) {
+  const std::vector<tokenizer::TokenId> ids = tokenizer.encode(document, /*add_special=*/false);
+  return {ids.begin(), ids.end()};
+}
+
+std::vector<int64_t> consecutive(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
+                                 int64_t needed) {
+  std::vector<int64_t> tokens;
+  for (const std::string& document : documents) {
+    if (static_cast<int64_t>(tokens.size()) >= needed) break;
+    const std::vector<int64_t> ids = tokens_of(document, tokenizer);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+  return tokens;
+}
+
+std::vector<int64_t> crops(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
+                           int64_t count, int64_t length, RandomStream& random) {
+  std::vector<std::vector<int64_t>> tokens(documents.size());
+  std::vector<size_t> usable(documents.size());
+  for (size_t i = 0; i < usable.size(); ++i) usable[i] = i;
+  std::vector<int64_t> result;
+  while (static_cast<int64_t>(result.size()) < count * length) {
+    if (usable.empty()) {
+      fail(ErrorKind::kInvalidArgument, "no calibration document is longer than a window of {} tokens", length);
+    }
+    const size_t pick = random.below(usable.size());
+    std::vector<int64_t>& document = tokens[usable[pick]];
+    if (document.empty()) document = tokens_of(documents[usable[pick]], tokenizer);
+    const auto size = static_cast<int64_t>(document.size());
+    if (size <= length) {  // never drawn again
+      usable[pick] = usable.back();
+      usable.pop_back();
+      continue;
+    }
+    const auto start = static_cast<int64_t>(random.below(static_cast<uint64_t>(size - length)));
+    result.insert(result.end(), document.begin() + start, document.begin() + start + length);
+  }
+  return result;
+}
+
+}  // namespace
+
+WindowRule parse_window_rule(std::string_view text) {
+  if (text == "consecutive") return WindowRule::kConsecutive;
+  if (text == "crop") return WindowRule::kCrop;
+  fail(ErrorKind::kInvalidArgument, "windows '{}' is not known; expected one of consecutive, crop", text);
+}
+
+std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer) {
+  return consecutive(documents, tokenizer, INT64_MAX);
+}
+
+at::Tensor token_windows(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
+                         WindowRule rule, int64_t count, int64_t length, RandomStream& random) {
+  const int64_t needed = count * length;
+  const std::vector<int64_t> tokens = rule == WindowRule::kConsecutive
+                                          ? consecutive(documents, tokenizer, needed)
+                                          : crops(documents, tokenizer, count, length, random);
+  if (static_cast<int64_t>(tokens.size()) < needed) {
+    fail(ErrorKind::kInvalidArgument,
+         "the calibration text has {} tokens, but {} windows of {} need {}; lower --samples, --held-out or --length",
+         tokens.size(), count, length, needed);
+  }
+  return at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + needed)).view({count, length});
+}
+
+}  // namespace freelunch::calibration

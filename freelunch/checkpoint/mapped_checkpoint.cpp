@@ -1,0 +1,28 @@
+#include "checkpoint/mapped_checkpoint.h"
+
+#include "base/error.h"
+#include "checkpoint/printable.h"
+
+namespace freelunch::checkpoint {
+
+const MappedCheckpoint::Place& MappedCheckpoint::place_of(const TensorInfo& tensor) const {
+  const TensorInfo* own = find(tensor.name);
+  // A description of another file's tensor must not read past this one's.
+  if (own == nullptr || own->bytes != tensor.bytes) {
+    fail(ErrorKind::kInvalidArgument, "checkpoint: tensor '{}' of {} bytes is not of this checkpoint",
+         printable(tensor.name), tensor.bytes);
+  }
+  return places_[static_cast<size_t>(own - tensors_.data())];
+}
+
+std::span<const std::byte> MappedCheckpoint::bytes(const TensorInfo& tensor) const {
+  const Place& place = place_of(tensor);
+  return shards_[place.shard].bytes().subspan(static_cast<size_t>(place.begin), static_cast<size_t>(tensor.bytes));
+}
+
+void MappedCheckpoint::release(const TensorInfo& tensor) const {
+  const Place& place = place_of(tensor);
+  shards_[place.shard].release(static_cast<size_t>(place.begin), static_cast<size_t>(tensor.bytes));
+}
+
+}  // namespace freelunch::checkpoint

@@ -1,0 +1,36 @@
+#include "checkpoint/tensor_info.h"
+
+#include <fmt/ranges.h>
+
+#include <limits>
+
+namespace freelunch::checkpoint {
+
+int64_t TensorInfo::elements() const {
+  int64_t product = 1;
+  for (const int64_t size : shape) product *= size;
+  return product;
+}
+
+std::optional<int64_t> element_count(std::span<const int64_t> shape) {
+  int64_t product = 1;
+  bool empty = false;
+  bool overflow = false;
+  for (const int64_t size : shape) {
+    if (size < 0) return std::nullopt;
+    if (size == 0) {
+      empty = true;
+    } else if (product > std::numeric_limits<int64_t>::max() / size) {
+      overflow = true;
+    } else {
+      product *= size;
+    }
+  }
+  // Refused even beside a zero: consumers multiply the dimensions in any order.
+  if (overflow) return std::nullopt;
+  return empty ? 0 : product;
+}
+
+std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+}  // namespace freelunch::checkpoint

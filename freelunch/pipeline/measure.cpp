@@ -1,0 +1,43 @@
+#include "pipeline/measure.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "calibration/text.h"
+#include "pipeline/opened_model.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+std::vector<int64_t> tokens_of(const PerplexityPlan& plan, const tokenizer::Tokenizer& tokenizer) {
+  std::vector<std::string> documents = calibration::read_documents(plan.text);
+  if (plan.join == Join::kWikitext) {
+    if (documents.size() != 1) fail(ErrorKind::kInvalidArgument, "--join wikitext needs a plain text file");
+    documents[0] = calibration::join_wikitext(documents[0]);
+  }
+  std::vector<int64_t> tokens;
+  for (const std::string& document : documents) {
+    // the tokenizer's own BOS rule, once: at most one BOS, at the very start
+    const auto ids = tokenizer.encode(document, /*add_special=*/tokens.empty());
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+  return tokens;
+}
+
+}  // namespace
+
+evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks) {
+  const model::Compute compute = resolve(plan.compute);
+  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
+  const bool papers = plan.protocol == evaluate::Protocol::kPapers;
+  evaluate::PerplexitySettings settings{
+      .protocol = plan.protocol,
+      .length = plan.length.value_or(papers ? std::min<int64_t>(opened.model->config().max_length, 2048) : 512),
+      .windows = plan.windows,
+      .from_end = plan.from_end};
+  const tokenizer::Tokenizer& tokenizer = opened.require_tokenizer();
+  if (!papers && tokenizer.adds_bos()) settings.bos = tokenizer.bos();
+  return evaluate::perplexity(model::Weights(*opened.model), tokens_of(plan, tokenizer), settings, compute, sinks.progress);
+}
+
+}  // namespace freelunch::pipeline

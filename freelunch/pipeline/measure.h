@@ -1,0 +1,30 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+
+#include "base/sinks.h"
+#include "evaluate/perplexity.h"
+#include "pipeline/plan.h"
+
+namespace freelunch::pipeline {
+
+enum class Join {
+  kNone,     ///< documents tokenised one by one, tokens joined; a plain file is one document
+  kWikitext  ///< calibration::join_wikitext
+};
+
+struct PerplexityPlan {
+  std::filesystem::path model;
+  std::filesystem::path text;
+  Join join = Join::kNone;
+  evaluate::Protocol protocol = evaluate::Protocol::kPapers;
+  std::optional<int64_t> length;   ///< absent: min(model's maximum, 2048), or 512 under llama.cpp's protocol
+  std::optional<int64_t> windows;
+  bool from_end = false;
+  ComputeOptions compute;
+};
+
+/// Perplexity of a model on a text. Throws Error.
+evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks);
+
+}  // namespace freelunch::pipeline

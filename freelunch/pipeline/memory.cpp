@@ -1,0 +1,33 @@
+#include "pipeline/memory.h"
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace freelunch::pipeline {
+namespace {
+
+int64_t kilobytes_after(const char* file, const std::string& key) {
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.starts_with(key)) continue;
+    std::istringstream rest(line.substr(key.size()));
+    int64_t value = 0;
+    rest >> value;
+    return value * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int64_t peak_resident_bytes() { return kilobytes_after("/proc/self/status", "VmHWM:"); }
+
+void reset_peak_resident() {
+  std::ofstream stream("/proc/self/clear_refs");
+  stream << '5';
+}
+
+int64_t available_bytes() { return kilobytes_after("/proc/meminfo", "MemAvailable:"); }
+
+}  // namespace freelunch::pipeline

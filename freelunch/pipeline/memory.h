@@ -1,0 +1,13 @@
+#pragma once
+#include <cstdint>
+
+namespace freelunch::pipeline {
+
+/// The process's peak resident memory since the last reset, in bytes; 0 where the system does not tell.
+int64_t peak_resident_bytes();
+/// Starts a new peak, so that each stage can report its own. Without permission the old peak stays.
+void reset_peak_resident();
+/// Memory that could be had without swapping, in bytes; 0 where the system does not tell.
+int64_t available_bytes();
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,75 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/interrupt.h"
+#include "pipeline/compression.h"
+#include "reconstruct/distil.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+constexpr int64_t kBatch = 4;
+
+/// The dense model's hidden states after its final norm, (windows, l, d) bf16: all that kl needs of it.
+at::Tensor dense_hidden(const Compression& run, const model::Forward& forward) {
+  const at::NoGradGuard no_grad;
+  const model::Weights dense = run.dense();
+  const model::Config& config = run.model().config();
+  at::Tensor x = dense.embed(run.windows, run.compute.device);
+  run.sinks.progress.begin("dense targets", config.blocks, "blocks");
+  for (int64_t b = 0; b < config.blocks; ++b) {
+    const model::Block block = dense.block(b, run.compute.device, run.compute.dtype);
+    for (int64_t i = 0; i < x.size(0); i += kBatch) {
+      throw_if_interrupted();
+      at::Tensor part = x.narrow(0, i, std::min(kBatch, x.size(0) - i));
+      part.copy_(forward.block(block, part));
+    }
+    run.sinks.progress.advance(b + 1, "");
+  }
+  run.sinks.progress.end();
+  const at::Tensor norm = dense.final_norm(run.compute.device);
+  at::Tensor hidden = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+  for (int64_t i = 0; i < x.size(0); ++i) {
+    hidden.select(0, i).copy_(model::rms_norm(x.select(0, i), norm, config.norm_epsilon));
+  }
+  return hidden;
+}
+
+}  // namespace
+
+void repair_model(Compression& run) {
+  const model::Config& config = run.model().config();
+  const ModelStageOptions& options = run.plan.whole;
+  const model::Forward forward(config, run.compute, run.windows.size(1));
+  const bool after_local = std::any_of(run.report.stages.begin(), run.report.stages.end(), [](const StageRecord& stage) {
+    return stage.name == name(StageKind::kHalf) || stage.name == name(StageKind::kBlock);
+  });
+  const reconstruct::DistilRecipe recipe{
+      .loss = options.loss,
+      .adam = {.learning_rate = options.learning_rate.value_or(default_model_rate(config.width))},
+      .epochs = options.epochs.value_or(after_local ? 1 : 2),
+      .batch = options.batch};
+  const auto start = std::chrono::steady_clock::now();
+  const reconstruct::DistilData data{
+      .windows = run.windows,
+      .dense_hidden = options.loss == reconstruct::TokenLoss::kKl ? dense_hidden(run, forward) : at::Tensor(),
+      .held_out = run.held_out};
+  RandomStream random(run.plan.seed, "order of windows, stage model");
+  const auto mask_of = [&](const std::string& tensor) { return run.store.get(model::mask_name(tensor)); };
+  const reconstruct::DistilOutcome outcome =
+      reconstruct::distil(forward, run.current(), mask_of, data, recipe, run.store, random, run.sinks.progress);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  run.report.regions.push_back({.stage = "model",
+                                .region = "model",
+                                .outcome = {.before = outcome.before,
+                                            .after = outcome.after,
+                                            .held_before = outcome.before,
+                                            .held_after = outcome.after,
+                                            .kept = outcome.kept},
+                                .seconds = seconds});
+}
+
+}  // namespace freelunch::pipeline

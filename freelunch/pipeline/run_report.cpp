@@ -1,0 +1,123 @@
+#include "pipeline/run_report.h"
+
+#include <ATen/Parallel.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "pipeline/version.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+using nlohmann::json;
+
+json figure(const std::optional<evaluate::Perplexity>& p) {
+  if (!p) return nullptr;
+  return {{"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
+}
+
+std::string date() {
+  const std::time_t now = std::time(nullptr);
+  std::array<char, 32> text{};
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text.data();
+}
+
+json plan_json(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
+               const std::vector<StageKind>& stages) {
+  json repair = json::array();
+  bool regions = false;
+  bool whole = false;
+  for (const StageKind stage : stages) {
+    repair.push_back(name(stage));
+    regions = regions || stage == StageKind::kHalf || stage == StageKind::kBlock;
+    whole = whole || stage == StageKind::kModel;
+  }
+  const int64_t width = model.config().width;
+  json object{{"pattern", sparsity::to_string(plan.pattern)},
+              {"criterion", plan.criterion},
+              {"repair", repair},
+              {"seed", plan.seed},
+              {"threads", at::get_num_threads()},
+              {"device", compute.device.str()},
+              {"compute", compute.dtype == at::kBFloat16 ? "bf16" : "fp32"}};
+  if (!plan.calibration.text.empty()) {
+    object["calibration"] = {{"text", plan.calibration.text.filename().string()},
+                             {"samples", plan.calibration.samples},
+                             {"length", plan.calibration.length},
+                             {"held_out", plan.calibration.held_out},
+                             {"windows", plan.calibration.rule == calibration::WindowRule::kCrop ? "crop" : "consecutive"}};
+  }
+  if (regions) {
+    object["region"] = {{"loss", reconstruct::name(plan.region.loss)},
+                        {"learning_rate", plan.region.learning_rate.value_or(default_region_rate(width))},
+                        {"epochs", plan.region.epochs},
+                        {"batch", plan.region.batch},
+                        {"freeze_norms", plan.region.freeze_norms}};
+  }
+  if (whole) {
+    object["model"] = {{"loss", reconstruct::name(plan.whole.loss)},
+                       {"learning_rate", plan.whole.learning_rate.value_or(default_model_rate(width))},
+                       {"epochs", plan.whole.epochs.value_or(regions ? 1 : 2)},
+                       {"batch", plan.whole.batch}};
+  }
+  return object;
+}
+
+}  // namespace
+
+json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
+             const model::Compute& compute, const std::vector<StageKind>& stages) {
+  json object{{"freelunch", kVersion},
+              {"command", plan.command},
+              {"date", date()},
+              {"model",
+               {{"name", model.path().filename().string()},
+                {"architecture", model.config().architecture},
+                {"parameters", report.parameters}}},
+              {"plan", plan_json(plan, model, compute, stages)},
+              {"figures", json::object()},
+              {"stages", json::array()},
+              {"regions", json::array()},
+              {"tensors", json::array()},
+              {"peak_bytes", report.peak_bytes},
+              {"seconds", report.seconds},
+              {"output", plan.output.string()}};
+  if (report.dense) object["figures"]["dense"] = figure(report.dense);
+  if (report.pruned) object["figures"]["pruned"] = figure(report.pruned);
+  if (report.repaired) object["figures"]["repaired"] = figure(report.repaired);
+  for (const StageRecord& s : report.stages) {
+    object["stages"].push_back({{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
+  }
+  for (const RegionRecord& r : report.regions) {
+    object["regions"].push_back({{"stage", r.stage},
+                                 {"region", r.region},
+                                 {"before", r.outcome.before},
+                                 {"after", r.outcome.after},
+                                 {"held_before", r.outcome.held_before},
+                                 {"held_after", r.outcome.held_after},
+                                 {"seconds", r.seconds},
+                                 {"kept", r.outcome.kept}});
+  }
+  int64_t zeros = 0;
+  int64_t elements = 0;
+  for (const TensorRecord& t : report.tensors) {
+    const double sparsity = static_cast<double>(t.zeros) / static_cast<double>(t.elements);
+    object["tensors"].push_back({{"name", t.name},
+                                 {"shape", t.shape},
+                                 {"zeros", t.zeros},
+                                 {"elements", t.elements},
+                                 {"sparsity", sparsity},
+                                 {"pattern", t.pattern}});
+    zeros += t.zeros;
+    elements += t.elements;
+  }
+  object["sparsity"] = {{"pruned_tensors", elements == 0 ? 0.0 : static_cast<double>(zeros) / static_cast<double>(elements)},
+                        {"whole_model", static_cast<double>(zeros) / static_cast<double>(std::max<int64_t>(1, report.parameters))}};
+  return object;
+}
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,54 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "evaluate/perplexity.h"
+#include "pipeline/plan.h"
+#include "reconstruct/descent.h"
+
+namespace freelunch::pipeline {
+
+struct StageRecord {
+  std::string name;
+  double seconds = 0;
+  int64_t peak_bytes = 0;
+  std::string note;
+};
+
+struct RegionRecord {
+  std::string stage;
+  std::string region;
+  reconstruct::RegionOutcome outcome;
+  double seconds = 0;
+};
+
+struct TensorRecord {
+  std::string name;
+  std::vector<int64_t> shape;
+  int64_t zeros = 0;
+  int64_t expected_zeros = 0;
+  int64_t elements = 0;
+  std::string pattern;
+};
+
+/// What a run measured. Written as freelunch.json and drawn as report.html.
+struct RunReport {
+  std::vector<StageRecord> stages;
+  std::vector<RegionRecord> regions;
+  std::vector<TensorRecord> tensors;
+  std::optional<evaluate::Perplexity> dense, pruned, repaired;
+  int64_t parameters = 0;
+  int64_t zeros = 0;
+  int64_t peak_bytes = 0;
+  double seconds = 0;
+  std::string json;  ///< the content of freelunch.json, once the run is over
+};
+
+/// The content of freelunch.json.
+nlohmann::json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
+                       const model::Compute& compute, const std::vector<StageKind>& stages);
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,133 @@
+#include "tokenizer/bpe.h"
+
+#include <bit>
+#include <queue>
+#include <tuple>
+
+namespace freelunch::tokenizer {
+namespace {
+
+constexpr size_t kShort = 48;  // symbols; above this a heap beats scanning
+
+uint64_t pair_key(TokenId left, TokenId right) {
+  return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32U) | static_cast<uint32_t>(right);
+}
+
+uint64_t scramble(uint64_t key) {
+  key ^= key >> 32U;
+  key *= 0x9e3779b97f4a7c15ULL;
+  return key ^ (key >> 29U);
+}
+
+}  // namespace
+
+Bpe::Bpe(std::vector<std::string> bytes, const std::vector<Merge>& merges, bool ignore_merges)
+    : bytes_(std::move(bytes)), of_byte_(256, -1) {
+  for (size_t id = 0; id < bytes_.size(); ++id) {
+    const std::string& b = bytes_[id];
+    if (b.size() == 1) of_byte_[static_cast<unsigned char>(b[0])] = static_cast<TokenId>(id);
+    if (ignore_merges && !b.empty()) whole_.emplace(b, static_cast<TokenId>(id));
+  }
+  ranks_.resize(std::bit_ceil(merges.size() * 2 + 2));
+  mask_ = ranks_.size() - 1;
+  uint32_t rank = 0;
+  for (const Merge& merge : merges) {
+    const uint64_t key = pair_key(merge.left, merge.right);
+    uint64_t i = scramble(key) & mask_;
+    while (ranks_[i].key != UINT64_MAX && ranks_[i].key != key) i = (i + 1) & mask_;
+    // A pair listed twice keeps its later rank, as a map filled in order does.
+    ranks_[i] = {key, {rank++, merge.result}};
+  }
+}
+
+const Bpe::Rank* Bpe::rank_of(TokenId left, TokenId right) const {
+  const uint64_t key = pair_key(left, right);
+  for (uint64_t i = scramble(key) & mask_; ranks_[i].key != UINT64_MAX; i = (i + 1) & mask_) {
+    if (ranks_[i].key == key) return &ranks_[i].rank;
+  }
+  return nullptr;
+}
+
+void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
+  if (!whole_.empty()) {
+    if (const auto it = whole_.find(piece); it != whole_.end()) {
+      out.push_back(it->second);
+      return;
+    }
+  }
+  thread_local std::vector<TokenId> symbols;
+  symbols.clear();
+  for (const char c : piece) {
+    const TokenId id = of_byte_[static_cast<unsigned char>(c)];
+    if (id >= 0) symbols.push_back(id);
+  }
+  if (symbols.size() <= kShort) {
+    merge_short(symbols);
+  } else {
+    merge_long(symbols);
+  }
+  out.insert(out.end(), symbols.begin(), symbols.end());
+}
+
+void Bpe::merge_short(std::vector<TokenId>& symbols) const {
+  // ranks[i]: of the pair (i, i + 1); only the two pairs beside a merge change
+  const Rank* ranks[kShort];
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) ranks[i] = rank_of(symbols[i], symbols[i + 1]);
+  size_t n = symbols.size();
+  while (n > 1) {
+    size_t best = n;
+    uint32_t lowest = UINT32_MAX;
+    for (size_t i = 0; i + 1 < n; ++i) {
+      if (ranks[i] != nullptr && ranks[i]->rank < lowest) {
+        lowest = ranks[i]->rank;
+        best = i;
+      }
+    }
+    if (best == n) break;
+    symbols[best] = ranks[best]->result;
+    for (size_t i = best + 1; i + 1 < n; ++i) {
+      symbols[i] = symbols[i + 1];
+      ranks[i] = i + 2 < n ? ranks[i + 1] : nullptr;
+    }
+    --n;
+    if (best + 1 < n) ranks[best] = rank_of(symbols[best], symbols[best + 1]);
+    if (best > 0) ranks[best - 1] = rank_of(symbols[best - 1], symbols[best]);
+  }
+  symbols.resize(n);
+}
+
+void Bpe::merge_long(std::vector<TokenId>& symbols) const {
+  struct Node {
+    TokenId id;
+    int64_t previous, next;
+  };
+  const auto n = static_cast<int64_t>(symbols.size());
+  std::vector<Node> nodes(symbols.size());
+  using Candidate = std::tuple<uint32_t, int64_t, TokenId, TokenId>;  // rank, position, left, right
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
+  const auto offer = [&](int64_t i) {
+    if (i < 0 || nodes[static_cast<size_t>(i)].next >= n) return;
+    const TokenId left = nodes[static_cast<size_t>(i)].id;
+    const TokenId right = nodes[static_cast<size_t>(nodes[static_cast<size_t>(i)].next)].id;
+    if (const Rank* rank = rank_of(left, right)) queue.emplace(rank->rank, i, left, right);
+  };
+  for (int64_t i = 0; i < n; ++i) nodes[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1};
+  for (int64_t i = 0; i + 1 < n; ++i) offer(i);
+  while (!queue.empty()) {
+    const auto [rank, i, left, right] = queue.top();
+    queue.pop();
+    Node& node = nodes[static_cast<size_t>(i)];
+    if (node.id != left || node.next >= n || nodes[static_cast<size_t>(node.next)].id != right) continue;  // stale
+    Node& gone = nodes[static_cast<size_t>(node.next)];
+    node.id = rank_of(left, right)->result;
+    gone.id = -1;
+    node.next = gone.next;
+    if (node.next < n) nodes[static_cast<size_t>(node.next)].previous = i;
+    offer(i);
+    offer(node.previous);
+  }
+  symbols.clear();
+  for (int64_t i = 0; i < n; i = nodes[static_cast<size_t>(i)].next) symbols.push_back(nodes[static_cast<size_t>(i)].id);
+}
+
+}  // namespace freelunch::tokenizer

@@ -1,0 +1,48 @@
+#include "tokenizer/byte_alphabet.h"
+
+#include "tokenizer/utf8.h"
+
+namespace freelunch::tokenizer {
+namespace {
+
+std::array<char32_t, 256> code_points() {
+  std::array<char32_t, 256> points{};
+  char32_t next = 0x100;
+  for (char32_t b = 0; b < 256; ++b) {
+    const bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || (b >= 0xAE && b <= 0xFF);
+    points[b] = printable ? b : next++;
+  }
+  return points;
+}
+
+}  // namespace
+
+const std::array<std::string, 256>& byte_alphabet() {
+  static const std::array<std::string, 256> alphabet = [] {
+    std::array<std::string, 256> spelled;
+    const auto points = code_points();
+    for (size_t b = 0; b < 256; ++b) append_utf8(spelled[b], points[b]);
+    return spelled;
+  }();
+  return alphabet;
+}
+
+std::optional<std::string> bytes_of_token(std::string_view spelled) {
+  static const std::array<int, 0x200> inverse = [] {
+    std::array<int, 0x200> table{};
+    table.fill(-1);
+    const auto points = code_points();
+    for (size_t b = 0; b < 256; ++b) table[points[b]] = static_cast<int>(b);
+    return table;
+  }();
+  std::string bytes;
+  for (size_t i = 0; i < spelled.size();) {
+    const CodePoint c = code_point_at(spelled, i);
+    if (c.value >= inverse.size() || inverse[c.value] < 0) return std::nullopt;
+    bytes += static_cast<char>(inverse[c.value]);
+    i += c.length;
+  }
+  return bytes;
+}
+
+}  // namespace freelunch::tokenizer

@@ -1,0 +1,30 @@
+#pragma once
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/sinks.h"
+#include "pipeline/plan.h"
+
+namespace freelunch::tools {
+
+/// What main gives every subcommand.
+struct Session {
+  std::vector<std::string> arguments;  ///< as typed
+  bool verbose = false;
+};
+
+/// Each adds its subcommand; the callback runs it and throws Error.
+void add_compress(CLI::App& app, Session& session);
+void add_perplexity(CLI::App& app, Session& session);
+void add_inspect(CLI::App& app, Session& session);
+void add_convert(CLI::App& app, Session& session);
+
+/// --threads, --device, --compute.
+void add_compute_options(CLI::App& command, pipeline::ComputeOptions& options);
+
+/// Runs `body` with sinks on standard error.
+void with_sinks(const Session& session, const std::function<void(Sinks)>& body);
+
+}  // namespace freelunch::tools

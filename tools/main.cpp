@@ -1,0 +1,142 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <csignal>
+#include <exception>
+#include <new>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "commands.h"
+#include "pipeline/version.h"
+#include "terminal.h"
+
+namespace freelunch::tools {
+namespace {
+
+int exit_code(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+      return 2;
+    case ErrorKind::kBadFile:
+      return 3;
+    case ErrorKind::kUnsupported:
+      return 4;
+    case ErrorKind::kNumerical:
+      return 5;
+    case ErrorKind::kIo:
+      return 6;
+    case ErrorKind::kInterrupted:
+      return 130;
+  }
+  return 1;
+}
+
+extern "C" void on_signal(int) { request_interrupt(); }
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  // A second Ctrl-C ends the process at once; the staging folder is then left beside the output.
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+/// ", did you mean --sparsity?" for an option that nothing knows; else empty.
+std::string hint(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const auto chosen = app.get_subcommands();
+  const CLI::App& command = chosen.empty() ? app : *chosen.front();
+  std::vector<std::string> known;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  if (chosen.empty()) {
+    for (const CLI::App* sub : app.get_subcommands({})) known.push_back(sub->get_name());
+  }
+  for (const std::string& typed : arguments) {
+    const std::string name = typed.substr(0, typed.find('='));
+    if (chosen.empty() ? name.starts_with("-") : !name.starts_with("--")) continue;
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto best = std::min_element(known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
+      return edit_distance(name, a) < edit_distance(name, b);
+    });
+    if (best != known.end() && edit_distance(name, *best) <= 3) return "; did you mean " + *best + "?";
+    return chosen.empty() ? "; freelunch --help lists the commands" : "; freelunch " + command.get_name() + " --help lists the options";
+  }
+  return "";
+}
+
+int refuse(const std::string& message, int code) {
+  fmt::print(stderr, "freelunch: {}\n", message);
+  return code;
+}
+
+/// The one line of an exception from outside the library: LibTorch adds a stack to its own.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+int run(int argc, char** argv) {
+  CLI::App app{"Prunes large language models and repairs the weights that remain.", "freelunch"};
+  app.set_version_flag("--version", std::string("freelunch ") + kVersion);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer("Exit codes: 0 done, 2 usage, 3 bad input, 4 unsupported, 5 numerical, 6 input/output, 130 interrupted.");
+  Session session{.arguments = {argv + 1, argv + argc}};
+  add_compress(app, session);
+  add_perplexity(app, session);
+  add_inspect(app, session);
+  add_convert(app, session);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::Success& wish) {
+    return app.exit(wish);  // --help, --version
+  } catch (const CLI::ParseError& error) {
+    return refuse(first_line(error.what()) + hint(app, session.arguments), exit_code(ErrorKind::kInvalidArgument));
+  } catch (const Error& error) {
+    return refuse(error.what(), exit_code(error.kind()));
+  } catch (const std::bad_alloc&) {
+    return refuse("out of memory; lower --samples or --length, or leave the model stage out (--repair solve,half)", 5);
+  } catch (const std::exception& error) {
+    return refuse(fmt::format("internal error: {}", first_line(error.what())), 1);
+  }
+}
+
+}  // namespace
+
+void add_compute_options(CLI::App& command, pipeline::ComputeOptions& options) {
+  command.add_option("--threads", options.threads, "Threads; 0: one a core")->capture_default_str()->group("Machine");
+  command.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")->capture_default_str()->group("Machine");
+  command.add_option("--compute", options.compute, "Matrix products in fp32 or bf16; auto: bf16 where the hardware has it")
+      ->capture_default_str()
+      ->group("Machine");
+}
+
+void with_sinks(const Session& session, const std::function<void(Sinks)>& body) {
+  StderrLog log(session.verbose);
+  StderrProgress progress;
+  body({.log = log, .progress = progress});
+}
+
+}  // namespace freelunch::tools
+
+int main(int argc, char** argv) {
+  freelunch::tools::install_signal_handlers();
+  return freelunch::tools::run(argc, argv);
+}
