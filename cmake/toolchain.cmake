@@ -10,8 +10,10 @@ endif()
 
 # Designated initialisers leave members at their defaults on purpose.
 add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers)
-# GCC 12 sees overlaps in std::string::operator+ that are not there (GCC bug 105329).
-add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+# GCC 12 warns of overlaps in std::string::operator+ and of empty optionals that are not there (GCC bug 105329).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
+endif()
 if(FREELUNCH_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
@@ -23,6 +25,15 @@ find_package(ZLIB REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc)
+
+# LibTorch's include folder carries an fmt of its own. The system's must be found first, and the compiler ignores
+# requests to search /usr/include earlier, so it is reached through a link.
+find_path(FREELUNCH_FMT_INCLUDE fmt/core.h PATHS /usr/include NO_DEFAULT_PATH)
+if(FREELUNCH_FMT_INCLUDE)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
+  file(CREATE_LINK ${FREELUNCH_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/include/fmt SYMBOLIC)
+  include_directories(BEFORE SYSTEM ${CMAKE_BINARY_DIR}/include)
+endif()
 
 if(FREELUNCH_TORCH)
   # LibTorch comes from the Python wheel of the project's virtual environment (scripts/setup makes it).

@@ -42,7 +42,12 @@ at::Device resolve_device(const std::string& text) {
 
 bool has_bf16(at::Device device) {
   if (device.is_cuda()) return true;
-  return at::cpu::is_avx512_bf16_supported() || at::cpu::is_amx_tile_supported();
+  const auto capabilities = at::cpu::get_cpu_capabilities();
+  for (const char* name : {"avx512_bf16", "amx_bf16", "bf16"}) {
+    const auto it = capabilities.find(name);
+    if (it != capabilities.end() && it->second.isBool() && it->second.toBool()) return true;
+  }
+  return false;
 }
 
 void require_positive(int64_t value, std::string_view option) {
