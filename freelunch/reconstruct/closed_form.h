@@ -34,7 +34,7 @@ double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Mome
 
 /// What the search for lambda and beta tries.
 struct ClosedFormGrid {
-  std::vector<double> lambdas{0.003, 0.01, 0.03, 0.1};
+  std::vector<double> lambdas{0.003, 0.01, 0.03, 0.1, 0.3, 1.0};
   std::vector<double> betas{0.0};
   int64_t iterations = 20;
   int64_t rows = 96;  ///< output rows tried, evenly spaced: rows are independent problems
