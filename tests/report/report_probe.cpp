@@ -1,0 +1,10 @@
+// Reads a report's JSON on standard input and writes its page to standard output.
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "pipeline/report_page.h"
+
+int main() {
+  std::cout << freelunch::pipeline::report_page(nlohmann::json::parse(std::cin));
+  return 0;
+}
