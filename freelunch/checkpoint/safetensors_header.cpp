@@ -114,6 +114,7 @@ SafetensorsHeader read_safetensors_header(std::span<const std::byte> content, co
       header.entries.push_back(read_entry(key, entry, file));
       continue;
     }
+    if (entry.is_null()) continue;  // some writers; the reference implementation reads it as none
     if (!entry.is_object()) fail(ErrorKind::kBadFile, "safetensors: '__metadata__' of {} is not an object", file);
     for (const auto& [name, value] : entry.items()) {
       if (!value.is_string()) fail(ErrorKind::kBadFile, "safetensors: '__metadata__' of {} holds something other than strings", file);

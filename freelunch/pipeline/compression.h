@@ -24,6 +24,9 @@ struct Compression {
   model::TensorFile& store;  ///< changed weights and masks
   RunReport& report;
   Sinks sinks;
+  /// The dense model's stream after its last block, (windows, l, d) fp32, where a stage has made it on its way; the model
+  /// stage takes it instead of a pass of its own.
+  at::Tensor dense_stream;
 
   const model::LanguageModel& model() const { return *opened.model; }
   model::Weights dense() const { return model::Weights(model()); }

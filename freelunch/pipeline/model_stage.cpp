@@ -13,9 +13,8 @@ namespace {
 
 constexpr int64_t kBatch = 4;
 
-/// The dense model's hidden states after its final norm, (windows, l, d) bf16: all that kl needs of it.
-at::Tensor dense_hidden(const Compression& run, const model::Forward& forward) {
-  const at::NoGradGuard no_grad;
+/// The dense model's stream after its last block, (windows, l, d) fp32.
+at::Tensor dense_stream(const Compression& run, const model::Forward& forward) {
   const model::Weights dense = run.dense();
   const model::Config& config = run.model().config();
   at::Tensor x = dense.embed(run.windows, run.compute.device);
@@ -30,10 +29,18 @@ at::Tensor dense_hidden(const Compression& run, const model::Forward& forward) {
     run.sinks.progress.advance(b + 1, "");
   }
   run.sinks.progress.end();
-  const at::Tensor norm = dense.final_norm(run.compute.device);
+  return x;
+}
+
+/// Its hidden states after the final norm, (windows, l, d) bf16: all that kl needs of the dense model.
+at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = run.dense_stream.defined() ? run.dense_stream : dense_stream(run, forward);
+  run.dense_stream = at::Tensor();
+  const at::Tensor norm = run.dense().final_norm(run.compute.device);
   at::Tensor hidden = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
   for (int64_t i = 0; i < x.size(0); ++i) {
-    hidden.select(0, i).copy_(model::rms_norm(x.select(0, i), norm, config.norm_epsilon));
+    hidden.select(0, i).copy_(model::rms_norm(x.select(0, i), norm, run.model().config().norm_epsilon));
   }
   return hidden;
 }

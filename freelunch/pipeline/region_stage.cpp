@@ -78,6 +78,7 @@ void repair_regions(Compression& run, StageKind stage) {
     run.sinks.progress.advance(b + 1, fmt::format("error x {:.2f}", improved));
   }
   run.sinks.progress.end();
+  run.dense_stream = dense_x;
 }
 
 }  // namespace freelunch::pipeline

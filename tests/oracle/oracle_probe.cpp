@@ -1,0 +1,114 @@
+// What the oracle scripts ask for, as raw little-endian numbers on standard output:
+//   oracle_probe logits MODEL ID...            fp32 (tokens, vocabulary), fp32 compute
+//   oracle_probe tensor FILE NAME              fp32, dequantised
+//   oracle_probe rewrite IN.safetensors OUT    the same tensors through our reader and writer
+//   oracle_probe tokenise JSON|GGUF.json       texts separated by byte 1 on standard input; per text a count and its ids, int32
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "checkpoint/gguf.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_writer.h"
+#include "model/forward.h"
+#include "model/weights.h"
+#include "tokenizer/gguf_vocabulary.h"
+#include "tokenizer/tokenizer_json.h"
+
+namespace {
+
+using namespace freelunch;
+
+template <typename T>
+void emit(const T* data, size_t count) {
+  std::cout.write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(count * sizeof(T)));
+}
+
+void logits(const std::string& path, std::vector<int64_t> ids) {
+  const at::NoGradGuard no_grad;
+  const auto dense = model::LanguageModel::open(path);
+  const model::Weights weights(*dense);
+  const model::Compute compute;
+  const at::Tensor tokens = at::tensor(ids).unsqueeze(0);
+  const model::Forward forward(weights.config(), compute, tokens.size(1));
+  at::Tensor x = weights.embed(tokens, compute.device);
+  for (int64_t b = 0; b < weights.config().blocks; ++b) x = forward.block(weights.block(b, compute.device, compute.dtype), x);
+  const at::Tensor hidden = model::rms_norm(x, weights.final_norm(compute.device), weights.config().norm_epsilon);
+  const at::Tensor result = at::linear(hidden, weights.head(compute)).contiguous();
+  emit(result.const_data_ptr<float>(), static_cast<size_t>(result.numel()));
+}
+
+void tensor(const std::string& path, const std::string& name) {
+  std::unique_ptr<checkpoint::Checkpoint> file;
+  if (path.ends_with(".gguf")) file = checkpoint::GgufCheckpoint::open(path);
+  else file = checkpoint::SafetensorsCheckpoint::open(path);
+  const checkpoint::TensorInfo& info = file->at(name);
+  std::vector<float> values(static_cast<size_t>(info.elements()));
+  file->read_f32(info, values);
+  emit(values.data(), values.size());
+}
+
+void rewrite(const std::string& in, const std::string& out) {
+  const auto file = checkpoint::SafetensorsCheckpoint::open(in);
+  std::vector<checkpoint::TensorPlan> plan;
+  for (const auto& info : file->tensors()) plan.push_back({info.name, info.dtype, info.shape});
+  checkpoint::SafetensorsWriter writer(out, plan, file->metadata());
+  for (const auto& info : file->tensors()) writer.write(info.name, file->bytes(info));
+  writer.finish();
+}
+
+void tokenise(const std::string& path) {
+  std::ifstream stream(path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(stream)), {});
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  if (path.ends_with(".gguf.json")) {
+    const auto json = nlohmann::json::parse(text);
+    tokenizer::GgufVocabulary v{.model = json["model"], .pre = json["pre"], .tokens = json["tokens"], .merges = json["merges"],
+                                .token_types = json["token_types"]};
+    if (json.contains("bos")) v.bos = json["bos"].get<int32_t>();
+    if (json.contains("add_bos")) v.add_bos = json["add_bos"].get<bool>();
+    tokenizer = tokenizer::from_gguf(v, path);
+  } else {
+    tokenizer = tokenizer::from_tokenizer_json(text, path);
+  }
+  const std::string input((std::istreambuf_iterator<char>(std::cin)), {});
+  for (size_t begin = 0; begin < input.size();) {
+    const size_t end = std::min(input.find('\x01', begin), input.size());
+    const auto ids = tokenizer->encode(std::string_view(input).substr(begin, end - begin), true);
+    const auto count = static_cast<int32_t>(ids.size());
+    emit(&count, 1);
+    emit(ids.data(), ids.size());
+    begin = end + 1;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> a(argv + 1, argv + argc);
+  try {
+    if (a.at(0) == "logits") {
+      std::vector<int64_t> ids;
+      for (size_t i = 2; i < a.size(); ++i) ids.push_back(std::stoll(a[i]));
+      logits(a.at(1), ids);
+    } else if (a.at(0) == "tensor") {
+      tensor(a.at(1), a.at(2));
+    } else if (a.at(0) == "rewrite") {
+      rewrite(a.at(1), a.at(2));
+    } else if (a.at(0) == "tokenise") {
+      tokenise(a.at(1));
+    } else {
+      return 2;
+    }
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,103 @@
+#include "reconstruct/closed_form.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+struct Problem {
+  at::Tensor W, X, Xd;
+  sparsity::Mask mask;
+  Moments moments;
+};
+
+Problem make(uint64_t seed) {
+  at::manual_seed(seed);
+  Problem p;
+  p.W = at::randn({5, 8});
+  const at::Tensor mix = at::randn({8, 8});
+  p.X = at::mm(at::randn({60, 8}), mix);
+  p.Xd = p.X + 0.3 * at::randn({60, 8});
+  p.mask = sparsity::select_largest(p.W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+  p.moments = {.H = at::mm(p.X.t(), p.X), .C = at::mm(p.X.t(), p.Xd), .D = at::mm(p.Xd.t(), p.Xd)};
+  return p;
+}
+
+/// Row by row, the normal equations on the support, by a direct solver in double.
+at::Tensor direct(const Problem& p, const ClosedFormSettings& s) {
+  const at::Tensor H = p.moments.H.to(at::kDouble);
+  const double lambda = s.lambda * H.diagonal().mean().item<double>();
+  const at::Tensor A = H + lambda * at::eye(8, at::kDouble);
+  const at::Tensor C = (1 - s.beta) * H + s.beta * p.moments.C.to(at::kDouble);
+  const at::Tensor Wd = p.W.to(at::kDouble);
+  const at::Tensor B = at::mm(Wd, C.t() + lambda * at::eye(8, at::kDouble));
+  at::Tensor W = at::zeros_like(Wd);
+  for (int64_t row = 0; row < W.size(0); ++row) {
+    const at::Tensor index = p.mask.kept[row].nonzero().flatten();
+    const at::Tensor part = A.index_select(0, index).index_select(1, index);
+    W[row].index_copy_(0, index, at::linalg_solve(part, B[row].index_select(0, index)));
+  }
+  return W;
+}
+
+TEST(ClosedForm, ConjugateGradientsReachTheDirectSolution) {
+  for (const double beta : {0.0, 0.4, 1.0}) {
+    const Problem p = make(3);
+    const ClosedFormSettings settings{.lambda = 0.01, .beta = beta, .iterations = 30};
+    const at::Tensor W = solve(p.W, p.mask, p.moments, settings);
+    EXPECT_LT((W.to(at::kDouble) - direct(p, settings)).abs().max().item<double>(), 1e-3) << beta;
+    sparsity::check_respected(W, p.mask, "W");
+  }
+}
+
+TEST(ClosedForm, LowersTheErrorItMinimises) {
+  const Problem p = make(4);
+  const Moments local{.H = p.moments.H};
+  const double pruned = relative_error(p.W * p.mask.kept, p.W, local);
+  EXPECT_LT(relative_error(solve(p.W, p.mask, local, {}), p.W, local), 0.8 * pruned);
+}
+
+TEST(ClosedForm, TheTraceIsTheErrorOfTheOutputs) {
+  const Problem p = make(5);
+  const at::Tensor W = p.W * p.mask.kept;
+  const at::Tensor target = at::mm(p.Xd, p.W.t());
+  const double expected = ((at::mm(p.X, W.t()) - target).square().sum() / target.square().sum()).item<double>();
+  EXPECT_NEAR(relative_error(W, p.W, p.moments), expected, 1e-4);
+}
+
+TEST(ClosedForm, KeepsDenseWeightsOfInputsThatNeverFire) {
+  Problem p = make(6);
+  p.X.select(1, 2).zero_();
+  p.moments.H = at::mm(p.X.t(), p.X);
+  const at::Tensor W = solve(p.W, p.mask, {.H = p.moments.H}, {.lambda = 0.01, .iterations = 40});
+  const at::Tensor kept = p.mask.kept.select(1, 2);
+  EXPECT_TRUE(at::allclose(W.select(1, 2), p.W.select(1, 2) * kept, 1e-3, 1e-3));
+  // and an input set that never fires at all leaves the pruned weights
+  const at::Tensor silent = solve(p.W, p.mask, {.H = at::zeros({8, 8})}, {});
+  EXPECT_TRUE(at::allclose(silent, p.W * p.mask.kept));
+}
+
+TEST(ClosedForm, ChoosesTheSettingsOfTheSmallestHeldOutError) {
+  const Problem p = make(7);
+  const Problem held = make(8);
+  const ClosedFormGrid grid{.lambdas = {0.001, 0.1, 10.0}, .betas = {0.0, 0.5, 1.0}, .iterations = 30, .rows = 5};
+  const ClosedFormSettings chosen = choose_settings(p.W, p.mask, p.moments, held.moments, grid);
+  const double best = relative_error(solve(p.W, p.mask, p.moments, chosen), p.W, held.moments);
+  for (const double lambda : grid.lambdas) {
+    for (const double beta : grid.betas) {
+      const at::Tensor W = solve(p.W, p.mask, p.moments, {.lambda = lambda, .beta = beta, .iterations = 30});
+      EXPECT_LE(best, relative_error(W, p.W, held.moments) + 1e-6);
+    }
+  }
+}
+
+TEST(ClosedForm, RefusesABlendWithoutItsStatistics) {
+  const Problem p = make(9);
+  EXPECT_THROW(solve(p.W, p.mask, {.H = p.moments.H}, {.beta = 0.5}), Error);
+}
+
+}  // namespace
+}  // namespace freelunch::reconstruct

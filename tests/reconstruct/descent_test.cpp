@@ -1,0 +1,151 @@
+#include "reconstruct/descent.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "reconstruct/masked_adam.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+using model::Block;
+using model::Half;
+using model::Part;
+
+model::Config tiny() {
+  model::Config c;
+  c.architecture = "llama";
+  c.vocabulary = 16;
+  c.width = 16;
+  c.intermediate = 24;
+  c.blocks = 1;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 4;
+  return c;
+}
+
+Block random_block(const model::Config& c) {
+  Block b;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  b[Part::kAttentionNorm] = at::ones({c.width});
+  b[Part::kMlpNorm] = at::ones({c.width});
+  b[Part::kQuery] = at::randn({c.width, c.width}) * 0.3;
+  b[Part::kKey] = at::randn({kv, c.width}) * 0.3;
+  b[Part::kValue] = at::randn({kv, c.width}) * 0.3;
+  b[Part::kOutput] = at::randn({c.width, c.width}) * 0.3;
+  b[Part::kGate] = at::randn({c.intermediate, c.width}) * 0.3;
+  b[Part::kUp] = at::randn({c.intermediate, c.width}) * 0.3;
+  b[Part::kDown] = at::randn({c.width, c.intermediate}) * 0.3;
+  return b;
+}
+
+struct Case {
+  model::Config config = tiny();
+  Block dense, pruned;
+  BlockMasks masks;
+  at::Tensor inputs;
+
+  Case() {
+    at::manual_seed(0);
+    dense = random_block(config);
+    for (const model::PartNames& part : model::all_parts()) {
+      const at::Tensor& W = dense[part.part];
+      if (!W.defined()) continue;
+      if (part.matrix) masks[part.part] = sparsity::select_largest(W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+      pruned[part.part] = part.matrix ? W * masks[part.part].kept : W.clone();
+    }
+    inputs = at::randn({24, 8, config.width});
+  }
+};
+
+class DescentTest : public ::testing::TestWithParam<std::tuple<Half, Loss>> {};
+
+TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
+  Case c;
+  const auto [half, loss] = GetParam();
+  const model::Forward forward(c.config, {}, 8);
+  const Region target{{&c.dense, &c.masks, half}};
+  const Region region{{&c.pruned, &c.masks, half}};
+  const RegionData data{.inputs = c.inputs, .targets = run_region(forward, target, c.inputs), .held_out = 4,
+                        .next_norm = {.weight = at::ones({c.config.width})}};
+  RandomStream random(0, "order");
+  const RegionOutcome outcome = descend(forward, region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
+  EXPECT_TRUE(outcome.kept);
+  EXPECT_LT(outcome.held_after, 0.98 * outcome.held_before);
+  EXPECT_LT(outcome.after, 0.98 * outcome.before);
+  for (const Part part : model::parts_of(half)) {
+    if (c.masks[part].kept.defined()) sparsity::check_respected(c.pruned[part], c.masks[part], "W");
+    if (c.pruned[part].defined()) {
+      EXPECT_FALSE(c.pruned[part].requires_grad());
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DescentTest,
+                         ::testing::Combine(::testing::Values(Half::kAttention, Half::kMlp),
+                                            ::testing::Values(Loss::kMse, Loss::kRelativeMse, Loss::kCosine, Loss::kNextNorm)));
+
+TEST(Descent, PutsBackAStartThatWasNotImproved) {
+  Case c;
+  const model::Forward forward(c.config, {}, 8);
+  const Region region{{&c.pruned, &c.masks, Half::kMlp}};
+  const at::Tensor before = c.pruned[Part::kGate].clone();
+  // The target is what the region gives already: any step away is worse.
+  const RegionData data{.inputs = c.inputs, .targets = run_region(forward, region, c.inputs), .held_out = 4};
+  RandomStream random(0, "order");
+  at::Tensor disturbed = data.targets.clone();
+  disturbed.narrow(0, 0, 20).add_(at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
+  const RegionOutcome outcome = descend(forward, region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
+                                        {.adam = {.learning_rate = 0.05}}, random, "region");
+  EXPECT_FALSE(outcome.kept);
+  EXPECT_EQ(outcome.held_after, outcome.held_before);
+  EXPECT_TRUE(at::equal(c.pruned[Part::kGate], before));
+}
+
+TEST(Descent, NamesTheRegionAndStepOfALossThatIsNotFinite) {
+  Case c;
+  const model::Forward forward(c.config, {}, 8);
+  const Region region{{&c.pruned, &c.masks, Half::kMlp}};
+  const RegionData data{.inputs = c.inputs, .targets = at::full_like(c.inputs, NAN), .held_out = 0};
+  RandomStream random(0, "order");
+  try {
+    descend(forward, region, data, {}, random, "blocks.7.mlp");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
+    EXPECT_NE(std::string(error.what()).find("blocks.7.mlp"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("step 1"), std::string::npos);
+  }
+}
+
+TEST(MaskedAdam, FirstStepIsTheLearningRateAgainstTheSignAndSparesTheMask) {
+  at::Tensor w = at::tensor({1.0F, 0.0F, -1.0F}).view({1, 3});
+  MaskedAdam adam({});
+  adam.add(w, {at::tensor({1, 0, 1}).view({1, 3}).to(at::kBool)});
+  adam.step({at::tensor({0.5F, 9.0F, -0.1F}).view({1, 3})}, 0.01);
+  EXPECT_TRUE(at::allclose(w, at::tensor({0.99F, 0.0F, -0.99F}).view({1, 3}), 1e-5, 1e-6));
+  EXPECT_EQ(w[0][1].item<float>(), 0.0F);
+}
+
+TEST(Schedule, WarmsUpOverATenthAndFallsToZero) {
+  EXPECT_DOUBLE_EQ(scheduled_rate(1.0, 0, 100), 0.1);
+  EXPECT_DOUBLE_EQ(scheduled_rate(1.0, 9, 100), 1.0);
+  EXPECT_NEAR(scheduled_rate(1.0, 55, 100), 0.5, 1e-12);
+  EXPECT_NEAR(scheduled_rate(1.0, 99, 100), 1.0 / 90, 1e-12);
+}
+
+TEST(Losses, AreWhatTheirFormulasSay) {
+  const at::Tensor y = at::tensor({1.0F, 1.0F, 0.0F, 2.0F}).view({2, 2});
+  const at::Tensor t = at::tensor({1.0F, 0.0F, 0.0F, 1.0F}).view({2, 2});
+  EXPECT_NEAR(evaluate(Loss::kMse, y, t, {}).item<double>(), 0.5, 1e-6);
+  EXPECT_NEAR(evaluate(Loss::kRelativeMse, y, t, {}).item<double>(), 1.0, 1e-6);
+  EXPECT_NEAR(evaluate(Loss::kCosine, y, t, {}).item<double>(), (1 - std::sqrt(0.5)) / 2, 1e-6);
+  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.weight = at::ones({2}), .epsilon = 0}).item<double>(), 0, 1e-6);
+  for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"}) EXPECT_EQ(name(parse_loss(text)), text);
+  EXPECT_THROW(parse_loss("l1"), Error);
+}
+
+}  // namespace
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,158 @@
+#include "tokenizer/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/byte_alphabet.h"
+#include "tokenizer/gguf_vocabulary.h"
+#include "tokenizer/tokenizer_json.h"
+#include "tokenizer/utf8.h"
+
+namespace freelunch::tokenizer {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+/// All bytes, then what the merges make of "low" and "er".
+GgufVocabulary small() {
+  GgufVocabulary v{.model = "gpt2", .pre = "gpt-2"};
+  for (const std::string& c : byte_alphabet()) v.tokens.push_back(c);
+  for (const char* t : {"lo", "low", "er", "Ġlow", "<|end|>", "<tool>"}) v.tokens.emplace_back(t);
+  v.merges = {"l o", "lo w", "e r", "Ġ low"};
+  v.token_types.assign(v.tokens.size(), 1);
+  v.token_types[260] = 3;
+  v.token_types[261] = 4;
+  v.eos = 260;
+  return v;
+}
+
+TEST(Bpe, MergesByRankFromTheLeft) {
+  const auto t = from_gguf(small(), "f");
+  EXPECT_THAT(t->encode("low"), ElementsAre(257));
+  EXPECT_THAT(t->encode("lower"), ElementsAre(257, 258));
+  EXPECT_THAT(t->encode("low low"), ElementsAre(257, 259));
+  EXPECT_THAT(t->encode("lo lo"), ElementsAre(256, 32, 256));
+  EXPECT_THAT(t->encode(""), ElementsAre());
+  EXPECT_EQ(t->size(), 262);
+}
+
+TEST(Bpe, LongPiecesGiveWhatShortOnesGive) {
+  const auto t = from_gguf(small(), "f");
+  std::string text;
+  std::vector<TokenId> expected;
+  for (int i = 0; i < 200; ++i) {
+    text += "lower";
+    expected.insert(expected.end(), {257, 258});
+  }
+  EXPECT_EQ(t->encode(text), expected);
+}
+
+TEST(Tokenizer, AddedTokensAreFoundInTheTextAndTheLongestWins) {
+  GgufVocabulary v = small();
+  v.tokens.emplace_back("<tool>>");
+  v.token_types.push_back(4);
+  const auto t = from_gguf(v, "f");
+  EXPECT_THAT(t->encode("low<|end|>low"), ElementsAre(257, 260, 257));
+  EXPECT_THAT(t->encode("<tool><tool>>"), ElementsAre(261, 262));
+  EXPECT_EQ(t->decode(t->encode("a<|end|>b")), "a<|end|>b");
+}
+
+TEST(Tokenizer, DecodingUndoesEncodingOfValidText) {
+  const auto t = from_gguf(small(), "f");
+  for (const std::string& text : {std::string("héllo wörld"), std::string("日本\n\t 😀  "), std::string("a\0b", 3), std::string("low  <|end|> lower")}) {
+    EXPECT_EQ(t->decode(t->encode(text)), text);
+  }
+}
+
+TEST(Tokenizer, PutsBosInFrontWhereTheFileSaysSo) {
+  GgufVocabulary v = small();
+  v.bos = 260;
+  v.add_bos = true;
+  const auto t = from_gguf(v, "f");
+  EXPECT_TRUE(t->adds_bos());
+  EXPECT_EQ(t->bos(), 260);
+  EXPECT_THAT(t->encode("low"), ElementsAre(260, 257));
+  EXPECT_THAT(t->encode("low", false), ElementsAre(257));
+}
+
+TEST(Utf8, ReplacesEachMaximalSubpart) {
+  const std::string r = "\xEF\xBF\xBD";
+  EXPECT_EQ(replace_invalid_utf8("a\xff" "b"), "a" + r + "b");
+  EXPECT_EQ(replace_invalid_utf8("\xe2\x82"), r);                 // a cut sequence is one
+  EXPECT_EQ(replace_invalid_utf8("\xf0\x9f\x98x"), r + "x");
+  EXPECT_EQ(replace_invalid_utf8("\xed\xa0\x80"), r + r + r);     // a surrogate is three
+  EXPECT_EQ(replace_invalid_utf8("\xc0\xaf"), r + r);             // an overlong form
+  EXPECT_TRUE(is_valid_utf8("é日😀"));
+  EXPECT_FALSE(is_valid_utf8("\x80"));
+}
+
+std::string message(const std::string& json, ErrorKind kind = ErrorKind::kBadFile) {
+  try {
+    from_tokenizer_json(json, "tokenizer.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr("tokenizer.json"));
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::string with_model(const std::string& model) { return "{\"model\":" + model + "}"; }
+
+TEST(TokenizerJson, RefusesWhatIsBroken) {
+  EXPECT_THAT(message("nonsense"), HasSubstr("not a valid"));
+  EXPECT_THAT(message("{}"), HasSubstr("model"));
+  EXPECT_THAT(message(std::string(10000, '[')), HasSubstr("nested"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":[],"merges":[]})")), HasSubstr("vocab"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":-1},"merges":[]})")), HasSubstr("-1"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":4294967296},"merges":[]})")), HasSubstr("4294967296"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":"x"},"merges":[]})")), HasSubstr("integer"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0,"b":0},"merges":[]})")), HasSubstr("both"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":["a b"]})")), HasSubstr("'b'"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":["ab"]})")), HasSubstr("two tokens"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":7})")), HasSubstr("not a valid"));
+}
+
+TEST(TokenizerJson, NamesWhatItDoesNotHandle) {
+  const auto unsupported = ErrorKind::kUnsupported;
+  EXPECT_THAT(message(with_model(R"({"type":"Unigram","vocab":[]})"), unsupported), HasSubstr("Unigram"));
+  const std::string bpe = R"({"type":"BPE","vocab":{"a":0},"merges":[]})";
+  EXPECT_THAT(message(R"({"normalizer":{"type":"Lowercase"},"model":)" + bpe + "}", unsupported), HasSubstr("Lowercase"));
+  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Metaspace"},"model":)" + bpe + "}", unsupported), HasSubstr("Metaspace"));
+  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},"model":)" + bpe + "}", unsupported), HasSubstr("'('"));
+}
+
+TEST(GgufVocabulary, RefusesWhatIsInconsistent) {
+  const auto kind_of = [](const GgufVocabulary& v) {
+    try {
+      from_gguf(v, "m.gguf");
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("m.gguf"));
+      return error.kind();
+    }
+    return ErrorKind::kInterrupted;
+  };
+  GgufVocabulary v = small();
+  v.pre = "klingon";
+  EXPECT_EQ(kind_of(v), ErrorKind::kUnsupported);
+  v = small();
+  v.model = "llama";
+  EXPECT_EQ(kind_of(v), ErrorKind::kUnsupported);
+  v = small();
+  v.token_types.pop_back();
+  EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
+  v = small();
+  v.bos = 5000;
+  EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
+  v = small();
+  v.tokens[10] = v.tokens[11];
+  EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
+}
+
+}  // namespace
+}  // namespace freelunch::tokenizer
