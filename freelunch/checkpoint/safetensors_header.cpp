@@ -78,7 +78,9 @@ SafetensorsHeader::Entry read_entry(const std::string& key, const json& entry, c
 
 /// The format leaves no gaps: each tensor begins where the one before it ends.
 void place(SafetensorsHeader& header, uint64_t base, uint64_t size, const std::string& file) {
-  std::stable_sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  std::stable_sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.begin, a.info.bytes) < std::pair(b.begin, b.info.bytes);  // an empty tensor comes first
+  });
   uint64_t expected = 0;
   for (auto& entry : header.entries) {
     const std::string shown = printable(entry.info.name);

@@ -26,6 +26,7 @@ void Compression::keep(int64_t block, const model::Block& tensors, model::Half h
 }
 
 void timed(RunReport& report, const std::string& name, const std::function<std::string()>& stage) {
+  release_freed_memory();
   reset_peak_resident();
   const auto start = std::chrono::steady_clock::now();
   const std::string note = stage();

@@ -1,5 +1,9 @@
 #include "pipeline/memory.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -26,6 +30,12 @@ int64_t peak_resident_bytes() { return kilobytes_after("/proc/self/status", "VmH
 void reset_peak_resident() {
   std::ofstream stream("/proc/self/clear_refs");
   stream << '5';
+}
+
+void release_freed_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
 }
 
 int64_t available_bytes() { return kilobytes_after("/proc/meminfo", "MemAvailable:"); }

@@ -6,6 +6,7 @@
 
 #include "base/interrupt.h"
 #include "pipeline/compression.h"
+#include "pipeline/memory.h"
 #include "statistics/gram.h"
 
 namespace freelunch::pipeline {
@@ -93,6 +94,7 @@ class Pruner {
       Block dense;
       if (cross_) dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
       for (const Half half : model::kHalves) prune_half(b, half, block, dense);
+      release_freed_memory();  // the C library's heap otherwise grows by about a block's weights each time
       run_.sinks.progress.advance(b + 1, "");
     }
     run_.sinks.progress.end();

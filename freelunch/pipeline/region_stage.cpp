@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "pipeline/compression.h"
+#include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -75,6 +76,7 @@ void repair_regions(Compression& run, StageKind stage) {
       run.report.regions.push_back({.stage = std::string(name(stage)), .region = region_text, .outcome = outcome, .seconds = seconds});
       improved = outcome.after / outcome.before;
     }
+    release_freed_memory();
     run.sinks.progress.advance(b + 1, fmt::format("error x {:.2f}", improved));
   }
   run.sinks.progress.end();
