@@ -32,7 +32,9 @@ std::string quoted(const std::vector<std::string>& arguments) {
 void finish(CompressOptions& options, const Session& session) {
   pipeline::CompressPlan& plan = options.plan;
   if (!options.pattern.empty() && options.pattern.find(':') == std::string::npos) {
-    fail(ErrorKind::kInvalidArgument, "--pattern '{}' is not KEEP:OF such as 2:4; for a fraction of zeros use --sparsity", options.pattern);
+    fail(ErrorKind::kInvalidArgument,
+         "--pattern '{}' is not KEEP:OF such as 2:4; for a fraction of zeros use --sparsity",
+         options.pattern);
   }
   plan.pattern = sparsity::parse_pattern(options.pattern.empty() ? options.sparsity : options.pattern);
   if (options.group == "row") plan.group = sparsity::Group::kRow;
@@ -41,11 +43,14 @@ void finish(CompressOptions& options, const Session& session) {
   plan.calibration.rule = calibration::parse_window_rule(options.windows);
   plan.region.loss = reconstruct::parse_loss(options.loss);
   plan.whole.loss = reconstruct::parse_token_loss(options.model_loss);
-  plan.evaluation.windows = options.evaluate_windows > 0 ? std::optional(options.evaluate_windows) : std::nullopt;
+  plan.evaluation.windows =
+      options.evaluate_windows > 0 ? std::optional(options.evaluate_windows) : std::nullopt;
   plan.command = quoted(session.arguments);
 }
 
-void print_row(const std::string& name, const std::string& value) { fmt::print("  {:<22} {}\n", name, value); }
+void print_row(const std::string& name, const std::string& value) {
+  fmt::print("  {:<22} {}\n", name, value);
+}
 
 void print_figure(const std::string& name, const std::optional<evaluate::Perplexity>& p) {
   if (p) print_row(name, fmt::format("{:8.3f}", p->perplexity));
@@ -62,13 +67,18 @@ void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& 
   int64_t elements = 0;
   for (const auto& tensor : report.tensors) elements += tensor.elements;
   fmt::print("Sparsity\n");
-  print_row("pruned matrices", fmt::format("{:.4f} % zeros ({})", 100.0 * static_cast<double>(report.zeros) / static_cast<double>(elements),
-                                           sparsity::to_string(plan.pattern)));
-  print_row("whole model", fmt::format("{:.2f} % of {} parameters", 100.0 * static_cast<double>(report.zeros) / static_cast<double>(report.parameters),
-                                       report.parameters));
+  print_row("pruned matrices",
+            fmt::format("{:.4f} % zeros ({})",
+                        100.0 * static_cast<double>(report.zeros) / static_cast<double>(elements),
+                        sparsity::to_string(plan.pattern)));
+  print_row("whole model",
+            fmt::format("{:.2f} % of {} parameters",
+                        100.0 * static_cast<double>(report.zeros) / static_cast<double>(report.parameters),
+                        report.parameters));
   fmt::print("Stages\n");
   for (const auto& stage : report.stages) {
-    print_row(stage.name, fmt::format("{:8.1f} s   peak {:>8}   {}", stage.seconds, bytes_text(stage.peak_bytes), stage.note));
+    print_row(stage.name, fmt::format("{:8.1f} s   peak {:>8}   {}", stage.seconds,
+                                      bytes_text(stage.peak_bytes), stage.note));
   }
   print_row("all", fmt::format("{:8.1f} s   peak {:>8}", report.seconds, bytes_text(report.peak_bytes)));
   fmt::print("Output\n");
@@ -79,14 +89,21 @@ void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& 
 void add_calibration_options(CLI::App& command, CompressOptions& options) {
   pipeline::CalibrationOptions& c = options.plan.calibration;
   const char* group = "Calibration";
-  command.add_option("--calibration", c.text, "Text to calibrate on: plain, .jsonl or .jsonl.gz with a \"text\" field")->group(group);
+  command
+      .add_option("--calibration", c.text,
+                  "Text to calibrate on: plain, .jsonl or .jsonl.gz with a \"text\" field")
+      ->group(group);
   command.add_flag("--lines", c.one_document_a_line, "Plain text holds one document a line")->group(group);
   command.add_option("--samples", c.samples, "Windows to train on")->capture_default_str()->group(group);
   command.add_option("--length", c.length, "Tokens a window")->capture_default_str()->group(group);
-  command.add_option("--held-out", c.held_out, "Further windows, used only to choose settings and to keep the best state")
+  command
+      .add_option("--held-out", c.held_out,
+                  "Further windows, used only to choose settings and to keep the best state")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--windows", options.windows, "consecutive: from the start of the text; crop: seeded random crops of long documents")
+  command
+      .add_option("--windows", options.windows,
+                  "consecutive: from the start of the text; crop: seeded random crops of long documents")
       ->capture_default_str()
       ->group(group);
 }
@@ -97,30 +114,55 @@ void add_repair_options(CLI::App& command, CompressOptions& options) {
   command.add_option("--repair", options.repair, "auto, none, or stages in order: solve, half, block, model")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--loss", options.loss, "half, block: mse, relative-mse, cosine or next-norm")->capture_default_str()->group(group);
-  command.add_option("--learning-rate", plan.region.learning_rate, "half, block: peak rate; from the model's width unless given")->group(group);
-  command.add_option("--epochs", plan.region.epochs, "half, block: passes over the windows")->capture_default_str()->group(group);
-  command.add_option("--batch", plan.region.batch, "half, block: windows a step")->capture_default_str()->group(group);
-  command.add_flag("--freeze-norms", plan.region.freeze_norms, "half, block: leave norms as they are")->group(group);
-  command.add_option("--model-loss", options.model_loss, "model: kl (distillation) or ce (next token)")->capture_default_str()->group(group);
-  command.add_option("--model-learning-rate", plan.whole.learning_rate, "model: peak rate; from the model's width unless given")->group(group);
-  command.add_option("--model-epochs", plan.whole.epochs, "model: passes; 1 after half or block, else 2")->group(group);
-  command.add_option("--model-batch", plan.whole.batch, "model: windows a step")->capture_default_str()->group(group);
-  command.add_option("--lambda", plan.grid.lambdas, "solve: pulls towards the dense weights to choose from, in units of mean diag H")
+  command.add_option("--loss", options.loss, "half, block: mse, relative-mse, cosine or next-norm")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--learning-rate", plan.region.learning_rate,
+                  "half, block: peak rate; from the model's width unless given")
+      ->group(group);
+  command.add_option("--epochs", plan.region.epochs, "half, block: passes over the windows")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--batch", plan.region.batch, "half, block: windows a step")
+      ->capture_default_str()
+      ->group(group);
+  command.add_flag("--freeze-norms", plan.region.freeze_norms, "half, block: leave norms as they are")
+      ->group(group);
+  command.add_option("--model-loss", options.model_loss, "model: kl (distillation) or ce (next token)")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--model-learning-rate", plan.whole.learning_rate,
+                  "model: peak rate; from the model's width unless given")
+      ->group(group);
+  command.add_option("--model-epochs", plan.whole.epochs, "model: passes; 1 after half or block, else 2")
+      ->group(group);
+  command.add_option("--model-batch", plan.whole.batch, "model: windows a step")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--lambda", plan.grid.lambdas,
+                  "solve: pulls towards the dense weights to choose from, in units of mean diag H")
       ->delimiter(',')
       ->capture_default_str()
       ->group(group);
-  command.add_option("--blend", plan.grid.betas, "solve: blends to choose from; 0: pruned stream as target input, 1: dense stream")
+  command
+      .add_option("--blend", plan.grid.betas,
+                  "solve: blends to choose from; 0: pruned stream as target input, 1: dense stream")
       ->delimiter(',')
       ->capture_default_str()
       ->group(group);
-  command.add_option("--iterations", plan.grid.iterations, "solve: conjugate-gradient steps")->capture_default_str()->group(group);
+  command.add_option("--iterations", plan.grid.iterations, "solve: conjugate-gradient steps")
+      ->capture_default_str()
+      ->group(group);
 }
 
 }  // namespace
 
 void add_compress(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand("compress", "Prune a model, repair it, measure it, and save it as a Hugging Face folder");
+  CLI::App* command = app.add_subcommand(
+      "compress", "Prune a model, repair it, measure it, and save it as a Hugging Face folder");
   auto options = std::make_shared<CompressOptions>();
   pipeline::CompressPlan& plan = options->plan;
   command->add_option("MODEL", plan.model, "A Hugging Face folder or a .gguf file")->required();
@@ -128,18 +170,35 @@ void add_compress(CLI::App& app, Session& session) {
   command->add_flag("--overwrite", plan.overwrite, "Replace the output folder if it exists");
   command->add_flag("--json", options->json, "Print the report as JSON on standard output");
   command->add_flag("--verbose", session.verbose, "Log what was chosen for each tensor");
-  CLI::Option* sparsity = command->add_option("--sparsity", options->sparsity, "Fraction of zeros, unstructured")->capture_default_str()->group("Pruning");
-  command->add_option("--pattern", options->pattern, "N:M instead: keep N of every M, such as 2:4")->excludes(sparsity)->group("Pruning");
-  command->add_option("--criterion", plan.criterion, "magnitude, random or wanda")->capture_default_str()->group("Pruning");
-  command->add_option("--group", options->group, "What competes under --sparsity: row or matrix; the criterion's own unless given")
+  CLI::Option* sparsity =
+      command->add_option("--sparsity", options->sparsity, "Fraction of zeros, unstructured")
+          ->capture_default_str()
+          ->group("Pruning");
+  command->add_option("--pattern", options->pattern, "N:M instead: keep N of every M, such as 2:4")
+      ->excludes(sparsity)
+      ->group("Pruning");
+  command->add_option("--criterion", plan.criterion, "magnitude, random or wanda")
+      ->capture_default_str()
+      ->group("Pruning");
+  command
+      ->add_option("--group", options->group,
+                   "What competes under --sparsity: row or matrix; the criterion's own unless given")
       ->check(CLI::IsMember({"row", "matrix"}))
       ->group("Pruning");
-  command->add_option("--seed", plan.seed, "Seed of every random choice")->capture_default_str()->group("Pruning");
+  command->add_option("--seed", plan.seed, "Seed of every random choice")
+      ->capture_default_str()
+      ->group("Pruning");
   add_calibration_options(*command, *options);
   add_repair_options(*command, *options);
-  command->add_option("--evaluate", plan.evaluation.text, "Text to measure perplexity on, before and after")->group("Evaluation");
-  command->add_option("--evaluate-windows", options->evaluate_windows, "Windows of it to use; 0: all")->capture_default_str()->group("Evaluation");
-  command->add_option("--evaluate-length", plan.evaluation.length, "Tokens a window; the model's maximum, at most 2048, unless given")->group("Evaluation");
+  command->add_option("--evaluate", plan.evaluation.text, "Text to measure perplexity on, before and after")
+      ->group("Evaluation");
+  command->add_option("--evaluate-windows", options->evaluate_windows, "Windows of it to use; 0: all")
+      ->capture_default_str()
+      ->group("Evaluation");
+  command
+      ->add_option("--evaluate-length", plan.evaluation.length,
+                   "Tokens a window; the model's maximum, at most 2048, unless given")
+      ->group("Evaluation");
   add_compute_options(*command, plan.compute);
   command->callback([options, &session] {
     finish(*options, session);

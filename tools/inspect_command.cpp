@@ -11,19 +11,24 @@ namespace freelunch::tools {
 namespace {
 
 void print_inspection(const nlohmann::json& report) {
-  fmt::print("{}: {} ({}), {} parameters, {} on disk\n", report["path"].get<std::string>(), report["architecture"].get<std::string>(),
-             report["format"].get<std::string>(), report["parameters"].get<int64_t>(), bytes_text(report["bytes"].get<int64_t>()));
-  fmt::print("  vocabulary {}, width {}, intermediate {}, blocks {}, heads {} ({} key/value) of {}, length {}\n",
-             report["vocabulary"].get<int64_t>(), report["width"].get<int64_t>(), report["intermediate"].get<int64_t>(),
-             report["blocks"].get<int64_t>(), report["heads"].get<int64_t>(), report["kv_heads"].get<int64_t>(),
-             report["head_dim"].get<int64_t>(), report["max_length"].get<int64_t>());
-  fmt::print("  zeros: {:.4f} % of the block matrices, {:.4f} % of the model\n\n", 100 * report["sparsity"]["matrices"].get<double>(),
+  fmt::print("{}: {} ({}), {} parameters, {} on disk\n", report["path"].get<std::string>(),
+             report["architecture"].get<std::string>(), report["format"].get<std::string>(),
+             report["parameters"].get<int64_t>(), bytes_text(report["bytes"].get<int64_t>()));
+  fmt::print(
+      "  vocabulary {}, width {}, intermediate {}, blocks {}, heads {} ({} key/value) of {}, length {}\n",
+      report["vocabulary"].get<int64_t>(), report["width"].get<int64_t>(),
+      report["intermediate"].get<int64_t>(), report["blocks"].get<int64_t>(), report["heads"].get<int64_t>(),
+      report["kv_heads"].get<int64_t>(), report["head_dim"].get<int64_t>(),
+      report["max_length"].get<int64_t>());
+  fmt::print("  zeros: {:.4f} % of the block matrices, {:.4f} % of the model\n\n",
+             100 * report["sparsity"]["matrices"].get<double>(),
              100 * report["sparsity"]["whole_model"].get<double>());
   fmt::print("{:<52} {:<8} {:<18} {:>9}  {}\n", "tensor", "dtype", "shape", "zeros", "pattern");
   for (const auto& tensor : report["tensors"]) {
     const bool counted = tensor.contains("sparsity");
-    fmt::print("{:<52} {:<8} {:<18} {:>9}  {}\n", tensor["name"].get<std::string>(), tensor["dtype"].get<std::string>(),
-               tensor["shape"].dump(), counted ? fmt::format("{:.4f} %", 100 * tensor["sparsity"].get<double>()) : "",
+    fmt::print("{:<52} {:<8} {:<18} {:>9}  {}\n", tensor["name"].get<std::string>(),
+               tensor["dtype"].get<std::string>(), tensor["shape"].dump(),
+               counted ? fmt::format("{:.4f} %", 100 * tensor["sparsity"].get<double>()) : "",
                counted && tensor["pattern"].is_string() ? tensor["pattern"].get<std::string>() : "");
   }
 }
@@ -35,7 +40,8 @@ void add_inspect(CLI::App& app, Session& session) {
     std::filesystem::path model;
     bool json = false;
   };
-  CLI::App* command = app.add_subcommand("inspect", "Show a model's architecture, tensors, dtypes, sparsity and N:M patterns");
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Show a model's architecture, tensors, dtypes, sparsity and N:M patterns");
   auto options = std::make_shared<Options>();
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   command->add_flag("--json", options->json, "Print JSON on standard output");

@@ -74,11 +74,13 @@ std::string hint(const CLI::App& app, const std::vector<std::string>& arguments)
     const std::string name = typed.substr(0, typed.find('='));
     if (chosen.empty() ? name.starts_with("-") : !name.starts_with("--")) continue;
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    const auto best = std::min_element(known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
-      return edit_distance(name, a) < edit_distance(name, b);
-    });
+    const auto best =
+        std::min_element(known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
+          return edit_distance(name, a) < edit_distance(name, b);
+        });
     if (best != known.end() && edit_distance(name, *best) <= 3) return "; did you mean " + *best + "?";
-    return chosen.empty() ? "; freelunch --help lists the commands" : "; freelunch " + command.get_name() + " --help lists the options";
+    return chosen.empty() ? "; freelunch --help lists the commands"
+                          : "; freelunch " + command.get_name() + " --help lists the options";
   }
   return "";
 }
@@ -96,7 +98,9 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("freelunch ") + kVersion);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  app.footer("Exit codes: 0 done, 2 usage, 3 bad input, 4 unsupported, 5 numerical, 6 input/output, 130 interrupted.");
+  app.footer(
+      "Exit codes: 0 done, 2 usage, 3 bad input, 4 unsupported, 5 numerical, 6 input/output, 130 "
+      "interrupted.");
   Session session{.arguments = {argv + 1, argv + argc}};
   add_compress(app, session);
   add_perplexity(app, session);
@@ -108,11 +112,13 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& wish) {
     return app.exit(wish);  // --help, --version
   } catch (const CLI::ParseError& error) {
-    return refuse(first_line(error.what()) + hint(app, session.arguments), exit_code(ErrorKind::kInvalidArgument));
+    return refuse(first_line(error.what()) + hint(app, session.arguments),
+                  exit_code(ErrorKind::kInvalidArgument));
   } catch (const Error& error) {
     return refuse(error.what(), exit_code(error.kind()));
   } catch (const std::bad_alloc&) {
-    return refuse("out of memory; lower --samples or --length, or leave the model stage out (--repair solve,half)", 5);
+    return refuse(
+        "out of memory; lower --samples or --length, or leave the model stage out (--repair solve,half)", 5);
   } catch (const std::exception& error) {
     return refuse(fmt::format("internal error: {}", first_line(error.what())), 1);
   }
@@ -121,9 +127,15 @@ int run(int argc, char** argv) {
 }  // namespace
 
 void add_compute_options(CLI::App& command, pipeline::ComputeOptions& options) {
-  command.add_option("--threads", options.threads, "Threads; 0: one a core")->capture_default_str()->group("Machine");
-  command.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")->capture_default_str()->group("Machine");
-  command.add_option("--compute", options.compute, "Matrix products in fp32 or bf16; auto: bf16 where the hardware has it")
+  command.add_option("--threads", options.threads, "Threads; 0: one a core")
+      ->capture_default_str()
+      ->group("Machine");
+  command.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
+      ->capture_default_str()
+      ->group("Machine");
+  command
+      .add_option("--compute", options.compute,
+                  "Matrix products in fp32 or bf16; auto: bf16 where the hardware has it")
       ->capture_default_str()
       ->group("Machine");
 }

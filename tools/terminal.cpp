@@ -46,7 +46,8 @@ void StderrProgress::advance(int64_t done, std::string_view note) {
   printed_tenth_ = tenth;
   drawn_ = now;
   const double left = elapsed() / static_cast<double>(done) * static_cast<double>(total_ - done);
-  fmt::print(stderr, "{}: {}/{} {}, {} left{}{}\n", stage_, done, total_, unit_, duration_text(left), note.empty() ? "" : ", ", note);
+  fmt::print(stderr, "{}: {}/{} {}, {} left{}{}\n", stage_, done, total_, unit_, duration_text(left),
+             note.empty() ? "" : ", ", note);
 }
 
 void StderrProgress::draw(int64_t done, std::string_view note) {
@@ -61,7 +62,8 @@ void StderrProgress::draw(int64_t done, std::string_view note) {
     tail = rate >= 1 ? fmt::format("{:.1f} {}/s", rate, unit_) : fmt::format("{:.1f} s each", 1 / rate);
     tail += fmt::format(", {} left", duration_text(static_cast<double>(total_ - done) / rate));
   }
-  fmt::print(stderr, "\r\x1b[K{:<16} {} {:>3.0f}% {}/{} {} {} {}", stage_, bar, share * 100, done, total_, unit_, tail, note);
+  fmt::print(stderr, "\r\x1b[K{:<16} {} {:>3.0f}% {}/{} {} {} {}", stage_, bar, share * 100, done, total_,
+             unit_, tail, note);
   std::fflush(stderr);
 }
 

@@ -16,8 +16,8 @@ class StderrLog : public LogSink {
   bool verbose_;
 };
 
-/// A live bar on standard error (bar, rate, time left); where that is no terminal, a plain line at the start of a stage,
-/// about every tenth of it, and at its end.
+/// A live bar on standard error (bar, rate, time left); where that is no terminal, a plain line at the start
+/// of a stage, about every tenth of it, and at its end.
 class StderrProgress : public ProgressSink {
  public:
   StderrProgress();

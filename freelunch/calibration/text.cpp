@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 /// zlib reads plain files as they are, so one reader serves both.
 std::string read_whole(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::kBadFile, "text '{}' does not exist", path.string());
-  if (fs::is_directory(path)) fail(ErrorKind::kBadFile, "text '{}' is a folder, expected a file", path.string());
+  if (fs::is_directory(path))
+    fail(ErrorKind::kBadFile, "text '{}' is a folder, expected a file", path.string());
   gzFile file = gzopen(path.c_str(), "rb");
   if (file == nullptr) fail(ErrorKind::kIo, "cannot open text '{}': {}", path.string(), system_error_text());
   std::string content;
@@ -40,7 +41,9 @@ void for_each_line(std::string_view text, Visit visit) {
   }
 }
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
+bool is_blank(std::string_view line) {
+  return line.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos;
+}
 
 std::vector<std::string> json_lines(const std::string& content, const std::string& file) {
   std::vector<std::string> documents;

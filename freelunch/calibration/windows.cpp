@@ -14,8 +14,8 @@ std::vector<int64_t> tokens_of(const std::string& document, const tokenizer::Tok
   return {ids.begin(), ids.end()};
 }
 
-std::vector<int64_t> consecutive(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
-                                 int64_t needed) {
+std::vector<int64_t> consecutive(const std::vector<std::string>& documents,
+                                 const tokenizer::Tokenizer& tokenizer, int64_t needed) {
   std::vector<int64_t> tokens;
   for (const std::string& document : documents) {
     if (static_cast<int64_t>(tokens.size()) >= needed) break;
@@ -33,7 +33,8 @@ std::vector<int64_t> crops(const std::vector<std::string>& documents, const toke
   std::vector<int64_t> result;
   while (static_cast<int64_t>(result.size()) < count * length) {
     if (usable.empty()) {
-      fail(ErrorKind::kInvalidArgument, "no calibration document is longer than a window of {} tokens", length);
+      fail(ErrorKind::kInvalidArgument, "no calibration document is longer than a window of {} tokens",
+           length);
     }
     const size_t pick = random.below(usable.size());
     std::vector<int64_t>& document = tokens[usable[pick]];
@@ -58,7 +59,8 @@ WindowRule parse_window_rule(std::string_view text) {
   fail(ErrorKind::kInvalidArgument, "windows '{}' is not known; expected one of consecutive, crop", text);
 }
 
-std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer) {
+std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,
+                                   const tokenizer::Tokenizer& tokenizer) {
   return consecutive(documents, tokenizer, INT64_MAX);
 }
 
@@ -70,7 +72,8 @@ at::Tensor token_windows(const std::vector<std::string>& documents, const tokeni
                                           : crops(documents, tokenizer, count, length, random);
   if (static_cast<int64_t>(tokens.size()) < needed) {
     fail(ErrorKind::kInvalidArgument,
-         "the calibration text has {} tokens, but {} windows of {} need {}; lower --samples, --held-out or --length",
+         "the calibration text has {} tokens, but {} windows of {} need {}; lower --samples, --held-out or "
+         "--length",
          tokens.size(), count, length, needed);
   }
   return at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + needed)).view({count, length});

@@ -18,10 +18,11 @@ enum class WindowRule {
 WindowRule parse_window_rule(std::string_view name);
 
 /// Tokens of all documents one after the other; no special tokens.
-std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer);
+std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,
+                                   const tokenizer::Tokenizer& tokenizer);
 
-/// `count` windows of `length` tokens, (count, length) int64 on the CPU. Throws InvalidArgument saying how many tokens
-/// or long documents there are and how many are needed.
+/// `count` windows of `length` tokens, (count, length) int64 on the CPU. Throws InvalidArgument saying how
+/// many tokens or long documents there are and how many are needed.
 at::Tensor token_windows(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
                          WindowRule rule, int64_t count, int64_t length, RandomStream& random);
 

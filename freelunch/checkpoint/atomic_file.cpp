@@ -36,7 +36,9 @@ void write_all(int descriptor, std::string_view content, const fs::path& path) {
   }
 }
 
-std::string with_suffix(const fs::path& path, const char* suffix) { return path.string() + suffix + std::to_string(::getpid()); }
+std::string with_suffix(const fs::path& path, const char* suffix) {
+  return path.string() + suffix + std::to_string(::getpid());
+}
 
 }  // namespace
 
@@ -51,7 +53,8 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
   if (::rename(partial.c_str(), path.c_str()) != 0) refuse("rename into", path);
 }
 
-OutputFolder::OutputFolder(const fs::path& final_path, bool overwrite) : final_(fs::absolute(final_path).lexically_normal()), overwrite_(overwrite) {
+OutputFolder::OutputFolder(const fs::path& final_path, bool overwrite)
+    : final_(fs::absolute(final_path).lexically_normal()), overwrite_(overwrite) {
   if (!final_.has_filename()) final_ = final_.parent_path();  // "out/" is "out"
   refuse_occupied();
   std::error_code error;
@@ -67,9 +70,12 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool overwrite) : final_(
 void OutputFolder::refuse_occupied() const {
   std::error_code error;
   if (!fs::exists(final_, error)) return;
-  if (!fs::is_directory(final_)) fail(ErrorKind::kInvalidArgument, "output '{}' is a file, expected a folder that does not exist yet", final_.string());
+  if (!fs::is_directory(final_))
+    fail(ErrorKind::kInvalidArgument, "output '{}' is a file, expected a folder that does not exist yet",
+         final_.string());
   if (!overwrite_ && !fs::is_empty(final_)) {
-    fail(ErrorKind::kInvalidArgument, "output folder '{}' exists and is not empty; pass --overwrite to replace it", final_.string());
+    fail(ErrorKind::kInvalidArgument,
+         "output folder '{}' exists and is not empty; pass --overwrite to replace it", final_.string());
   }
 }
 

@@ -13,7 +13,8 @@ namespace freelunch::checkpoint {
 /// Reads little-endian values one after the other and refuses to leave the file.
 class ByteReader {
  public:
-  ByteReader(std::span<const std::byte> content, std::string file) : content_(content), file_(std::move(file)) {}
+  ByteReader(std::span<const std::byte> content, std::string file)
+      : content_(content), file_(std::move(file)) {}
 
   uint64_t position() const { return position_; }
   uint64_t left() const { return content_.size() - position_; }
@@ -35,8 +36,8 @@ class ByteReader {
 
   std::span<const std::byte> take(uint64_t size, std::string_view what) {
     if (size > left()) {
-      fail(ErrorKind::kBadFile, "gguf: {} has {} bytes, but {} at byte {} needs {}; incomplete download?", file_,
-           content_.size(), what, position_, size);
+      fail(ErrorKind::kBadFile, "gguf: {} has {} bytes, but {} at byte {} needs {}; incomplete download?",
+           file_, content_.size(), what, position_, size);
     }
     const auto bytes = content_.subspan(position_, size);
     position_ += size;

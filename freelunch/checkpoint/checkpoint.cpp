@@ -23,7 +23,8 @@ const TensorInfo* Checkpoint::find(std::string_view name) const {
 const TensorInfo& Checkpoint::at(std::string_view name) const {
   if (const TensorInfo* tensor = find(name)) return *tensor;
   const std::vector<TensorInfo>& all = tensors();
-  fail(ErrorKind::kBadFile, "{}: needs tensor '{}', but no shard holds it; incomplete download, or another architecture?",
+  fail(ErrorKind::kBadFile,
+       "{}: needs tensor '{}', but no shard holds it; incomplete download, or another architecture?",
        all.empty() ? "checkpoint without tensors" : printable(all.front().file), printable(name));
 }
 
@@ -56,13 +57,14 @@ void Checkpoint::read_f32_rows(const TensorInfo& tensor, int64_t first_row, int6
   }
   const int64_t columns = tensor.shape[0] == 0 ? 0 : tensor.elements() / tensor.shape[0];
   if (out.size() != static_cast<size_t>(rows * columns)) {
-    fail(ErrorKind::kInvalidArgument, "checkpoint: {} rows of tensor '{}' have {} elements but the buffer holds {}", rows,
+    fail(ErrorKind::kInvalidArgument,
+         "checkpoint: {} rows of tensor '{}' have {} elements but the buffer holds {}", rows,
          printable(tensor.name), rows * columns, out.size());
   }
   const std::optional<uint64_t> row_bytes = bytes_for(tensor.dtype, columns);
   if (!row_bytes) {
-    fail(ErrorKind::kUnsupported, "checkpoint: the rows of tensor '{}' are not whole {} blocks", printable(tensor.name),
-         name(tensor.dtype));
+    fail(ErrorKind::kUnsupported, "checkpoint: the rows of tensor '{}' are not whole {} blocks",
+         printable(tensor.name), name(tensor.dtype));
   }
   const size_t begin = static_cast<size_t>(*row_bytes * static_cast<uint64_t>(first_row));
   const size_t size = static_cast<size_t>(*row_bytes * static_cast<uint64_t>(rows));

@@ -10,8 +10,8 @@
 namespace freelunch::checkpoint {
 namespace {
 
-// One function a block format, named and laid out as in ggml-quants.c; `b` points at a block's bytes, `y` at its
-// values. Fields are read through bytes because a memory map aligns nothing.
+// One function a block format, named and laid out as in ggml-quants.c; `b` points at a block's bytes, `y` at
+// its values. Fields are read through bytes because a memory map aligns nothing.
 
 float f16_at(const uint8_t* p) {
   uint16_t bits = 0;
@@ -60,7 +60,8 @@ void q5_1(const uint8_t* b, float* y) {
   const uint32_t high = u32_at(b + 4);
   for (uint32_t j = 0; j < 16; ++j) {
     y[j] = static_cast<float>((b[8 + j] & 0x0FU) | (((high >> j) << 4U) & 0x10U)) * d + m;
-    y[j + 16] = static_cast<float>((static_cast<uint32_t>(b[8 + j]) >> 4U) | ((high >> (j + 12)) & 0x10U)) * d + m;
+    y[j + 16] =
+        static_cast<float>((static_cast<uint32_t>(b[8 + j]) >> 4U) | ((high >> (j + 12)) & 0x10U)) * d + m;
   }
 }
 
@@ -70,7 +71,8 @@ void q8_0(const uint8_t* b, float* y) {
 }
 
 void iq4_nl(const uint8_t* b, float* y) {
-  static constexpr std::array<int8_t, 16> kValues{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+  static constexpr std::array<int8_t, 16> kValues{-127, -104, -83, -65, -49, -35, -22, -10,
+                                                  1,    13,   25,  38,  53,  69,  89,  113};
   const float d = f16_at(b);
   for (int j = 0; j < 16; ++j) {
     y[j] = d * static_cast<float>(kValues[b[2 + j] & 0x0F]);
@@ -132,7 +134,8 @@ struct ScaleAndMin {
 /// Eight 6-bit pairs in twelve bytes (get_scale_min_k4).
 ScaleAndMin k4_scale(int j, const uint8_t* q) {
   if (j < 4) return {static_cast<float>(q[j] & 63), static_cast<float>(q[j + 4] & 63)};
-  return {static_cast<float>((q[j + 4] & 0x0F) | ((q[j - 4] >> 6) << 4)), static_cast<float>((q[j + 4] >> 4) | ((q[j] >> 6) << 4))};
+  return {static_cast<float>((q[j + 4] & 0x0F) | ((q[j - 4] >> 6) << 4)),
+          static_cast<float>((q[j + 4] >> 4) | ((q[j] >> 6) << 4))};
 }
 
 void q4_k(const uint8_t* b, float* y) {
@@ -174,8 +177,9 @@ void q6_k(const uint8_t* b, float* y) {
   for (int half = 0; half < 2; ++half, y += 128, low += 64, high += 32, scales += 8) {
     for (int l = 0; l < 32; ++l) {
       const int group = l / 16;
-      const int q[4] = {(low[l] & 0x0F) | ((high[l] & 3) << 4), (low[l + 32] & 0x0F) | (((high[l] >> 2) & 3) << 4),
-                        (low[l] >> 4) | (((high[l] >> 4) & 3) << 4), (low[l + 32] >> 4) | ((high[l] >> 6) << 4)};
+      const int q[4] = {
+          (low[l] & 0x0F) | ((high[l] & 3) << 4), (low[l + 32] & 0x0F) | (((high[l] >> 2) & 3) << 4),
+          (low[l] >> 4) | (((high[l] >> 4) & 3) << 4), (low[l + 32] >> 4) | ((high[l] >> 6) << 4)};
       for (int k = 0; k < 4; ++k) {
         y[l + 32 * k] = d * static_cast<float>(scales[group + 2 * k]) * static_cast<float>(q[k] - 32);
       }
@@ -232,10 +236,12 @@ void widen(const uint8_t* in, std::span<float> out, Convert convert) {
 }  // namespace
 
 void dequantise(DType dtype, std::span<const std::byte> in, std::span<float> out) {
-  if (!converts_to_f32(dtype)) fail(ErrorKind::kUnsupported, "dtype {} does not convert to fp32", name(dtype));
+  if (!converts_to_f32(dtype))
+    fail(ErrorKind::kUnsupported, "dtype {} does not convert to fp32", name(dtype));
   const auto bytes = bytes_for(dtype, static_cast<int64_t>(out.size()));
   if (!bytes || *bytes != in.size()) {
-    fail(ErrorKind::kInvalidArgument, "{} values of {} do not take {} bytes", out.size(), name(dtype), in.size());
+    fail(ErrorKind::kInvalidArgument, "{} values of {} do not take {} bytes", out.size(), name(dtype),
+         in.size());
   }
   const auto* data = reinterpret_cast<const uint8_t*>(in.data());
   if (dtype == DType::kF32) {

@@ -25,7 +25,8 @@ std::vector<fs::path> parts_of(const fs::path& path) {
   for (int i = 1; i <= count; ++i) {
     parts.push_back(path.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", match[1].str(), i, count));
     if (!fs::exists(parts.back())) {
-      fail(ErrorKind::kBadFile, "gguf: {} is part of a split model, but {} is not beside it", file, parts.back().filename().string());
+      fail(ErrorKind::kBadFile, "gguf: {} is part of a split model, but {} is not beside it", file,
+           parts.back().filename().string());
     }
   }
   return parts;
@@ -57,7 +58,8 @@ void GgufCheckpoint::add_part(const fs::path& path) {
 void GgufCheckpoint::refuse_duplicates() const {
   std::set<std::string_view> seen;
   for (const TensorInfo& tensor : tensors_) {
-    if (!seen.insert(tensor.name).second) fail(ErrorKind::kBadFile, "gguf: {} holds tensor '{}' twice", tensor.file, printable(tensor.name));
+    if (!seen.insert(tensor.name).second)
+      fail(ErrorKind::kBadFile, "gguf: {} holds tensor '{}' twice", tensor.file, printable(tensor.name));
   }
 }
 

@@ -13,10 +13,25 @@
 namespace freelunch::checkpoint {
 namespace {
 
-enum ValueType : uint32_t { kUint8, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64 };
+enum ValueType : uint32_t {
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
+};
 
 const char* type_name(uint32_t type) {
-  constexpr const char* kNames[] = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array", "uint64", "int64", "float64"};
+  constexpr const char* kNames[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+                                    "bool",  "string", "array",  "uint64", "int64",  "float64"};
   return type <= kFloat64 ? kNames[type] : "unknown";
 }
 
@@ -53,7 +68,9 @@ uint64_t read_unsigned(ByteReader& reader, uint32_t type, const std::string& key
 }
 
 bool is_signed(uint32_t type) { return type == kInt8 || type == kInt16 || type == kInt32 || type == kInt64; }
-bool is_unsigned(uint32_t type) { return type == kUint8 || type == kUint16 || type == kUint32 || type == kUint64; }
+bool is_unsigned(uint32_t type) {
+  return type == kUint8 || type == kUint16 || type == kUint32 || type == kUint64;
+}
 
 /// int32 where every element fits, which is what callers ask for.
 template <typename T, typename Read>
@@ -77,10 +94,13 @@ GgufValue read_array(ByteReader& reader, const std::string& key) {
   const auto type = reader.read<uint32_t>(key);
   const auto count = reader.read<uint64_t>(key);
   if (type > kFloat64 || type == kArray) {
-    fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} is an array of {} values, which cannot be read", printable(key), reader.file(), type_name(type));
+    fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} is an array of {} values, which cannot be read",
+         printable(key), reader.file(), type_name(type));
   }
   if (count > reader.left() / least_bytes(type)) {
-    fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} has {} elements, more than the file holds; incomplete download?", printable(key), reader.file(), count);
+    fail(ErrorKind::kBadFile,
+         "gguf: metadata key '{}' of {} has {} elements, more than the file holds; incomplete download?",
+         printable(key), reader.file(), count);
   }
   GgufValue value{.data = {}, .type = std::string("array of ") + type_name(type)};
   if (is_signed(type)) {
@@ -116,40 +136,53 @@ GgufValue read_value(ByteReader& reader, const std::string& key) {
   } else if (type == kString) {
     value.data = reader.read_string(key);
   } else {
-    fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} has value type {}, which does not exist", printable(key), reader.file(), type);
+    fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} has value type {}, which does not exist",
+         printable(key), reader.file(), type);
   }
   return value;
 }
 
 std::optional<DType> dtype_of(uint32_t ggml_type) {
   static const std::map<uint32_t, DType> kTypes{
-      {0, DType::kF32},   {1, DType::kF16},   {2, DType::kQ4_0},  {3, DType::kQ4_1},   {6, DType::kQ5_0},  {7, DType::kQ5_1},  {8, DType::kQ8_0},
-      {10, DType::kQ2_K}, {11, DType::kQ3_K}, {12, DType::kQ4_K}, {13, DType::kQ5_K},  {14, DType::kQ6_K}, {20, DType::kIQ4_NL},
-      {24, DType::kI8},   {25, DType::kI16},  {26, DType::kI32},  {27, DType::kI64},   {28, DType::kF64},  {30, DType::kBF16}};
+      {0, DType::kF32},   {1, DType::kF16},   {2, DType::kQ4_0},    {3, DType::kQ4_1},  {6, DType::kQ5_0},
+      {7, DType::kQ5_1},  {8, DType::kQ8_0},  {10, DType::kQ2_K},   {11, DType::kQ3_K}, {12, DType::kQ4_K},
+      {13, DType::kQ5_K}, {14, DType::kQ6_K}, {20, DType::kIQ4_NL}, {24, DType::kI8},   {25, DType::kI16},
+      {26, DType::kI32},  {27, DType::kI64},  {28, DType::kF64},    {30, DType::kBF16}};
   const auto it = kTypes.find(ggml_type);
   return it == kTypes.end() ? std::nullopt : std::optional(it->second);
 }
 
 GgufHeader::Entry read_tensor(ByteReader& reader) {
-  TensorInfo info{.name = reader.read_string("a tensor's name"), .dtype = DType::kF32, .shape = {}, .bytes = 0, .file = reader.file()};
+  TensorInfo info{.name = reader.read_string("a tensor's name"),
+                  .dtype = DType::kF32,
+                  .shape = {},
+                  .bytes = 0,
+                  .file = reader.file()};
   const std::string shown = printable(info.name);
   const auto dimensions = reader.read<uint32_t>("tensor '" + shown + "'");
-  if (dimensions > 4) fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} has {} dimensions, expected at most 4", shown, reader.file(), dimensions);
+  if (dimensions > 4)
+    fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} has {} dimensions, expected at most 4", shown,
+         reader.file(), dimensions);
   for (uint32_t i = 0; i < dimensions; ++i) {
     const auto size = reader.read<uint64_t>("tensor '" + shown + "'");
-    if (size > static_cast<uint64_t>(INT64_MAX)) fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} has a dimension of {}", shown, reader.file(), size);
-    info.shape.insert(info.shape.begin(), static_cast<int64_t>(size));  // ggml lists the fastest dimension first
+    if (size > static_cast<uint64_t>(INT64_MAX))
+      fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} has a dimension of {}", shown, reader.file(), size);
+    info.shape.insert(info.shape.begin(),
+                      static_cast<int64_t>(size));  // ggml lists the fastest dimension first
   }
   const auto type = reader.read<uint32_t>("tensor '" + shown + "'");
   const std::optional<DType> dtype = dtype_of(type);
-  if (!dtype) fail(ErrorKind::kUnsupported, "gguf: tensor '{}' of {} has ggml type {}, which is not supported", shown, reader.file(), type);
+  if (!dtype)
+    fail(ErrorKind::kUnsupported, "gguf: tensor '{}' of {} has ggml type {}, which is not supported", shown,
+         reader.file(), type);
   info.dtype = *dtype;
   const auto offset = reader.read<uint64_t>("tensor '" + shown + "'");
   const auto elements = element_count(info.shape);
   const bool whole_rows = info.shape.empty() || info.shape.back() % block_elements(info.dtype) == 0;
   const auto bytes = elements && whole_rows ? bytes_for(info.dtype, *elements) : std::nullopt;
   if (!bytes) {
-    fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} has shape {}, which {} cannot hold", shown, reader.file(), shape_text(info.shape), name(info.dtype));
+    fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} has shape {}, which {} cannot hold", shown,
+         reader.file(), shape_text(info.shape), name(info.dtype));
   }
   info.bytes = *bytes;
   return {.info = std::move(info), .begin = offset};
@@ -158,7 +191,8 @@ GgufHeader::Entry read_tensor(ByteReader& reader) {
 uint64_t alignment_of(const GgufMetadata& metadata, const std::string& file) {
   const uint64_t alignment = metadata.get_uint("general.alignment", 32);
   if (alignment == 0 || !std::has_single_bit(alignment) || alignment > (1U << 20U)) {
-    fail(ErrorKind::kBadFile, "gguf: {} asks for an alignment of {}, expected a power of two", file, alignment);
+    fail(ErrorKind::kBadFile, "gguf: {} asks for an alignment of {}, expected a power of two", file,
+         alignment);
   }
   return alignment;
 }
@@ -169,9 +203,13 @@ void place_tensors(GgufHeader& header, uint64_t header_end, uint64_t size, const
   for (GgufHeader::Entry& entry : header.entries) {
     const uint64_t offset = entry.begin;
     const std::string shown = printable(entry.info.name);
-    if (offset % alignment != 0) fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} starts at {}, which is not aligned to {}", shown, file, offset, alignment);
+    if (offset % alignment != 0)
+      fail(ErrorKind::kBadFile, "gguf: tensor '{}' of {} starts at {}, which is not aligned to {}", shown,
+           file, offset, alignment);
     if (base > size || offset > size - base || entry.info.bytes > size - base - offset) {
-      fail(ErrorKind::kBadFile, "gguf: tensor '{}' needs {} bytes at {} of the data, but {} has {} bytes; incomplete download?", shown, entry.info.bytes, offset, file, size);
+      fail(ErrorKind::kBadFile,
+           "gguf: tensor '{}' needs {} bytes at {} of the data, but {} has {} bytes; incomplete download?",
+           shown, entry.info.bytes, offset, file, size);
     }
     entry.begin = base + offset;
   }
@@ -182,17 +220,21 @@ void place_tensors(GgufHeader& header, uint64_t header_end, uint64_t size, const
   std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->begin < b->begin; });
   for (size_t i = 1; i < order.size(); ++i) {
     if (order[i - 1]->begin + order[i - 1]->info.bytes > order[i]->begin) {
-      fail(ErrorKind::kBadFile, "gguf: tensors '{}' and '{}' of {} overlap", printable(order[i - 1]->info.name), printable(order[i]->info.name), file);
+      fail(ErrorKind::kBadFile, "gguf: tensors '{}' and '{}' of {} overlap",
+           printable(order[i - 1]->info.name), printable(order[i]->info.name), file);
     }
   }
 }
 
 void check_magic(ByteReader& reader, std::span<const std::byte> content) {
   if (looks_like_lfs_pointer(content)) {
-    fail(ErrorKind::kBadFile, "gguf: {} looks like a Git LFS pointer, not the file itself; run git lfs pull", reader.file());
+    fail(ErrorKind::kBadFile, "gguf: {} looks like a Git LFS pointer, not the file itself; run git lfs pull",
+         reader.file());
   }
   const auto magic = reader.take(4, "the magic number");
-  if (std::memcmp(magic.data(), "GGUF", 4) != 0) fail(ErrorKind::kBadFile, "gguf: {} does not start with 'GGUF'; is it another kind of file?", reader.file());
+  if (std::memcmp(magic.data(), "GGUF", 4) != 0)
+    fail(ErrorKind::kBadFile, "gguf: {} does not start with 'GGUF'; is it another kind of file?",
+         reader.file());
 }
 
 }  // namespace
@@ -200,16 +242,21 @@ void check_magic(ByteReader& reader, std::span<const std::byte> content) {
 GgufHeader read_gguf_header(std::span<const std::byte> content, const std::string& file) {
   ByteReader reader(content, file);
   check_magic(reader, content);
-  GgufHeader header{.version = reader.read<uint32_t>("the version"), .metadata = GgufMetadata(file), .entries = {}};
+  GgufHeader header{
+      .version = reader.read<uint32_t>("the version"), .metadata = GgufMetadata(file), .entries = {}};
   if (header.version != 2 && header.version != 3) {
     const bool swapped = header.version >= (1U << 24U);
-    fail(ErrorKind::kUnsupported, "gguf: {} has version {}, expected 2 or 3{}", file, header.version, swapped ? "; is it big-endian?" : "");
+    fail(ErrorKind::kUnsupported, "gguf: {} has version {}, expected 2 or 3{}", file, header.version,
+         swapped ? "; is it big-endian?" : "");
   }
   const auto tensors = reader.read<uint64_t>("the number of tensors");
   const auto keys = reader.read<uint64_t>("the number of metadata keys");
   // a key takes at least 13 bytes, a tensor 24
   if (keys > reader.left() / 13 || tensors > reader.left() / 24) {
-    fail(ErrorKind::kBadFile, "gguf: {} announces {} tensors and {} metadata keys, more than its {} bytes hold; incomplete download?", file, tensors, keys, content.size());
+    fail(ErrorKind::kBadFile,
+         "gguf: {} announces {} tensors and {} metadata keys, more than its {} bytes hold; incomplete "
+         "download?",
+         file, tensors, keys, content.size());
   }
   for (uint64_t i = 0; i < keys; ++i) {
     std::string key = reader.read_string("a metadata key");

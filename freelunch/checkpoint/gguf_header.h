@@ -19,8 +19,8 @@ struct GgufHeader {
   std::vector<Entry> entries;  ///< as listed
 };
 
-/// Parses and checks the header: every tensor lies inside the file and overlaps no other. `file` names it in messages.
-/// Throws BadFile, and Unsupported for other versions, byte orders and tensor types.
+/// Parses and checks the header: every tensor lies inside the file and overlaps no other. `file` names it in
+/// messages. Throws BadFile, and Unsupported for other versions, byte orders and tensor types.
 GgufHeader read_gguf_header(std::span<const std::byte> content, const std::string& file);
 
 }  // namespace freelunch::checkpoint

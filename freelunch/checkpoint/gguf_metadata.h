@@ -38,7 +38,7 @@ class GgufMetadata {
   const std::vector<std::string>& keys() const { return keys_; }
 
   const std::string& get_string(std::string_view key) const;
-  std::string get_string(std::string_view key, std::string absent) const;
+  std::string get_string(std::string_view key, const std::string& absent) const;
   /// Any integer type, not negative.
   uint64_t get_uint(std::string_view key) const;
   uint64_t get_uint(std::string_view key, uint64_t absent) const;
@@ -52,14 +52,14 @@ class GgufMetadata {
   bool get_bool(std::string_view key, bool absent) const;
 
   const std::vector<std::string>& get_strings(std::string_view key) const;
-  std::vector<std::string> get_strings(std::string_view key, std::vector<std::string> absent) const;
+  std::vector<std::string> get_strings(std::string_view key, const std::vector<std::string>& absent) const;
   const std::vector<float>& get_floats(std::string_view key) const;
-  std::vector<float> get_floats(std::string_view key, std::vector<float> absent) const;
+  std::vector<float> get_floats(std::string_view key, const std::vector<float>& absent) const;
   /// An array of any integer type whose elements all fit into int32.
   const std::vector<int32_t>& get_ints(std::string_view key) const;
-  std::vector<int32_t> get_ints(std::string_view key, std::vector<int32_t> absent) const;
+  std::vector<int32_t> get_ints(std::string_view key, const std::vector<int32_t>& absent) const;
   const std::vector<bool>& get_bools(std::string_view key) const;
-  std::vector<bool> get_bools(std::string_view key, std::vector<bool> absent) const;
+  std::vector<bool> get_bools(std::string_view key, const std::vector<bool>& absent) const;
 
  private:
   struct Hash {

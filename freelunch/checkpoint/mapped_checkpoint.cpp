@@ -17,7 +17,8 @@ const MappedCheckpoint::Place& MappedCheckpoint::place_of(const TensorInfo& tens
 
 std::span<const std::byte> MappedCheckpoint::bytes(const TensorInfo& tensor) const {
   const Place& place = place_of(tensor);
-  return shards_[place.shard].bytes().subspan(static_cast<size_t>(place.begin), static_cast<size_t>(tensor.bytes));
+  return shards_[place.shard].bytes().subspan(static_cast<size_t>(place.begin),
+                                              static_cast<size_t>(tensor.bytes));
 }
 
 void MappedCheckpoint::release(const TensorInfo& tensor) const {

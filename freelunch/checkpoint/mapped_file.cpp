@@ -38,7 +38,8 @@ MappedFile::MappedFile(const std::filesystem::path& path, std::string_view forma
   if (::fstat(file.number, &status) != 0) {
     fail(ErrorKind::kIo, "{}: cannot query {}: {}", format, shown, system_error_text());
   }
-  if (S_ISDIR(status.st_mode)) fail(ErrorKind::kBadFile, "{}: {} is a folder, expected a file", format, shown);
+  if (S_ISDIR(status.st_mode))
+    fail(ErrorKind::kBadFile, "{}: {} is a folder, expected a file", format, shown);
   if (!S_ISREG(status.st_mode)) fail(ErrorKind::kBadFile, "{}: {} is not a regular file", format, shown);
   if (status.st_size == 0) fail(ErrorKind::kBadFile, "{}: {} is empty; incomplete download?", format, shown);
   size_ = static_cast<size_t>(status.st_size);

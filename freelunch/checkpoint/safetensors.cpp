@@ -23,7 +23,8 @@ std::unique_ptr<SafetensorsCheckpoint> SafetensorsCheckpoint::open(const fs::pat
     result->open_index(index);
   } else {
     const bool pickled = fs::exists(path / "pytorch_model.bin");
-    fail(pickled ? ErrorKind::kUnsupported : ErrorKind::kBadFile, "safetensors: '{}' holds neither model.safetensors nor model.safetensors.index.json{}",
+    fail(pickled ? ErrorKind::kUnsupported : ErrorKind::kBadFile,
+         "safetensors: '{}' holds neither model.safetensors nor model.safetensors.index.json{}",
          path.string(), pickled ? "; pytorch_model.bin is not read: save it as safetensors first" : "");
   }
   result->refuse_duplicates();
@@ -48,17 +49,20 @@ void SafetensorsCheckpoint::open_index(const fs::path& index) {
   for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
   for (const std::string& shard : shards) {
     if (fs::path(shard).filename() != shard || shard == "." || shard == "..") {
-      fail(ErrorKind::kBadFile, "safetensors: {} names shard '{}' outside its folder", content.name(), printable(shard));
+      fail(ErrorKind::kBadFile, "safetensors: {} names shard '{}' outside its folder", content.name(),
+           printable(shard));
     }
     if (!fs::exists(index.parent_path() / shard)) {
-      fail(ErrorKind::kBadFile, "safetensors: {} names shard '{}', which is not there; incomplete download?", content.name(), printable(shard));
+      fail(ErrorKind::kBadFile, "safetensors: {} names shard '{}', which is not there; incomplete download?",
+           content.name(), printable(shard));
     }
     add_shard(index.parent_path() / shard);
   }
   for (const auto& [tensor, shard] : shard_of) {
     const TensorInfo* info = find(tensor);
     if (info == nullptr || info->file != shard) {
-      fail(ErrorKind::kBadFile, "safetensors: {} places tensor '{}' in '{}', which does not hold it", content.name(), printable(tensor), printable(shard));
+      fail(ErrorKind::kBadFile, "safetensors: {} places tensor '{}' in '{}', which does not hold it",
+           content.name(), printable(tensor), printable(shard));
     }
   }
 }
@@ -66,7 +70,9 @@ void SafetensorsCheckpoint::open_index(const fs::path& index) {
 void SafetensorsCheckpoint::refuse_duplicates() const {
   std::set<std::string_view> seen;
   for (const TensorInfo& tensor : tensors_) {
-    if (!seen.insert(tensor.name).second) fail(ErrorKind::kBadFile, "safetensors: tensor '{}' stands in two shards, one of them {}", printable(tensor.name), tensor.file);
+    if (!seen.insert(tensor.name).second)
+      fail(ErrorKind::kBadFile, "safetensors: tensor '{}' stands in two shards, one of them {}",
+           printable(tensor.name), tensor.file);
   }
 }
 

@@ -21,9 +21,9 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Parses and checks the header: every tensor lies inside the file, right after the one before it, with as many
-/// bytes as shape and dtype need. `file` names it in messages. Throws BadFile, and Unsupported for a dtype that
-/// DType lacks.
+/// Parses and checks the header: every tensor lies inside the file, right after the one before it, with as
+/// many bytes as shape and dtype need. `file` names it in messages. Throws BadFile, and Unsupported for a
+/// dtype that DType lacks.
 SafetensorsHeader read_safetensors_header(std::span<const std::byte> content, const std::string& file);
 
 /// The tensor-to-shard table of a model.safetensors.index.json. Throws BadFile.

@@ -28,7 +28,7 @@ class SafetensorsWriter {
   /// Reserves the file's full size. Throws InvalidArgument for duplicate or reserved names, quantised dtypes,
   /// impossible shapes and text that is not UTF-8; Io if the operating system refuses.
   SafetensorsWriter(std::filesystem::path file, std::vector<TensorPlan> tensors,
-                    std::map<std::string, std::string> metadata);
+                    const std::map<std::string, std::string>& metadata);
   /// Removes the temporary file unless finish() succeeded.
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;

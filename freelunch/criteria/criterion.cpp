@@ -19,11 +19,12 @@ const Criterion& criterion_named(std::string_view name) {
 
 sparsity::Mask choose(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,
                       const sparsity::Pattern& pattern, sparsity::Group group) {
-  if (W.dim() != 2) fail(ErrorKind::kInvalidArgument, "{}: W has {} dimensions, expected 2", criterion.name, W.dim());
+  if (W.dim() != 2)
+    fail(ErrorKind::kInvalidArgument, "{}: W has {} dimensions, expected 2", criterion.name, W.dim());
   if (criterion.needs_column_norms &&
       (!evidence.column_norms.defined() || evidence.column_norms.numel() != W.size(1))) {
-    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the column norms do not have as many", criterion.name,
-         W.size(1));
+    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the column norms do not have as many",
+         criterion.name, W.size(1));
   }
   return sparsity::select_largest(criterion.score(W, evidence), pattern, group);
 }

@@ -13,8 +13,8 @@ namespace freelunch::criteria {
 
 /// What a criterion may look at besides the weights.
 struct Evidence {
-  at::Tensor column_norms;          ///< (in) fp32: sqrt(sum_t X_tj^2); undefined unless the criterion needs it
-  RandomStream* random = nullptr;   ///< the stream of this matrix
+  at::Tensor column_norms;         ///< (in) fp32: sqrt(sum_t X_tj^2); undefined unless the criterion needs it
+  RandomStream* random = nullptr;  ///< the stream of this matrix
 };
 
 /// A pruning criterion: a score for each weight, the smallest of which go.

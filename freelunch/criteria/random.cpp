@@ -6,13 +6,15 @@ namespace freelunch::criteria {
 
 /// Uniform noise of the matrix's own stream: the floor that any criterion must beat.
 const Criterion& random() {
-  static const Criterion criterion{
-      .name = "random", .group = sparsity::Group::kMatrix, .score = [](const at::Tensor& W, const Evidence& evidence) {
-        at::Tensor noise = at::empty(W.sizes(), at::kFloat);
-        float* values = noise.mutable_data_ptr<float>();
-        for (int64_t i = 0; i < noise.numel(); ++i) values[i] = static_cast<float>(evidence.random->uniform());
-        return noise.to(W.device());
-      }};
+  static const Criterion criterion{.name = "random",
+                                   .group = sparsity::Group::kMatrix,
+                                   .score = [](const at::Tensor& W, const Evidence& evidence) {
+                                     at::Tensor noise = at::empty(W.sizes(), at::kFloat);
+                                     float* values = noise.mutable_data_ptr<float>();
+                                     for (int64_t i = 0; i < noise.numel(); ++i)
+                                       values[i] = static_cast<float>(evidence.random->uniform());
+                                     return noise.to(W.device());
+                                   }};
   return criterion;
 }
 

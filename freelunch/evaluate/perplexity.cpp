@@ -24,13 +24,16 @@ int64_t first_scored(const PerplexitySettings& settings) {
 at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& settings) {
   const auto total = static_cast<int64_t>(tokens.size());
   int64_t n = total / settings.length;
-  if (settings.length < 2) fail(ErrorKind::kInvalidArgument, "a window of {} tokens predicts nothing", settings.length);
+  if (settings.length < 2)
+    fail(ErrorKind::kInvalidArgument, "a window of {} tokens predicts nothing", settings.length);
   if (n == 0) {
-    fail(ErrorKind::kInvalidArgument, "the text has {} tokens, fewer than one window of {}", total, settings.length);
+    fail(ErrorKind::kInvalidArgument, "the text has {} tokens, fewer than one window of {}", total,
+         settings.length);
   }
   if (settings.windows) n = std::min(n, *settings.windows);
   const auto begin = settings.from_end ? tokens.end() - n * settings.length : tokens.begin();
-  at::Tensor windows = at::tensor(std::vector<int64_t>(begin, begin + n * settings.length)).view({n, settings.length});
+  at::Tensor windows =
+      at::tensor(std::vector<int64_t>(begin, begin + n * settings.length)).view({n, settings.length});
   // llama.cpp overwrites the first token of each window, which it never scores
   if (settings.protocol == Protocol::kLlamaCpp && settings.bos) windows.select(1, 0).fill_(*settings.bos);
   return windows;
@@ -59,7 +62,8 @@ Protocol parse_protocol(std::string_view text) {
 }
 
 Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>& tokens,
-                      const PerplexitySettings& settings, const model::Compute& compute, ProgressSink& progress) {
+                      const PerplexitySettings& settings, const model::Compute& compute,
+                      ProgressSink& progress) {
   const at::NoGradGuard no_grad;
   const model::Config& config = weights.config();
   const at::Tensor windows = cut(tokens, settings);
@@ -88,7 +92,8 @@ Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>&
   progress.end();
   const double mean = sum / static_cast<double>(n * (settings.length - first));
   if (!std::isfinite(mean)) fail(ErrorKind::kNumerical, "perplexity: the model's output is not finite");
-  return {.perplexity = std::exp(mean), .tokens = n * settings.length, .windows = n, .length = settings.length};
+  return {
+      .perplexity = std::exp(mean), .tokens = n * settings.length, .windows = n, .length = settings.length};
 }
 
 }  // namespace freelunch::evaluate

@@ -14,29 +14,30 @@ namespace freelunch::evaluate {
 
 /// How a text becomes windows, and what is scored.
 enum class Protocol {
-  kPapers,   ///< windows of the model's length that do not overlap; every next token scored; mean over windows
+  kPapers,  ///< windows of the model's length that do not overlap; every next token scored; mean over windows
   kLlamaCpp  ///< windows of 512, BOS in front of each if the vocabulary adds one; the second half scored
 };
 Protocol parse_protocol(std::string_view name);
 
 struct PerplexitySettings {
   Protocol protocol = Protocol::kPapers;
-  int64_t length = 2048;                 ///< tokens a window
-  std::optional<int64_t> windows;        ///< how many at most; all if absent
-  bool from_end = false;                 ///< the last windows of the text instead of the first
-  std::optional<int64_t> bos;            ///< put in front of each window under llama.cpp's protocol
+  int64_t length = 2048;           ///< tokens a window
+  std::optional<int64_t> windows;  ///< how many at most; all if absent
+  bool from_end = false;           ///< the last windows of the text instead of the first
+  std::optional<int64_t> bos;      ///< put in front of each window under llama.cpp's protocol
 };
 
 struct Perplexity {
   double perplexity = 0;
-  int64_t tokens = 0;   ///< in the windows used
+  int64_t tokens = 0;  ///< in the windows used
   int64_t windows = 0;
   int64_t length = 0;
 };
 
-/// Perplexity over a token stream. Blocks are read once each and applied to all windows, so memory holds one block and
-/// the windows' residual stream. Throws InvalidArgument if there are fewer tokens than one window.
+/// Perplexity over a token stream. Blocks are read once each and applied to all windows, so memory holds one
+/// block and the windows' residual stream. Throws InvalidArgument if there are fewer tokens than one window.
 Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>& tokens,
-                      const PerplexitySettings& settings, const model::Compute& compute, ProgressSink& progress);
+                      const PerplexitySettings& settings, const model::Compute& compute,
+                      ProgressSink& progress);
 
 }  // namespace freelunch::evaluate

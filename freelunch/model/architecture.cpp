@@ -7,7 +7,8 @@ namespace {
 
 std::string handled_names() {
   std::string names;
-  for (const Architecture* a : all_architectures()) names += (names.empty() ? "" : ", ") + std::string(a->name);
+  for (const Architecture* a : all_architectures())
+    names += (names.empty() ? "" : ", ") + std::string(a->name);
   return names;
 }
 
@@ -19,16 +20,16 @@ const Architecture& architecture_of_model_type(std::string_view model_type, cons
   for (const Architecture* a : all_architectures()) {
     if (a->name == model_type) return *a;
   }
-  fail(ErrorKind::kUnsupported, "{}: model_type '{}' is not supported; this version handles {}", file, model_type,
-       handled_names());
+  fail(ErrorKind::kUnsupported, "{}: model_type '{}' is not supported; this version handles {}", file,
+       model_type, handled_names());
 }
 
 const Architecture& architecture_of_gguf(std::string_view gguf_name, const std::string& file) {
   for (const Architecture* a : all_architectures()) {
     if (a->gguf_name == gguf_name) return *a;
   }
-  fail(ErrorKind::kUnsupported, "{}: general.architecture '{}' is not supported; this version handles {}", file,
-       gguf_name, handled_names());
+  fail(ErrorKind::kUnsupported, "{}: general.architecture '{}' is not supported; this version handles {}",
+       file, gguf_name, handled_names());
 }
 
 }  // namespace freelunch::model

@@ -20,18 +20,21 @@ void validate(const Config& config, const std::string& where) {
     }
   }
   if (config.heads % config.kv_heads != 0) {
-    fail(ErrorKind::kBadFile, "{}: {} attention heads cannot share {} key/value heads evenly", where, config.heads,
-         config.kv_heads);
+    fail(ErrorKind::kBadFile, "{}: {} attention heads cannot share {} key/value heads evenly", where,
+         config.heads, config.kv_heads);
   }
   if (config.head_dim % 2 != 0) {
-    fail(ErrorKind::kBadFile, "{}: head size {} is odd; rotary embeddings need pairs", where, config.head_dim);
+    fail(ErrorKind::kBadFile, "{}: head size {} is odd; rotary embeddings need pairs", where,
+         config.head_dim);
   }
   if (!(config.rope_theta > 0) || !(config.norm_epsilon >= 0) || !(config.rope_scaling.factor > 0)) {
-    fail(ErrorKind::kBadFile, "{}: rope theta {}, rope factor {} and norm epsilon {} must be positive numbers", where,
+    fail(ErrorKind::kBadFile,
+         "{}: rope theta {}, rope factor {} and norm epsilon {} must be positive numbers", where,
          config.rope_theta, config.rope_scaling.factor, config.norm_epsilon);
   }
   if (config.sliding_window && *config.sliding_window <= 0) {
-    fail(ErrorKind::kBadFile, "{}: sliding window is {}, expected a positive length", where, *config.sliding_window);
+    fail(ErrorKind::kBadFile, "{}: sliding window is {}, expected a positive length", where,
+         *config.sliding_window);
   }
 }
 
@@ -47,7 +50,8 @@ std::vector<double> llama3_divisors(const Config& config) {
     } else if (turns > s.high_frequency_factor) {
       divisors.push_back(1.0);
     } else {
-      const double smooth = (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
+      const double smooth =
+          (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
       divisors.push_back(1.0 / ((1 - smooth) / s.factor + smooth));
     }
   }

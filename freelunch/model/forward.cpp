@@ -10,9 +10,10 @@ Forward::Forward(const Config& config, const Compute& compute, int64_t length)
     : config_(config), compute_(compute), length_(length) {
   const int64_t pairs = config.head_dim / 2;
   const auto fp64 = at::TensorOptions().dtype(at::kDouble);
-  at::Tensor frequency =
-      at::pow(at::full({pairs}, config.rope_theta, fp64), at::arange(pairs, fp64) * (-2.0 / static_cast<double>(config.head_dim)));
-  if (config.rope_scaling.kind == RopeScalingKind::kLinear) frequency = frequency / config.rope_scaling.factor;
+  at::Tensor frequency = at::pow(at::full({pairs}, config.rope_theta, fp64),
+                                 at::arange(pairs, fp64) * (-2.0 / static_cast<double>(config.head_dim)));
+  if (config.rope_scaling.kind == RopeScalingKind::kLinear)
+    frequency = frequency / config.rope_scaling.factor;
   if (config.rope_scaling.kind == RopeScalingKind::kLlama3) {
     frequency = frequency / at::tensor(llama3_divisors(config), fp64);
   }
@@ -32,14 +33,16 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   return x * x.square().mean(-1, true).add(epsilon).rsqrt() * weight;
 }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype) {
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                  at::ScalarType dtype) {
   return at::linear(x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
 }
 
 at::Tensor Forward::rotate(const at::Tensor& heads) const {
   // heads (n, h, l, head_dim): pairs (i, i + head_dim / 2) turn by the position's angle
   const auto halves = heads.to(at::kFloat).chunk(2, -1);
-  return at::cat({halves[0] * cos_ - halves[1] * sin_, halves[1] * cos_ + halves[0] * sin_}, -1).to(compute_.dtype);
+  return at::cat({halves[0] * cos_ - halves[1] * sin_, halves[1] * cos_ + halves[0] * sin_}, -1)
+      .to(compute_.dtype);
 }
 
 at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
@@ -48,7 +51,9 @@ at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) c
 }
 
 at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed) const {
-  const auto map = [&](Part part) { return linear(normed, block[part], block[bias_of(part)], compute_.dtype); };
+  const auto map = [&](Part part) {
+    return linear(normed, block[part], block[bias_of(part)], compute_.dtype);
+  };
   if (half == Half::kMlp) return at::silu(map(Part::kGate)) * map(Part::kUp);
   const int64_t n = normed.size(0);
   const int64_t l = normed.size(1);
@@ -58,18 +63,22 @@ at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& norme
   const auto share = [&](const at::Tensor& y) {  // (n, kv_heads, l, e) -> (n, heads, l, e)
     const int64_t group = config_.heads / config_.kv_heads;
     if (group == 1) return y;
-    return y.unsqueeze(2).expand({n, config_.kv_heads, group, l, config_.head_dim}).reshape({n, config_.heads, l, config_.head_dim});
+    return y.unsqueeze(2)
+        .expand({n, config_.kv_heads, group, l, config_.head_dim})
+        .reshape({n, config_.heads, l, config_.head_dim});
   };
   const at::Tensor q = rotate(split(map(Part::kQuery), config_.heads));
   const at::Tensor k = share(rotate(split(map(Part::kKey), config_.kv_heads)));
   const at::Tensor v = share(split(map(Part::kValue), config_.kv_heads));
   const bool windowed = window_mask_.defined();
-  const at::Tensor y = at::scaled_dot_product_attention(
-      q, k, v, windowed ? std::optional(window_mask_) : std::nullopt, /*dropout_p=*/0.0, /*is_causal=*/!windowed);
+  const at::Tensor y =
+      at::scaled_dot_product_attention(q, k, v, windowed ? std::optional(window_mask_) : std::nullopt,
+                                       /*dropout_p=*/0.0, /*is_causal=*/!windowed);
   return y.transpose(1, 2).reshape({n, l, config_.heads * config_.head_dim});
 }
 
-at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner) const {
+at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x,
+                               const at::Tensor& inner) const {
   const Part last = half == Half::kAttention ? Part::kOutput : Part::kDown;
   return x + linear(inner, block[last], block[bias_of(last)], compute_.dtype);
 }

@@ -7,9 +7,9 @@
 
 namespace freelunch::model {
 
-/// What every forward pass over windows of one length shares: rotary tables and, for sliding windows, the mask.
-/// The functions below are ordinary and differentiable; the residual stream is fp32, matrix products run in the
-/// compute dtype. n windows of l tokens; d width; m intermediate.
+/// What every forward pass over windows of one length shares: rotary tables and, for sliding windows, the
+/// mask. The functions below are ordinary and differentiable; the residual stream is fp32, matrix products
+/// run in the compute dtype. n windows of l tokens; d width; m intermediate.
 class Forward {
  public:
   Forward(const Config& config, const Compute& compute, int64_t length);
@@ -18,9 +18,11 @@ class Forward {
   const Compute& compute() const { return compute_; }
   int64_t length() const { return length_; }
 
-  /// The normed input of a half: x (n, l, d) -> (n, l, d) in the compute dtype. What q, k, v or gate, up read.
+  /// The normed input of a half: x (n, l, d) -> (n, l, d) in the compute dtype. What q, k, v or gate, up
+  /// read.
   at::Tensor normed(const Block& block, Half half, const at::Tensor& x) const;
-  /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for down.
+  /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
+  /// down.
   at::Tensor inner(const Block& block, Half half, const at::Tensor& normed) const;
   /// x (n, l, d), inner -> the stream after the half, (n, l, d) fp32.
   at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner) const;
@@ -38,14 +40,15 @@ class Forward {
   Config config_;
   Compute compute_;
   int64_t length_;
-  at::Tensor cos_, sin_;     // (l, head_dim / 2) fp32
-  at::Tensor window_mask_;   // (l, l) bool, undefined where causal masking is enough
+  at::Tensor cos_, sin_;    // (l, head_dim / 2) fp32
+  at::Tensor window_mask_;  // (l, l) bool, undefined where causal masking is enough
 };
 
 /// x / rms(x) * weight over the last dimension, fp32 (Zhang and Sennrich 2019, arXiv 1910.07467).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
 /// x (..., in), weight (out, in), bias (out) or undefined -> (..., out), in the given dtype.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype);
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                  at::ScalarType dtype);
 
 }  // namespace freelunch::model

@@ -18,15 +18,17 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, Config config, 
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
   std::vector<float> divisors(static_cast<size_t>(info.elements()));
   file.read_f32(info, divisors);
-  config.rope_scaling = {.kind = RopeScalingKind::kLlama3,
-                         .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end())};
+  config.rope_scaling = {
+      .kind = RopeScalingKind::kLlama3,
+      .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end())};
   const std::vector<double> expected = llama3_divisors(config);
   bool same = expected.size() == divisors.size();
   for (size_t i = 0; same && i < expected.size(); ++i) {
     same = std::abs(expected[i] - divisors[i]) <= 1e-3 * expected[i];
   }
   if (!same) {
-    fail(ErrorKind::kUnsupported, "{}: rope_freqs.weight holds frequencies that are not those of Llama 3 scaling", name);
+    fail(ErrorKind::kUnsupported,
+         "{}: rope_freqs.weight holds frequencies that are not those of Llama 3 scaling", name);
   }
   return config.rope_scaling;
 }
@@ -38,8 +40,8 @@ RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, 
   const std::string kind = metadata.get_string(prefix + "rope.scaling.type", "none");
   if (kind == "none") return {};
   if (kind != "linear") {
-    fail(ErrorKind::kUnsupported, "{}: rope scaling '{}' is not supported; this version handles linear and llama3", name,
-         kind);
+    fail(ErrorKind::kUnsupported,
+         "{}: rope scaling '{}' is not supported; this version handles linear and llama3", name, kind);
   }
   return {.kind = RopeScalingKind::kLinear, .factor = metadata.get_float(prefix + "rope.scaling.factor")};
 }
@@ -64,7 +66,8 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.heads = size("attention.head_count");
   config.kv_heads = static_cast<int64_t>(
       metadata.get_uint(prefix + "attention.head_count_kv", static_cast<uint64_t>(config.heads)));
-  if (config.heads <= 0) fail(ErrorKind::kBadFile, "{}: {}attention.head_count is {}", name, prefix, config.heads);
+  if (config.heads <= 0)
+    fail(ErrorKind::kBadFile, "{}: {}attention.head_count is {}", name, prefix, config.heads);
   config.head_dim = static_cast<int64_t>(
       metadata.get_uint(prefix + "attention.key_length", static_cast<uint64_t>(config.width / config.heads)));
   config.max_length = size("context_length");

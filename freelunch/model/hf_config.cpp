@@ -40,8 +40,8 @@ RopeScaling read_rope_scaling(const json& scaling, const Config& config, const s
     result.original_length = optional_number<double>(scaling, "original_max_position_embeddings",
                                                      static_cast<double>(config.max_length), file);
   } else {
-    fail(ErrorKind::kUnsupported, "{}: rope_type '{}' is not supported; this version handles default, linear, llama3",
-         file, kind);
+    fail(ErrorKind::kUnsupported,
+         "{}: rope_type '{}' is not supported; this version handles default, linear, llama3", file, kind);
   }
   return result;
 }
@@ -70,10 +70,12 @@ Config read(const json& object, const std::string& file) {
   if (!object.contains("model_type") || !object["model_type"].is_string()) {
     fail(ErrorKind::kBadFile, "{}: 'model_type' is missing", file);
   }
-  const Architecture& architecture = architecture_of_model_type(object["model_type"].get<std::string>(), file);
+  const Architecture& architecture =
+      architecture_of_model_type(object["model_type"].get<std::string>(), file);
   const std::string activation = object.value("hidden_act", std::string("silu"));
   if (activation != "silu") {
-    fail(ErrorKind::kUnsupported, "{}: hidden_act '{}' is not supported for {}", file, activation, architecture.name);
+    fail(ErrorKind::kUnsupported, "{}: hidden_act '{}' is not supported for {}", file, activation,
+         architecture.name);
   }
   Config config;
   config.architecture = architecture.name;
@@ -139,11 +141,12 @@ json config_to_hugging_face(const Config& config) {
   if (scaling.kind == RopeScalingKind::kLinear) {
     object["rope_scaling"] = {{"rope_type", "linear"}, {"factor", scaling.factor}};
   } else if (scaling.kind == RopeScalingKind::kLlama3) {
-    object["rope_scaling"] = {{"rope_type", "llama3"},
-                              {"factor", scaling.factor},
-                              {"low_freq_factor", scaling.low_frequency_factor},
-                              {"high_freq_factor", scaling.high_frequency_factor},
-                              {"original_max_position_embeddings", static_cast<int64_t>(scaling.original_length)}};
+    object["rope_scaling"] = {
+        {"rope_type", "llama3"},
+        {"factor", scaling.factor},
+        {"low_freq_factor", scaling.low_frequency_factor},
+        {"high_freq_factor", scaling.high_frequency_factor},
+        {"original_max_position_embeddings", static_cast<int64_t>(scaling.original_length)}};
   }
   return object;
 }

@@ -112,7 +112,8 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
   } else if (path.extension() == ".gguf") {
     model->open_gguf();
   } else {
-    fail(ErrorKind::kUnsupported, "model '{}' is neither a Hugging Face folder nor a .gguf file", path.string());
+    fail(ErrorKind::kUnsupported, "model '{}' is neither a Hugging Face folder nor a .gguf file",
+         path.string());
   }
   model->check_complete();
   return model;
@@ -127,7 +128,8 @@ void LanguageModel::open_folder() {
                        .shape = info.shape,
                        .stored_dtype = info.dtype,
                        .saved_dtype = info.dtype};
-    if (const auto place = place_of(info.name)) std::tie(tensor.block, tensor.part) = std::tuple(place->first, place->second);
+    if (const auto place = place_of(info.name))
+      std::tie(tensor.block, tensor.part) = std::tuple(place->first, place->second);
     add(std::move(tensor));
   }
   // Files of tied models may still hold a copy of the head; files without one are tied whatever they say.
@@ -144,7 +146,8 @@ void LanguageModel::open_gguf() {
                               std::optional<Part> part) {
     const TensorInfo* info = checkpoint_->find(stored);
     if (info == nullptr) return;
-    const bool plain = info->dtype == DType::kF32 || info->dtype == DType::kF16 || info->dtype == DType::kBF16;
+    const bool plain =
+        info->dtype == DType::kF32 || info->dtype == DType::kF16 || info->dtype == DType::kBF16;
     // Norms are kept in F32 by GGUF writers whatever the model's dtype is; quantised weights become BF16.
     const DType saved = plain && info->shape.size() > 1 ? info->dtype : DType::kBF16;
     ModelTensor tensor{.name = name,
@@ -154,8 +157,10 @@ void LanguageModel::open_gguf() {
                        .saved_dtype = saved,
                        .block = block,
                        .part = part};
-    if (permuted && part && (*part == Part::kQuery || *part == Part::kQueryBias)) tensor.rotary_heads = config_.heads;
-    if (permuted && part && (*part == Part::kKey || *part == Part::kKeyBias)) tensor.rotary_heads = config_.kv_heads;
+    if (permuted && part && (*part == Part::kQuery || *part == Part::kQueryBias))
+      tensor.rotary_heads = config_.heads;
+    if (permuted && part && (*part == Part::kKey || *part == Part::kKeyBias))
+      tensor.rotary_heads = config_.kv_heads;
     add(std::move(tensor));
   };
   add_stored("model.embed_tokens.weight", "token_embd.weight", -1, std::nullopt);
@@ -177,10 +182,11 @@ void LanguageModel::add(ModelTensor tensor) {
 
 void LanguageModel::check_complete() const {
   const std::string where = path_.filename().string();
-  const auto check = [&](const ModelTensor* tensor, const std::string& name, const std::vector<int64_t>& shape) {
+  const auto check = [&](const ModelTensor* tensor, const std::string& name,
+                         const std::vector<int64_t>& shape) {
     if (tensor == nullptr) {
-      fail(ErrorKind::kBadFile, "{}: needs tensor '{}' {} for {}, but no file holds it; incomplete download?", where,
-           name, shape_text(shape), config_.architecture);
+      fail(ErrorKind::kBadFile, "{}: needs tensor '{}' {} for {}, but no file holds it; incomplete download?",
+           where, name, shape_text(shape), config_.architecture);
     }
     if (tensor->shape != shape) {
       fail(ErrorKind::kBadFile, "{}: tensor '{}' is {}, but the configuration asks for {}", where, name,
@@ -191,7 +197,8 @@ void LanguageModel::check_complete() const {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : &tensors_[it->second];
   };
-  check(by_name("model.embed_tokens.weight"), "model.embed_tokens.weight", {config_.vocabulary, config_.width});
+  check(by_name("model.embed_tokens.weight"), "model.embed_tokens.weight",
+        {config_.vocabulary, config_.width});
   check(by_name("model.norm.weight"), "model.norm.weight", {config_.width});
   if (!config_.tied_embeddings) {
     check(by_name("lm_head.weight"), "lm_head.weight", {config_.vocabulary, config_.width});
@@ -200,7 +207,8 @@ void LanguageModel::check_complete() const {
     for (const PartNames& part : all_parts()) {
       const ModelTensor* tensor = find(block, part.part);
       if (tensor == nullptr && !is_needed(config_, part.part)) continue;
-      check(tensor, fmt::format("model.layers.{}.{}", block, part.hugging_face), expected_shape(config_, part.part));
+      check(tensor, fmt::format("model.layers.{}.{}", block, part.hugging_face),
+            expected_shape(config_, part.part));
     }
   }
 }
@@ -250,10 +258,12 @@ at::Tensor LanguageModel::read_rows(const ModelTensor& tensor, const std::vector
   float* out = data.mutable_data_ptr<float>();
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i] < 0 || rows[i] >= tensor.shape[0]) {
-      fail(ErrorKind::kBadFile, "token {} is outside the {} rows of '{}'; does the tokenizer belong to this model?",
-           rows[i], tensor.shape[0], tensor.name);
+      fail(ErrorKind::kBadFile,
+           "token {} is outside the {} rows of '{}'; does the tokenizer belong to this model?", rows[i],
+           tensor.shape[0], tensor.name);
     }
-    checkpoint_->read_f32_rows(info, rows[i], 1, {out + static_cast<int64_t>(i) * columns, static_cast<size_t>(columns)});
+    checkpoint_->read_f32_rows(info, rows[i], 1,
+                               {out + static_cast<int64_t>(i) * columns, static_cast<size_t>(columns)});
   }
   return data;
 }

@@ -18,13 +18,14 @@ namespace freelunch::model {
 
 /// A tensor of the model under its Hugging Face name, wherever it comes from.
 struct ModelTensor {
-  std::string name;          ///< Hugging Face name
-  std::string stored_name;   ///< name in the checkpoint
+  std::string name;         ///< Hugging Face name
+  std::string stored_name;  ///< name in the checkpoint
   std::vector<int64_t> shape;
   checkpoint::DType stored_dtype;
   checkpoint::DType saved_dtype;  ///< dtype in a Hugging Face folder made from this model
-  int64_t rotary_heads = 0;  ///< > 0: rows are stored as interleaved pairs per head and are put back on reading
-  int64_t block = -1;        ///< -1: outside the blocks
+  int64_t rotary_heads =
+      0;               ///< > 0: rows are stored as interleaved pairs per head and are put back on reading
+  int64_t block = -1;  ///< -1: outside the blocks
   std::optional<Part> part;  ///< which part of its block
 };
 

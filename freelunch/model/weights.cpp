@@ -10,7 +10,8 @@ namespace freelunch::model {
 std::string mask_name(const std::string& tensor) { return tensor + "#mask"; }
 
 bool Weights::changed(const ModelTensor& tensor) const {
-  return changed_ != nullptr && changed_->has(overlay_ == Overlay::kWeights ? tensor.name : mask_name(tensor.name));
+  return changed_ != nullptr &&
+         changed_->has(overlay_ == Overlay::kWeights ? tensor.name : mask_name(tensor.name));
 }
 
 at::Tensor Weights::tensor(const ModelTensor& tensor) const {
@@ -40,7 +41,8 @@ at::Tensor Weights::embed(const at::Tensor& tokens, at::Device device) const {
   at::Tensor inverse;
   std::tie(unique, inverse, std::ignore) = at::_unique2(tokens.contiguous(), true, true);
   const int64_t* ids = unique.const_data_ptr<int64_t>();
-  const at::Tensor rows = dense_->read_rows(dense_->embedding(), std::vector<int64_t>(ids, ids + unique.numel()));
+  const at::Tensor rows =
+      dense_->read_rows(dense_->embedding(), std::vector<int64_t>(ids, ids + unique.numel()));
   dense_->checkpoint().release(dense_->checkpoint().at(dense_->embedding().stored_name));
   std::vector<int64_t> shape = tokens.sizes().vec();
   shape.push_back(rows.size(1));

@@ -20,8 +20,8 @@ enum class Overlay {
   kMasksOnly  ///< the masks alone: dense weights with the removed ones zero, as before any repair
 };
 
-/// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over it.
-/// Holds no tensor itself; a block is read when asked for and lives as long as the caller keeps it.
+/// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over
+/// it. Holds no tensor itself; a block is read when asked for and lives as long as the caller keeps it.
 class Weights {
  public:
   explicit Weights(const LanguageModel& dense, const TensorFile* changed = nullptr,

@@ -26,41 +26,49 @@ namespace fs = std::filesystem;
 at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened) {
   const CalibrationOptions& options = plan.calibration;
   if (options.text.empty()) return {};
-  const auto documents = calibration::read_documents(options.text, {.one_document_a_line = options.one_document_a_line});
+  const auto documents =
+      calibration::read_documents(options.text, {.one_document_a_line = options.one_document_a_line});
   RandomStream random(plan.seed, "calibration windows");
-  return calibration::token_windows(documents, opened.require_tokenizer(), options.rule, options.samples + options.held_out,
-                                    options.length, random);
+  return calibration::token_windows(documents, opened.require_tokenizer(), options.rule,
+                                    options.samples + options.held_out, options.length, random);
 }
 
 /// What `auto` becomes: solve, half, and the whole model if its planned memory fits into what is free.
-std::vector<StageKind> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model, Sinks sinks) {
+std::vector<StageKind> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model,
+                                     Sinks sinks) {
   if (!plan.repair.automatic) return plan.repair.stages;
   std::vector<StageKind> stages{StageKind::kSolve, StageKind::kHalf};
-  const int64_t planned = reconstruct::planned_bytes(model, sparsity::zero_fraction(plan.pattern), {.batch = plan.whole.batch},
-                                                     plan.calibration.samples, plan.calibration.length);
+  const int64_t planned =
+      reconstruct::planned_bytes(model, sparsity::zero_fraction(plan.pattern), {.batch = plan.whole.batch},
+                                 plan.calibration.samples, plan.calibration.length);
   const int64_t available = available_bytes();
   if (available == 0 || planned <= available / 10 * 9) {
     stages.push_back(StageKind::kModel);
   } else {
-    sinks.log.log(LogLevel::kWarning, fmt::format("repair auto leaves out the model stage: it plans {:.1f} GB and {:.1f} GB are free",
-                                                  static_cast<double>(planned) * 1e-9, static_cast<double>(available) * 1e-9));
+    sinks.log.log(
+        LogLevel::kWarning,
+        fmt::format("repair auto leaves out the model stage: it plans {:.1f} GB and {:.1f} GB are free",
+                    static_cast<double>(planned) * 1e-9, static_cast<double>(available) * 1e-9));
   }
   return stages;
 }
 
 class Evaluator {
  public:
-  Evaluator(const CompressPlan& plan, const OpenedModel& opened, const model::Compute& compute, ProgressSink& progress)
+  Evaluator(const CompressPlan& plan, const OpenedModel& opened, const model::Compute& compute,
+            ProgressSink& progress)
       : compute_(compute), progress_(progress) {
     if (plan.evaluation.text.empty()) return;
     for (const std::string& document : calibration::read_documents(plan.evaluation.text)) {
       const auto ids = opened.require_tokenizer().encode(document, tokens_.empty());
       tokens_.insert(tokens_.end(), ids.begin(), ids.end());
     }
-    settings_.length = plan.evaluation.length.value_or(std::min<int64_t>(opened.model->config().max_length, 2048));
+    settings_.length =
+        plan.evaluation.length.value_or(std::min<int64_t>(opened.model->config().max_length, 2048));
     settings_.windows = plan.evaluation.windows;
     if (static_cast<int64_t>(tokens_.size()) < settings_.length) {
-      fail(ErrorKind::kInvalidArgument, "the evaluation text has {} tokens, fewer than one window of {}; pass --evaluate-length",
+      fail(ErrorKind::kInvalidArgument,
+           "the evaluation text has {} tokens, fewer than one window of {}; pass --evaluate-length",
            tokens_.size(), settings_.length);
     }
   }
@@ -94,8 +102,9 @@ void verify(Compression& run) {
                        .item<int64_t>();
     report.zeros += record.zeros;
     if (record.zeros != record.expected_zeros) {
-      run.sinks.log.log(LogLevel::kWarning, fmt::format("{} has {} zeros where {} were asked for: some kept weights are zero",
-                                                        record.name, record.zeros, record.expected_zeros));
+      run.sinks.log.log(LogLevel::kWarning,
+                        fmt::format("{} has {} zeros where {} were asked for: some kept weights are zero",
+                                    record.name, record.zeros, record.expected_zeros));
     }
   }
 }
@@ -138,15 +147,17 @@ RunReport compress(const CompressPlan& plan, Sinks sinks) {
   at::Tensor windows;
   std::optional<Evaluator> evaluator;
   timed(report, "open", [&] {
-    opened = open_model(plan.model, plan.calibration.text.empty() && plan.evaluation.text.empty() ? TokenizerUse::kNone
-                                                                                                  : TokenizerUse::kRequired);
+    opened = open_model(plan.model, plan.calibration.text.empty() && plan.evaluation.text.empty()
+                                        ? TokenizerUse::kNone
+                                        : TokenizerUse::kRequired);
     windows = calibration_windows(plan, opened);
     evaluator.emplace(plan, opened, compute, sinks.progress);
     return std::string();
   });
   const std::vector<StageKind> stages = chosen_stages(plan, *opened.model, sinks);
   for (const model::ModelTensor& tensor : opened.model->tensors()) {
-    if (tensor.part && model::names(*tensor.part).matrix) sparsity::check_width(plan.pattern, tensor.shape.at(1), tensor.name);
+    if (tensor.part && model::names(*tensor.part).matrix)
+      sparsity::check_width(plan.pattern, tensor.shape.at(1), tensor.name);
   }
   {
     model::TensorFile store(output.path() / "weights.scratch");

@@ -19,13 +19,13 @@ struct Compression {
   const CompressPlan& plan;
   const OpenedModel& opened;
   model::Compute compute;
-  at::Tensor windows;        ///< (samples + held_out, length) int64, CPU; undefined without calibration text
+  at::Tensor windows;  ///< (samples + held_out, length) int64, CPU; undefined without calibration text
   int64_t held_out = 0;
   model::TensorFile& store;  ///< changed weights and masks
   RunReport& report;
   Sinks sinks;
-  /// The dense model's stream after its last block, (windows, l, d) fp32, where a stage has made it on its way; the model
-  /// stage takes it instead of a pass of its own.
+  /// The dense model's stream after its last block, (windows, l, d) fp32, where a stage has made it on its
+  /// way; the model stage takes it instead of a pass of its own.
   at::Tensor dense_stream;
 
   const model::LanguageModel& model() const { return *opened.model; }

@@ -43,7 +43,8 @@ std::map<std::string, std::vector<const ModelTensor*>> files_of(const model::Lan
   return files;
 }
 
-void write_tensor(const model::Weights& weights, const ModelTensor& tensor, checkpoint::SafetensorsWriter& writer) {
+void write_tensor(const model::Weights& weights, const ModelTensor& tensor,
+                  checkpoint::SafetensorsWriter& writer) {
   const checkpoint::Checkpoint& source = weights.dense().checkpoint();
   if (weights.dense().gguf() == nullptr && !weights.changed(tensor)) {
     const checkpoint::TensorInfo& info = source.at(tensor.stored_name);
@@ -58,8 +59,9 @@ void write_tensor(const model::Weights& weights, const ModelTensor& tensor, chec
 void write_tokenizer_files(const OpenedModel& opened, const fs::path& folder) {
   const model::LanguageModel& model = *opened.model;
   if (model.gguf() == nullptr) {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
-                             "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"}) {
+    for (const char* name :
+         {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+          "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"}) {
       if (fs::exists(model.path() / name)) fs::copy_file(model.path() / name, folder / name);
     }
     return;
@@ -67,7 +69,8 @@ void write_tokenizer_files(const OpenedModel& opened, const fs::path& folder) {
   const checkpoint::GgufMetadata& metadata = model.gguf()->metadata();
   const tokenizer::GgufVocabulary vocabulary = gguf_vocabulary(metadata);
   const auto write = [&](const char* name, const nlohmann::json& json) {
-    checkpoint::write_file_atomically(folder / name, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    checkpoint::write_file_atomically(
+        folder / name, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   };
   write("tokenizer.json", tokenizer::tokenizer_json_from_gguf(vocabulary));
   nlohmann::json config =
@@ -88,7 +91,8 @@ void write_config(const model::LanguageModel& model, const fs::path& folder) {
     }
     return;
   }
-  checkpoint::write_file_atomically(folder / "config.json", model::config_to_hugging_face(model.config()).dump(2) + "\n");
+  checkpoint::write_file_atomically(folder / "config.json",
+                                    model::config_to_hugging_face(model.config()).dump(2) + "\n");
 }
 
 }  // namespace
@@ -103,7 +107,8 @@ void export_hugging_face(const OpenedModel& opened, const model::Weights& weight
     write_tokenizer_files(opened, folder);
     for (const auto& [file, tensors] : files_of(model)) {
       std::vector<checkpoint::TensorPlan> plan;
-      for (const ModelTensor* tensor : tensors) plan.push_back({tensor->name, tensor->saved_dtype, tensor->shape});
+      for (const ModelTensor* tensor : tensors)
+        plan.push_back({tensor->name, tensor->saved_dtype, tensor->shape});
       checkpoint::SafetensorsWriter writer(folder / file, std::move(plan), {{"format", "pt"}});
       for (const ModelTensor* tensor : tensors) {
         throw_if_interrupted();

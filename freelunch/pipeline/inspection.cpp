@@ -22,7 +22,8 @@ nlohmann::json inspect(const std::filesystem::path& path, Sinks sinks) {
     throw_if_interrupted();
     const checkpoint::TensorInfo& info = model->checkpoint().at(tensor.stored_name);
     bytes += info.bytes;
-    json entry{{"name", tensor.name}, {"dtype", checkpoint::name(tensor.stored_dtype)}, {"shape", tensor.shape}};
+    json entry{
+        {"name", tensor.name}, {"dtype", checkpoint::name(tensor.stored_dtype)}, {"shape", tensor.shape}};
     if (checkpoint::converts_to_f32(tensor.stored_dtype)) {
       const sparsity::Observed seen = sparsity::observe(model->read(tensor));
       entry["zeros"] = seen.zeros;
@@ -56,7 +57,8 @@ nlohmann::json inspect(const std::filesystem::path& path, Sinks sinks) {
           {"head_dim", c.head_dim},
           {"max_length", c.max_length},
           {"tied_embeddings", c.tied_embeddings},
-          {"sparsity", {{"matrices", share(matrix_zeros, matrix_elements)}, {"whole_model", share(zeros, elements)}}},
+          {"sparsity",
+           {{"matrices", share(matrix_zeros, matrix_elements)}, {"whole_model", share(zeros, elements)}}},
           {"tensors", std::move(tensors)}};
 }
 

@@ -32,12 +32,14 @@ evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks)
   const bool papers = plan.protocol == evaluate::Protocol::kPapers;
   evaluate::PerplexitySettings settings{
       .protocol = plan.protocol,
-      .length = plan.length.value_or(papers ? std::min<int64_t>(opened.model->config().max_length, 2048) : 512),
+      .length =
+          plan.length.value_or(papers ? std::min<int64_t>(opened.model->config().max_length, 2048) : 512),
       .windows = plan.windows,
       .from_end = plan.from_end};
   const tokenizer::Tokenizer& tokenizer = opened.require_tokenizer();
   if (!papers && tokenizer.adds_bos()) settings.bos = tokenizer.bos();
-  return evaluate::perplexity(model::Weights(*opened.model), tokens_of(plan, tokenizer), settings, compute, sinks.progress);
+  return evaluate::perplexity(model::Weights(*opened.model), tokens_of(plan, tokenizer), settings, compute,
+                              sinks.progress);
 }
 
 }  // namespace freelunch::pipeline

@@ -18,7 +18,7 @@ struct PerplexityPlan {
   std::filesystem::path text;
   Join join = Join::kNone;
   evaluate::Protocol protocol = evaluate::Protocol::kPapers;
-  std::optional<int64_t> length;   ///< absent: min(model's maximum, 2048), or 512 under llama.cpp's protocol
+  std::optional<int64_t> length;  ///< absent: min(model's maximum, 2048), or 512 under llama.cpp's protocol
   std::optional<int64_t> windows;
   bool from_end = false;
   ComputeOptions compute;

@@ -7,7 +7,8 @@ namespace freelunch::pipeline {
 int64_t peak_resident_bytes();
 /// Starts a new peak, so that each stage can report its own. Without permission the old peak stays.
 void reset_peak_resident();
-/// Gives freed memory back to the system, where the C library can. A stage's pools would count against the next one.
+/// Gives freed memory back to the system, where the C library can. A stage's pools would count against the
+/// next one.
 void release_freed_memory();
 /// Memory that could be had without swapping, in bytes; 0 where the system does not tell.
 int64_t available_bytes();

@@ -51,9 +51,10 @@ void repair_model(Compression& run) {
   const model::Config& config = run.model().config();
   const ModelStageOptions& options = run.plan.whole;
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  const bool after_local = std::any_of(run.report.stages.begin(), run.report.stages.end(), [](const StageRecord& stage) {
-    return stage.name == name(StageKind::kHalf) || stage.name == name(StageKind::kBlock);
-  });
+  const bool after_local =
+      std::any_of(run.report.stages.begin(), run.report.stages.end(), [](const StageRecord& stage) {
+        return stage.name == name(StageKind::kHalf) || stage.name == name(StageKind::kBlock);
+      });
   const reconstruct::DistilRecipe recipe{
       .loss = options.loss,
       .adam = {.learning_rate = options.learning_rate.value_or(default_model_rate(config.width))},
@@ -66,8 +67,8 @@ void repair_model(Compression& run) {
       .held_out = run.held_out};
   RandomStream random(run.plan.seed, "order of windows, stage model");
   const auto mask_of = [&](const std::string& tensor) { return run.store.get(model::mask_name(tensor)); };
-  const reconstruct::DistilOutcome outcome =
-      reconstruct::distil(forward, run.current(), mask_of, data, recipe, run.store, random, run.sinks.progress);
+  const reconstruct::DistilOutcome outcome = reconstruct::distil(
+      forward, run.current(), mask_of, data, recipe, run.store, random, run.sinks.progress);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   run.report.regions.push_back({.stage = "model",
                                 .region = "model",

@@ -19,7 +19,8 @@ struct OpenedModel {
 
 enum class TokenizerUse { kRequired, kNone };
 
-/// Opens a Hugging Face folder or GGUF file and its tokenizer. Throws BadFile if token ids exceed the embedding.
+/// Opens a Hugging Face folder or GGUF file and its tokenizer. Throws BadFile if token ids exceed the
+/// embedding.
 OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use);
 
 /// What GGUF metadata says of the tokenizer. Throws BadFile for missing or mistyped keys.

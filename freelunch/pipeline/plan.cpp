@@ -13,8 +13,10 @@
 namespace freelunch::pipeline {
 namespace {
 
-constexpr std::array<std::pair<StageKind, std::string_view>, 4> kStages{
-    {{StageKind::kSolve, "solve"}, {StageKind::kHalf, "half"}, {StageKind::kBlock, "block"}, {StageKind::kModel, "model"}}};
+constexpr std::array<std::pair<StageKind, std::string_view>, 4> kStages{{{StageKind::kSolve, "solve"},
+                                                                         {StageKind::kHalf, "half"},
+                                                                         {StageKind::kBlock, "block"},
+                                                                         {StageKind::kModel, "model"}}};
 
 StageKind parse_stage(const std::string& text) {
   for (const auto& [stage, stage_name] : kStages) {
@@ -31,13 +33,20 @@ at::Device resolve_device(const std::string& text) {
   if (text.starts_with("cuda")) {
     int index = 0;
     const bool indexed = text.size() > 5 && text[4] == ':';
-    const auto [end, error] = std::from_chars(text.data() + std::min<size_t>(5, text.size()), text.data() + text.size(), index);
-    const bool parsed = text == "cuda" || (indexed && error == std::errc() && end == text.data() + text.size());
-    if (!parsed) fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N", text);
-    if (!cuda) fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this build or machine has no CUDA", text);
+    const auto [end, error] =
+        std::from_chars(text.data() + std::min<size_t>(5, text.size()), text.data() + text.size(), index);
+    const bool parsed =
+        text == "cuda" || (indexed && error == std::errc() && end == text.data() + text.size());
+    if (!parsed)
+      fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N",
+           text);
+    if (!cuda)
+      fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this build or machine has no CUDA",
+           text);
     return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
   }
-  fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N", text);
+  fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N",
+       text);
 }
 
 bool has_bf16(at::Device device) {
@@ -74,7 +83,8 @@ Repair parse_repair(const std::string& text) {
       fail(ErrorKind::kInvalidArgument, "repair '{}' names stage {} twice", text, item);
     }
     if (stage == StageKind::kSolve && !repair.stages.empty()) {
-      fail(ErrorKind::kInvalidArgument, "repair '{}': solve must come first, because it chooses the masks as it goes", text);
+      fail(ErrorKind::kInvalidArgument,
+           "repair '{}': solve must come first, because it chooses the masks as it goes", text);
     }
     repair.stages.push_back(stage);
   }
@@ -83,13 +93,15 @@ Repair parse_repair(const std::string& text) {
 }
 
 model::Compute resolve(const ComputeOptions& options) {
-  if (options.threads < 0) fail(ErrorKind::kInvalidArgument, "--threads is {}, expected 0 or more", options.threads);
+  if (options.threads < 0)
+    fail(ErrorKind::kInvalidArgument, "--threads is {}, expected 0 or more", options.threads);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const at::Device device = resolve_device(options.device);
   if (options.compute == "fp32") return {.device = device, .dtype = at::kFloat};
   if (options.compute == "bf16") return {.device = device, .dtype = at::kBFloat16};
   if (options.compute != "auto") {
-    fail(ErrorKind::kInvalidArgument, "compute '{}' is not known; expected auto, fp32 or bf16", options.compute);
+    fail(ErrorKind::kInvalidArgument, "compute '{}' is not known; expected auto, fp32 or bf16",
+         options.compute);
   }
   return {.device = device, .dtype = has_bf16(device) ? at::kBFloat16 : at::kFloat};
 }
@@ -99,21 +111,25 @@ void validate(const CompressPlan& plan) {
   const bool repairs = plan.repair.automatic || !plan.repair.stages.empty();
   if (plan.calibration.text.empty() && (repairs || criterion.needs_column_norms)) {
     fail(ErrorKind::kInvalidArgument,
-         "a calibration text is needed for {}: pass --calibration FILE, or use --criterion magnitude --repair none",
+         "a calibration text is needed for {}: pass --calibration FILE, or use --criterion magnitude "
+         "--repair none",
          repairs ? "repair" : "criterion " + plan.criterion);
   }
   require_positive(plan.calibration.samples, "--samples");
-  if (plan.calibration.length < 2) fail(ErrorKind::kInvalidArgument, "--length is {}, expected at least 2", plan.calibration.length);
+  if (plan.calibration.length < 2)
+    fail(ErrorKind::kInvalidArgument, "--length is {}, expected at least 2", plan.calibration.length);
   if (plan.calibration.held_out < 0) fail(ErrorKind::kInvalidArgument, "--held-out is negative");
   require_positive(plan.region.epochs, "--epochs");
   require_positive(plan.region.batch, "--batch");
   require_positive(plan.whole.epochs.value_or(1), "--model-epochs");
   require_positive(plan.evaluation.windows.value_or(1), "--evaluate-windows");
   for (const auto& rate : {plan.region.learning_rate, plan.whole.learning_rate}) {
-    if (rate && !(*rate > 0 && *rate < 1)) fail(ErrorKind::kInvalidArgument, "learning rate {} is not in (0, 1)", *rate);
+    if (rate && !(*rate > 0 && *rate < 1))
+      fail(ErrorKind::kInvalidArgument, "learning rate {} is not in (0, 1)", *rate);
   }
   if (plan.group && std::holds_alternative<sparsity::NofM>(plan.pattern)) {
-    fail(ErrorKind::kInvalidArgument, "--group says what competes under --sparsity; with --pattern {} each {} weights compete",
+    fail(ErrorKind::kInvalidArgument,
+         "--group says what competes under --sparsity; with --pattern {} each {} weights compete",
          sparsity::to_string(plan.pattern), std::get<sparsity::NofM>(plan.pattern).of);
   }
 }

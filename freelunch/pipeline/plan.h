@@ -19,8 +19,8 @@ namespace freelunch::pipeline {
 enum class StageKind { kSolve, kHalf, kBlock, kModel };
 std::string_view name(StageKind stage);
 
-/// "solve,half" -> the stages; "none" -> no stage; "auto" -> nothing, decided by the planner. Throws InvalidArgument
-/// for unknown names, repeated stages, or solve anywhere but first (it chooses the masks).
+/// "solve,half" -> the stages; "none" -> no stage; "auto" -> nothing, decided by the planner. Throws
+/// InvalidArgument for unknown names, repeated stages, or solve anywhere but first (it chooses the masks).
 struct Repair {
   bool automatic = false;
   std::vector<StageKind> stages;
@@ -33,8 +33,8 @@ struct ComputeOptions {
   std::string compute = "auto";  ///< auto, fp32, bf16
   int64_t threads = 0;           ///< 0: as many as the machine has
 };
-/// Resolves `auto`: a CUDA device if there is one; bf16 where the device has it in hardware, else fp32. Sets the number
-/// of threads. Throws InvalidArgument for names that are not known or devices that are not there.
+/// Resolves `auto`: a CUDA device if there is one; bf16 where the device has it in hardware, else fp32. Sets
+/// the number of threads. Throws InvalidArgument for names that are not known or devices that are not there.
 model::Compute resolve(const ComputeOptions& options);
 
 struct CalibrationOptions {

@@ -78,7 +78,8 @@ class Pruner {
         criterion_(criteria::criterion_named(run.plan.criterion)),
         group_(run.plan.group.value_or(criterion_.group)),
         observe_(solve || criterion_.needs_column_norms),
-        cross_(solve && std::any_of(run.plan.grid.betas.begin(), run.plan.grid.betas.end(), [](double b) { return b != 0; })),
+        cross_(solve && std::any_of(run.plan.grid.betas.begin(), run.plan.grid.betas.end(),
+                                    [](double b) { return b != 0; })),
         forward_(run.model().config(), run.compute, observe_ ? run.windows.size(1) : 2) {
     if (!observe_) return;
     x_ = run.dense().embed(run.windows, run.compute.device);
@@ -119,15 +120,17 @@ class Pruner {
     reconstruct::RegionOutcome outcome;
     int64_t matrices = 0;
     const auto groups = model::matrix_groups(half);
-    at::Tensor inner;        // what the last matrix reads, kept so that the half runs once
+    at::Tensor inner;  // what the last matrix reads, kept so that the half runs once
     at::Tensor dense_inner;
-    Block cast = block;      // in the compute dtype, each matrix replaced once it is pruned
+    Block cast = block;  // in the compute dtype, each matrix replaced once it is pruned
     for (size_t g = 0; g < groups.size(); ++g) {
       std::optional<GroupStatistics> statistics;
       if (observe_) {
         statistics.emplace(block[groups[g][0]].size(1), run_.compute.device, solve_, cross_);
-        if (g == 0) observe_normed(half, block, dense, *statistics);
-        else observe_inner(half, cast, dense, *statistics, inner, dense_inner);
+        if (g == 0)
+          observe_normed(half, block, dense, *statistics);
+        else
+          observe_inner(half, cast, dense, *statistics, inner, dense_inner);
       }
       for (const Part part : groups[g]) {
         const reconstruct::RegionOutcome one = prune_matrix(b, part, block[part], statistics);
@@ -146,7 +149,10 @@ class Pruner {
       *value /= static_cast<double>(matrices);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    run_.report.regions.push_back({.stage = "solve", .region = fmt::format("blocks.{}.{}", b, model::name(half)), .outcome = outcome, .seconds = seconds});
+    run_.report.regions.push_back({.stage = "solve",
+                                   .region = fmt::format("blocks.{}.{}", b, model::name(half)),
+                                   .outcome = outcome,
+                                   .seconds = seconds});
   }
 
   void observe_normed(Half half, const Block& block, const Block& dense, GroupStatistics& statistics) {
@@ -158,8 +164,8 @@ class Pruner {
     });
   }
 
-  void observe_inner(Half half, const Block& cast, const Block& dense, GroupStatistics& statistics, at::Tensor& inner,
-                     at::Tensor& dense_inner) {
+  void observe_inner(Half half, const Block& cast, const Block& dense, GroupStatistics& statistics,
+                     at::Tensor& inner, at::Tensor& dense_inner) {
     const at::NoGradGuard no_grad;
     const auto run = [&](const Block& block, const at::Tensor& x, at::Tensor& all, int64_t i, int64_t n) {
       const at::Tensor y = forward_.inner(block, half, forward_.normed(block, half, x.narrow(0, i, n)));
@@ -174,7 +180,8 @@ class Pruner {
     });
   }
 
-  void advance(Half half, const Block& cast, const Block& dense, const at::Tensor& inner, const at::Tensor& dense_inner) {
+  void advance(Half half, const Block& cast, const Block& dense, const at::Tensor& inner,
+               const at::Tensor& dense_inner) {
     const at::NoGradGuard no_grad;
     const auto run = [&](const Block& block, at::Tensor& x, const at::Tensor& all, int64_t i, int64_t n) {
       at::Tensor part = x.narrow(0, i, n);
@@ -186,7 +193,8 @@ class Pruner {
     });
   }
 
-  reconstruct::RegionOutcome prune_matrix(int64_t b, Part part, at::Tensor& W, const std::optional<GroupStatistics>& statistics) {
+  reconstruct::RegionOutcome prune_matrix(int64_t b, Part part, at::Tensor& W,
+                                          const std::optional<GroupStatistics>& statistics) {
     const model::ModelTensor& tensor = *run_.model().find(b, part);
     sparsity::check_width(run_.plan.pattern, W.size(1), tensor.name);
     RandomStream random(run_.plan.seed, "mask " + tensor.name);
@@ -195,12 +203,13 @@ class Pruner {
     const sparsity::Mask mask = criteria::choose(criterion_, W, evidence, run_.plan.pattern, group_);
     run_.store.put(model::mask_name(tensor.name), mask.kept);
     const at::Tensor pruned = W * mask.kept;
-    run_.report.tensors.push_back({.name = tensor.name,
-                                   .shape = tensor.shape,
-                                   .zeros = 0,
-                                   .expected_zeros = sparsity::expected_zeros(W.size(0), W.size(1), run_.plan.pattern, group_),
-                                   .elements = W.numel(),
-                                   .pattern = sparsity::to_string(run_.plan.pattern)});
+    run_.report.tensors.push_back(
+        {.name = tensor.name,
+         .shape = tensor.shape,
+         .zeros = 0,
+         .expected_zeros = sparsity::expected_zeros(W.size(0), W.size(1), run_.plan.pattern, group_),
+         .elements = W.numel(),
+         .pattern = sparsity::to_string(run_.plan.pattern)});
     reconstruct::RegionOutcome outcome;
     if (!solve_) {
       W = pruned;
@@ -216,8 +225,9 @@ class Pruner {
                .after = reconstruct::relative_error(solved, W, seen),
                .held_before = reconstruct::relative_error(pruned, W, held),
                .held_after = reconstruct::relative_error(solved, W, held)};
-    run_.sinks.log.log(LogLevel::kDebug, fmt::format("{}: lambda {} beta {} held-out error {:.4f} -> {:.4f}", tensor.name,
-                                                     settings.lambda, settings.beta, outcome.held_before, outcome.held_after));
+    run_.sinks.log.log(LogLevel::kDebug,
+                       fmt::format("{}: lambda {} beta {} held-out error {:.4f} -> {:.4f}", tensor.name,
+                                   settings.lambda, settings.beta, outcome.held_before, outcome.held_after));
     // keep-best: a matrix that the closed form made worse on held-out windows stays as it was pruned
     const bool better = outcome.held_after < outcome.held_before;
     W = better ? solved : pruned;

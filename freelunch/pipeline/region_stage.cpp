@@ -13,12 +13,15 @@ using model::Half;
 using model::Part;
 using reconstruct::Region;
 
-/// The norm that reads the stream after a half: the MLP's, the next block's, or the final one. From the dense model.
+/// The norm that reads the stream after a half: the MLP's, the next block's, or the final one. From the dense
+/// model.
 reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half) {
   const model::LanguageModel& model = run.model();
   const model::ModelTensor* tensor = &model.final_norm();
-  if (half == Half::kAttention) tensor = model.find(block, Part::kMlpNorm);
-  else if (block + 1 < model.config().blocks) tensor = model.find(block + 1, Part::kAttentionNorm);
+  if (half == Half::kAttention)
+    tensor = model.find(block, Part::kMlpNorm);
+  else if (block + 1 < model.config().blocks)
+    tensor = model.find(block + 1, Part::kAttentionNorm);
   return {.weight = model.read(*tensor).to(run.compute.device), .epsilon = model.config().norm_epsilon};
 }
 
@@ -29,7 +32,8 @@ std::vector<std::vector<Half>> regions_of_block(StageKind stage) {
 }
 
 std::string region_name(int64_t block, const std::vector<Half>& halves) {
-  return halves.size() == 2 ? fmt::format("blocks.{}", block) : fmt::format("blocks.{}.{}", block, model::name(halves[0]));
+  return halves.size() == 2 ? fmt::format("blocks.{}", block)
+                            : fmt::format("blocks.{}.{}", block, model::name(halves[0]));
 }
 
 }  // namespace
@@ -73,7 +77,8 @@ void repair_regions(Compression& run, StageKind stage) {
       x = reconstruct::run_region(forward, region, x);
       for (const Half half : halves) run.keep(b, block, half);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      run.report.regions.push_back({.stage = std::string(name(stage)), .region = region_text, .outcome = outcome, .seconds = seconds});
+      run.report.regions.push_back(
+          {.stage = std::string(name(stage)), .region = region_text, .outcome = outcome, .seconds = seconds});
       improved = outcome.after / outcome.before;
     }
     release_freed_memory();

@@ -14,7 +14,8 @@ using nlohmann::json;
 
 json figure(const std::optional<evaluate::Perplexity>& p) {
   if (!p) return nullptr;
-  return {{"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
+  return {
+      {"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
 }
 
 std::string date() {
@@ -45,11 +46,12 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
               {"device", compute.device.str()},
               {"compute", compute.dtype == at::kBFloat16 ? "bf16" : "fp32"}};
   if (!plan.calibration.text.empty()) {
-    object["calibration"] = {{"text", plan.calibration.text.filename().string()},
-                             {"samples", plan.calibration.samples},
-                             {"length", plan.calibration.length},
-                             {"held_out", plan.calibration.held_out},
-                             {"windows", plan.calibration.rule == calibration::WindowRule::kCrop ? "crop" : "consecutive"}};
+    object["calibration"] = {
+        {"text", plan.calibration.text.filename().string()},
+        {"samples", plan.calibration.samples},
+        {"length", plan.calibration.length},
+        {"held_out", plan.calibration.held_out},
+        {"windows", plan.calibration.rule == calibration::WindowRule::kCrop ? "crop" : "consecutive"}};
   }
   if (regions) {
     object["region"] = {{"loss", reconstruct::name(plan.region.loss)},
@@ -90,7 +92,8 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
   if (report.pruned) object["figures"]["pruned"] = figure(report.pruned);
   if (report.repaired) object["figures"]["repaired"] = figure(report.repaired);
   for (const StageRecord& s : report.stages) {
-    object["stages"].push_back({{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
+    object["stages"].push_back(
+        {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
   }
   for (const RegionRecord& r : report.regions) {
     object["regions"].push_back({{"stage", r.stage},
@@ -115,8 +118,10 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
     zeros += t.zeros;
     elements += t.elements;
   }
-  object["sparsity"] = {{"pruned_tensors", elements == 0 ? 0.0 : static_cast<double>(zeros) / static_cast<double>(elements)},
-                        {"whole_model", static_cast<double>(zeros) / static_cast<double>(std::max<int64_t>(1, report.parameters))}};
+  object["sparsity"] = {
+      {"pruned_tensors", elements == 0 ? 0.0 : static_cast<double>(zeros) / static_cast<double>(elements)},
+      {"whole_model",
+       static_cast<double>(zeros) / static_cast<double>(std::max<int64_t>(1, report.parameters))}};
   return object;
 }
 

@@ -27,7 +27,8 @@ at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Mo
   }
   const at::Tensor M = mask.kept.to(at::kFloat);
   const at::Tensor diagonal = moments.H.diagonal();
-  // A calibration set that never fires any input gives H = 0: the pull alone must then keep the system definite.
+  // A calibration set that never fires any input gives H = 0: the pull alone must then keep the system
+  // definite.
   const double mean = std::max(diagonal.mean().item<double>(), 1e-30);
   const double lambda = settings.lambda * mean;
   at::Tensor A = moments.H.clone();
@@ -50,8 +51,8 @@ at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Mo
     rz = next;
   }
   if (!std::isfinite(W.abs().max().item<double>())) {
-    fail(ErrorKind::kNumerical, "closed form: the solution is not finite (lambda {}, {} iterations)", settings.lambda,
-         settings.iterations);
+    fail(ErrorKind::kNumerical, "closed form: the solution is not finite (lambda {}, {} iterations)",
+         settings.lambda, settings.iterations);
   }
   return W;
 }
@@ -68,12 +69,13 @@ double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Mome
   return (trace(W, moments.H, W) - 2 * trace(W, moments.C, W_dense) + target) / std::max(target, 1e-30);
 }
 
-ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& calibration,
-                                   const Moments& held_out, const ClosedFormGrid& grid) {
+ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask,
+                                   const Moments& calibration, const Moments& held_out,
+                                   const ClosedFormGrid& grid) {
   const int64_t rows = std::min(grid.rows, W_dense.size(0));
-  const at::Tensor index =
-      (at::arange(rows, W_dense.options().dtype(at::kDouble)) * (static_cast<double>(W_dense.size(0)) / static_cast<double>(rows)))
-          .to(at::kLong);
+  const at::Tensor index = (at::arange(rows, W_dense.options().dtype(at::kDouble)) *
+                            (static_cast<double>(W_dense.size(0)) / static_cast<double>(rows)))
+                               .to(at::kLong);
   const at::Tensor W = W_dense.index_select(0, index);
   const sparsity::Mask part{mask.kept.index_select(0, index)};
   ClosedFormSettings best;

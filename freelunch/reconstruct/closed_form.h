@@ -22,14 +22,15 @@ struct ClosedFormSettings {
 };
 
 /// min over W with support M of ||X_s W^T - X_t W_dense^T||^2 + lambda ||W - W_dense||^2, where
-/// X_t = (1 - beta) X_s + beta X_d: all rows at once by conjugate gradients with the diagonal as preconditioner
-/// (docs/methods/closed_form.md). W_dense (out, in) fp32 -> W (out, in) fp32, exactly zero outside M.
-/// Inputs that never fire (zero diagonal) keep their dense weights. Throws Numerical if the result is not finite.
+/// X_t = (1 - beta) X_s + beta X_d: all rows at once by conjugate gradients with the diagonal as
+/// preconditioner (docs/methods/closed_form.md). W_dense (out, in) fp32 -> W (out, in) fp32, exactly zero
+/// outside M. Inputs that never fire (zero diagonal) keep their dense weights. Throws Numerical if the result
+/// is not finite.
 at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& moments,
                  const ClosedFormSettings& settings);
 
-/// ||X_s W^T - X_d W_dense^T||^2 / ||X_d W_dense^T||^2 on the tokens of the moments; with undefined C and D the
-/// target is X_s W_dense^T.
+/// ||X_s W^T - X_d W_dense^T||^2 / ||X_d W_dense^T||^2 on the tokens of the moments; with undefined C and D
+/// the target is X_s W_dense^T.
 double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments);
 
 /// What the search for lambda and beta tries.
@@ -41,7 +42,8 @@ struct ClosedFormGrid {
 };
 
 /// The settings of the grid with the smallest error on held-out moments. Costs no pass over data.
-ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& calibration,
-                                   const Moments& held_out, const ClosedFormGrid& grid);
+ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask,
+                                   const Moments& calibration, const Moments& held_out,
+                                   const ClosedFormGrid& grid);
 
 }  // namespace freelunch::reconstruct

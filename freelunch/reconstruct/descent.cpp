@@ -73,7 +73,8 @@ Region cast_region(const Region& region, at::ScalarType dtype, std::vector<Block
     Block copy;
     for (const Part part : model::parts_of(half.half)) {
       const at::Tensor& tensor = (*half.block)[part];
-      if (tensor.defined()) copy[part] = model::names(part).matrix ? tensor.detach().to(dtype) : tensor.detach();
+      if (tensor.defined())
+        copy[part] = model::names(part).matrix ? tensor.detach().to(dtype) : tensor.detach();
     }
     storage.push_back(std::move(copy));
     result.push_back({.block = &storage.back(), .masks = half.masks, .half = half.half});
@@ -81,8 +82,8 @@ Region cast_region(const Region& region, at::ScalarType dtype, std::vector<Block
   return result;
 }
 
-double mean_loss(const model::Forward& forward, const Region& region, const RegionData& data, const at::Tensor& windows,
-                 Loss loss) {
+double mean_loss(const model::Forward& forward, const Region& region, const RegionData& data,
+                 const at::Tensor& windows, Loss loss) {
   const int64_t n = windows.numel();
   if (n == 0) return 0;
   const at::Tensor y = run_region(forward, region, data.inputs.index_select(0, windows));
@@ -133,21 +134,25 @@ RegionOutcome descend(const model::Forward& forward, const Region& region, const
       const at::Tensor y = forward_region(forward, region, data.inputs.index_select(0, windows));
       const at::Tensor loss = evaluate(recipe.loss, y, data.targets.index_select(0, windows), data.next_norm);
       if (!std::isfinite(loss.item<double>())) {
-        fail(ErrorKind::kNumerical, "{}: the loss is not finite at step {} of {}; try a lower learning rate than {}", name,
-             step + 1, steps, recipe.adam.learning_rate);
+        fail(ErrorKind::kNumerical,
+             "{}: the loss is not finite at step {} of {}; try a lower learning rate than {}", name, step + 1,
+             steps, recipe.adam.learning_rate);
       }
       loss.backward();
       trainer.step(scheduled_rate(recipe.adam.learning_rate, step, steps));
     }
-    // The rate has not come down before the last epoch, so only the end of the run and the start are candidates
-    // worth an evaluation when there are few epochs.
+    // The rate has not come down before the last epoch, so only the end of the run and the start are
+    // candidates worth an evaluation when there are few epochs.
     const bool last = epoch + 1 == recipe.epochs;
     if (!last && recipe.epochs <= 2) continue;
     const double loss = data.held_out > 0 ? mean_loss(forward, region, data, held, recipe.loss) : 0;
     if (loss < best_loss) {
       best_loss = loss;
       outcome.kept = true;
-      if (!last) best = trainer.snapshot(); else best.clear();
+      if (!last)
+        best = trainer.snapshot();
+      else
+        best.clear();
     }
   }
   if (!best.empty()) trainer.restore(best);

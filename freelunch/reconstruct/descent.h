@@ -39,7 +39,8 @@ struct DescentRecipe {
   bool freeze_norms = false;
 };
 
-/// A region's input stream and target, windows first: (n, l, d) fp32. The last `held_out` windows are not trained on.
+/// A region's input stream and target, windows first: (n, l, d) fp32. The last `held_out` windows are not
+/// trained on.
 struct RegionData {
   at::Tensor inputs;
   at::Tensor targets;
@@ -47,20 +48,21 @@ struct RegionData {
   NextNorm next_norm;
 };
 
-/// Mean loss per token before and after, on calibration windows (as many, evenly spaced, as are held out, or all if
-/// none is) and on held-out windows.
+/// Mean loss per token before and after, on calibration windows (as many, evenly spaced, as are held out, or
+/// all if none is) and on held-out windows.
 struct RegionOutcome {
   double before = 0, after = 0, held_before = 0, held_after = 0;
   bool kept = true;  ///< false: no state beat the start on held-out windows, so the start was put back
 };
 
-/// Trains the region's kept weights, norms and biases in place by AdamW so that its output matches the target, then
-/// keeps the best state seen at the end of an epoch on held-out windows, or the start if none beat it.
-/// Throws Numerical naming `region` and the step if a loss is not finite, Interrupted on request.
+/// Trains the region's kept weights, norms and biases in place by AdamW so that its output matches the
+/// target, then keeps the best state seen at the end of an epoch on held-out windows, or the start if none
+/// beat it. Throws Numerical naming `region` and the step if a loss is not finite, Interrupted on request.
 RegionOutcome descend(const model::Forward& forward, const Region& region, const RegionData& data,
                       const DescentRecipe& recipe, RandomStream& random, const std::string& name);
 
-/// The region's output for inputs (n, l, d), a few windows at a time; matrices in the compute dtype. No gradients.
+/// The region's output for inputs (n, l, d), a few windows at a time; matrices in the compute dtype. No
+/// gradients.
 at::Tensor run_region(const model::Forward& forward, const Region& region, const at::Tensor& inputs);
 
 }  // namespace freelunch::reconstruct

@@ -80,14 +80,14 @@ class Student {
   }
 
   /// hidden (n, l, d): positions 0 to l-2 are scored; the gradient is zero at the last.
-  TokenLossResult loss_of(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& windows, const at::Tensor& dense,
-                          double divisor) const {
+  TokenLossResult loss_of(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& windows,
+                          const at::Tensor& dense, double divisor) const {
     const int64_t l = windows.size(1);
     const auto scored = [l](const at::Tensor& t) { return t.narrow(1, 0, l - 1).flatten(0, 1); };
     const at::Device device = forward_.compute().device;
     const at::Tensor next = windows.narrow(1, 1, l - 1).flatten().to(device);
-    TokenLossResult result = token_loss(loss, scored(hidden), dense.defined() ? scored(dense) : at::Tensor(), next,
-                                        head_, divisor);
+    TokenLossResult result = token_loss(loss, scored(hidden), dense.defined() ? scored(dense) : at::Tensor(),
+                                        next, head_, divisor);
     if (divisor != 0) {
       at::Tensor gradient = at::zeros_like(hidden);
       gradient.narrow(1, 0, l - 1).copy_(result.gradient.view({hidden.size(0), l - 1, hidden.size(2)}));
@@ -115,7 +115,8 @@ double mean_loss(const Student& student, const DistilData& data, TokenLoss loss)
   for (int64_t i = first; i < n; ++i) {
     throw_if_interrupted();
     const at::Tensor index = at::full({1}, i, at::kLong);
-    const TokenLossResult result = student.score(loss, rows_of(data.windows, index), rows_of(data.dense_hidden, index));
+    const TokenLossResult result =
+        student.score(loss, rows_of(data.windows, index), rows_of(data.dense_hidden, index));
     sum += result.sum;
     tokens += result.tokens;
   }
@@ -125,8 +126,8 @@ double mean_loss(const Student& student, const DistilData& data, TokenLoss loss)
 }  // namespace
 
 DistilOutcome distil(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
-                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store, RandomStream& random,
-                     ProgressSink& progress) {
+                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
+                     RandomStream& random, ProgressSink& progress) {
   Student student(forward, weights, mask_of);
   DistilOutcome outcome;
   outcome.before = mean_loss(student, data, recipe.loss);
@@ -140,11 +141,13 @@ DistilOutcome distil(const Forward& forward, const model::Weights& weights, cons
     const at::Tensor order = at::tensor(random.permutation(trained));
     for (int64_t i = 0; i < trained; i += recipe.batch) {
       const at::Tensor index = order.narrow(0, i, std::min(recipe.batch, trained - i));
-      const double loss = student.step(recipe, rows_of(data.windows, index), rows_of(data.dense_hidden, index),
-                                       scheduled_rate(recipe.adam.learning_rate, step, steps));
+      const double loss =
+          student.step(recipe, rows_of(data.windows, index), rows_of(data.dense_hidden, index),
+                       scheduled_rate(recipe.adam.learning_rate, step, steps));
       if (!std::isfinite(loss)) {
-        fail(ErrorKind::kNumerical, "model: the loss is not finite at step {} of {}; try a lower learning rate than {}",
-             step + 1, steps, recipe.adam.learning_rate);
+        fail(ErrorKind::kNumerical,
+             "model: the loss is not finite at step {} of {}; try a lower learning rate than {}", step + 1,
+             steps, recipe.adam.learning_rate);
       }
       progress.advance(++step, fmt::format("{} {:.4f}", name(recipe.loss), loss));
     }
@@ -159,8 +162,8 @@ DistilOutcome distil(const Forward& forward, const model::Weights& weights, cons
   return outcome;
 }
 
-int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe, int64_t windows,
-                      int64_t length) {
+int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
+                      int64_t windows, int64_t length) {
   const model::Config& c = model.config();
   int64_t matrices = 0;
   for (const model::ModelTensor& tensor : model.tensors()) {

@@ -20,15 +20,16 @@ struct DistilRecipe {
   int64_t batch = 4;  ///< windows a step
 };
 
-/// Token windows (n, l) int64 on the CPU, the last `held_out` of which are not trained on, and for kl the dense model's
-/// final hidden states, after its final norm, (n, l, d) bf16.
+/// Token windows (n, l) int64 on the CPU, the last `held_out` of which are not trained on, and for kl the
+/// dense model's final hidden states, after its final norm, (n, l, d) bf16.
 struct DistilData {
   at::Tensor windows;
   at::Tensor dense_hidden;
   int64_t held_out = 0;
 };
 
-/// Mean loss per scored token, in nats, on held-out windows, or on the calibration windows if none is held out.
+/// Mean loss per scored token, in nats, on held-out windows, or on the calibration windows if none is held
+/// out.
 struct DistilOutcome {
   double before = 0;
   double after = 0;
@@ -38,17 +39,18 @@ struct DistilOutcome {
 /// The mask of a matrix by its Hugging Face name, bool (out, in) on the CPU.
 using MaskOf = std::function<at::Tensor(const std::string&)>;
 
-/// Trains all kept weights and norms of the model at once. Memory: the kept weights in fp32 with two Adam moments each,
-/// the matrices in the compute dtype, one batch's block inputs, one block's graph. Activations are recomputed block
-/// by block; each block is updated as soon as its gradient is complete, before the block below it is visited.
-/// The best state on held-out windows, seen at the end of an epoch, is written to `store`; nothing is written if no
-/// state beat the start. Throws Numerical naming the step, Interrupted on request.
+/// Trains all kept weights and norms of the model at once. Memory: the kept weights in fp32 with two Adam
+/// moments each, the matrices in the compute dtype, one batch's block inputs, one block's graph. Activations
+/// are recomputed block by block; each block is updated as soon as its gradient is complete, before the block
+/// below it is visited. The best state on held-out windows, seen at the end of an epoch, is written to
+/// `store`; nothing is written if no state beat the start. Throws Numerical naming the step, Interrupted on
+/// request.
 DistilOutcome distil(const model::Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
-                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store, RandomStream& random,
-                     ProgressSink& progress);
+                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
+                     RandomStream& random, ProgressSink& progress);
 
 /// Bytes that distil plans to hold at its peak.
-int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe, int64_t windows,
-                      int64_t length);
+int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
+                      int64_t windows, int64_t length);
 
 }  // namespace freelunch::reconstruct

@@ -21,7 +21,8 @@ void MaskedAdam::step(std::vector<at::Tensor> gradients, double learning_rate) {
     steps_[i] += 1;
   }
   at::_fused_adamw_(parameters_, gradients, first_, second_, /*max_exp_avg_sqs=*/{}, steps_, learning_rate,
-                    settings_.beta1, settings_.beta2, /*weight_decay=*/0.0, settings_.epsilon, /*amsgrad=*/false,
+                    settings_.beta1, settings_.beta2, /*weight_decay=*/0.0, settings_.epsilon,
+                    /*amsgrad=*/false,
                     /*maximize=*/false);
 }
 

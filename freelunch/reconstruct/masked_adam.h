@@ -8,8 +8,8 @@
 
 namespace freelunch::reconstruct {
 
-/// AdamW over a few tensors at once, by ATen's fused kernel of the tensors' device. Masked weights get no gradient, so
-/// their moments and steps stay exactly zero.
+/// AdamW over a few tensors at once, by ATen's fused kernel of the tensors' device. Masked weights get no
+/// gradient, so their moments and steps stay exactly zero.
 class MaskedAdam {
  public:
   explicit MaskedAdam(const AdamSettings& settings) : settings_(settings) {}

@@ -22,7 +22,8 @@ at::Tensor log_probabilities(const at::Tensor& rows, const at::Tensor& head) {
 TokenLoss parse_token_loss(std::string_view text) {
   if (text == "kl") return TokenLoss::kKl;
   if (text == "ce") return TokenLoss::kCe;
-  fail(ErrorKind::kInvalidArgument, "loss '{}' is not known for the whole model; expected one of kl, ce", text);
+  fail(ErrorKind::kInvalidArgument, "loss '{}' is not known for the whole model; expected one of kl, ce",
+       text);
 }
 
 std::string_view name(TokenLoss loss) { return loss == TokenLoss::kKl ? "kl" : "ce"; }
@@ -44,7 +45,8 @@ TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::T
     } else {
       const at::Tensor target = next.narrow(0, i, n).unsqueeze(1);
       result.sum -= log_p.gather(1, target).sum(at::kDouble).item<double>();
-      if (divisor != 0) difference = log_p.exp_().scatter_add_(1, target, at::full({n, 1}, -1.0, log_p.options()));
+      if (divisor != 0)
+        difference = log_p.exp_().scatter_add_(1, target, at::full({n, 1}, -1.0, log_p.options()));
     }
     if (divisor != 0) {
       const at::Tensor gradient = at::mm(difference.mul_(1 / divisor).to(head.scalar_type()), head);

@@ -17,14 +17,15 @@ std::string_view name(TokenLoss loss);
 struct TokenLossResult {
   double sum = 0;
   int64_t tokens = 0;
-  at::Tensor gradient;  ///< of sum / `divisor` by the hidden states, (tokens, d) fp32; undefined if not asked for
+  at::Tensor
+      gradient;  ///< of sum / `divisor` by the hidden states, (tokens, d) fp32; undefined if not asked for
 };
 
-/// The loss at positions whose next token is known, made a few hundred rows of logits at a time, so that no matrix of
-/// tokens x vocabulary ever exists. All on one device.
-/// hidden (tokens, d) fp32: after the final norm. dense_hidden (tokens, d): the dense model's, for kl.
-/// next (tokens) int64: the token that follows, for ce. head (vocabulary, d) in the compute dtype.
-/// divisor: what the summed gradient is divided by; 0 asks for no gradient.
+/// The loss at positions whose next token is known, made a few hundred rows of logits at a time, so that no
+/// matrix of tokens x vocabulary ever exists. All on one device. hidden (tokens, d) fp32: after the final
+/// norm. dense_hidden (tokens, d): the dense model's, for kl. next (tokens) int64: the token that follows,
+/// for ce. head (vocabulary, d) in the compute dtype. divisor: what the summed gradient is divided by; 0 asks
+/// for no gradient.
 TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& dense_hidden,
                            const at::Tensor& next, const at::Tensor& head, double divisor);
 

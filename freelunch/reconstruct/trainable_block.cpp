@@ -24,8 +24,9 @@ void TrainableTensor::step(const AdamSettings& settings, double rate) {
   at::Tensor entries = (kept_.defined() ? gradient.masked_select(kept_) : gradient.flatten()).to(at::kFloat);
   leaf_.mutable_grad() = at::Tensor();
   step_ += 1;
-  at::_fused_adamw_({entries_}, {entries}, {first_}, {second_}, /*max_exp_avg_sqs=*/{}, {step_}, rate, settings.beta1,
-                    settings.beta2, /*weight_decay=*/0.0, settings.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  at::_fused_adamw_({entries_}, {entries}, {first_}, {second_}, /*max_exp_avg_sqs=*/{}, {step_}, rate,
+                    settings.beta1, settings.beta2, /*weight_decay=*/0.0, settings.epsilon, /*amsgrad=*/false,
+                    /*maximize=*/false);
   if (kept_.defined()) {
     leaf_.masked_scatter_(kept_, entries_.to(leaf_.scalar_type()));
   } else {

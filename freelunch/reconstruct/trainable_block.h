@@ -10,12 +10,13 @@
 
 namespace freelunch::reconstruct {
 
-/// A tensor of which only some entries are trained: those entries as an fp32 vector with their two moments, and the
-/// whole tensor in the dtype that the forward pass reads.
+/// A tensor of which only some entries are trained: those entries as an fp32 vector with their two moments,
+/// and the whole tensor in the dtype that the forward pass reads.
 class TrainableTensor {
  public:
   /// value fp32; kept bool of its shape, or undefined: all of it.
-  TrainableTensor(const std::string& name, const at::Tensor& value, const at::Tensor& kept, at::ScalarType dtype);
+  TrainableTensor(const std::string& name, const at::Tensor& value, const at::Tensor& kept,
+                  at::ScalarType dtype);
 
   const std::string& name() const { return name_; }
   /// The leaf that the forward pass reads.

@@ -48,7 +48,8 @@ bool obeys(const at::Tensor& nonzero, const NofM& pattern) {
 }  // namespace
 
 Mask select_largest(const at::Tensor& scores, const Pattern& pattern, Group group) {
-  if (scores.dim() != 2) fail(ErrorKind::kInvalidArgument, "scores have {} dimensions, expected 2", scores.dim());
+  if (scores.dim() != 2)
+    fail(ErrorKind::kInvalidArgument, "scores have {} dimensions, expected 2", scores.dim());
   check_width(pattern, scores.size(1), "scores");
   if (scores.isnan().any().item<bool>()) fail(ErrorKind::kNumerical, "a pruning score is NaN");
   if (const auto* n = std::get_if<NofM>(&pattern)) return {keep_n_of_m(scores, *n)};
@@ -65,12 +66,14 @@ int64_t expected_zeros(int64_t rows, int64_t columns, const Pattern& pattern, Gr
 
 void check_respected(const at::Tensor& W, const Mask& mask, const std::string& tensor) {
   const int64_t wrong = W.ne(0).logical_and(mask.kept.logical_not()).sum().item<int64_t>();
-  if (wrong != 0) fail(ErrorKind::kNumerical, "tensor '{}' has {} non-zero weights where its mask removes", tensor, wrong);
+  if (wrong != 0)
+    fail(ErrorKind::kNumerical, "tensor '{}' has {} non-zero weights where its mask removes", tensor, wrong);
 }
 
 Observed observe(const at::Tensor& W) {
   const at::Tensor nonzero = W.ne(0);
-  Observed result{.zeros = W.numel() - nonzero.sum().item<int64_t>(), .elements = W.numel(), .pattern = std::nullopt};
+  Observed result{
+      .zeros = W.numel() - nonzero.sum().item<int64_t>(), .elements = W.numel(), .pattern = std::nullopt};
   if (W.dim() != 2 || result.sparsity() < 0.1) return result;
   // from the sparsest to the loosest, so that 1:4 is not reported as 2:4
   constexpr std::array<NofM, 5> kKnown{{{1, 4}, {2, 8}, {1, 2}, {2, 4}, {4, 8}}};

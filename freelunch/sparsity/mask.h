@@ -24,13 +24,15 @@ int64_t expected_zeros(int64_t rows, int64_t columns, const Pattern& pattern, Gr
 /// Throws Numerical naming the tensor if W (out, in) is non-zero where the mask removes.
 void check_respected(const at::Tensor& W, const Mask& mask, const std::string& tensor);
 
-/// What can be seen in a matrix: its zeros, and the tightest N:M pattern that all its rows obey, of 2:4, 1:4, 4:8,
-/// 2:8 and 1:2 (checked only where at least a tenth of the weights are zero).
+/// What can be seen in a matrix: its zeros, and the tightest N:M pattern that all its rows obey, of 2:4, 1:4,
+/// 4:8, 2:8 and 1:2 (checked only where at least a tenth of the weights are zero).
 struct Observed {
   int64_t zeros = 0;
   int64_t elements = 0;
   std::optional<NofM> pattern;
-  double sparsity() const { return elements == 0 ? 0 : static_cast<double>(zeros) / static_cast<double>(elements); }
+  double sparsity() const {
+    return elements == 0 ? 0 : static_cast<double>(zeros) / static_cast<double>(elements);
+  }
 };
 Observed observe(const at::Tensor& W);
 

@@ -15,7 +15,8 @@ bool parse_all(std::string_view text, T& value) {
 
 [[noreturn]] void refuse(std::string_view text) {
   fail(ErrorKind::kInvalidArgument,
-       "pattern '{}' is not understood: expected KEEP:OF with 1 <= KEEP < OF <= 32 (such as 2:4), or a fraction of "
+       "pattern '{}' is not understood: expected KEEP:OF with 1 <= KEEP < OF <= 32 (such as 2:4), or a "
+       "fraction of "
        "zeros in [0, 1) (such as 0.5 or 50%)",
        text);
 }
@@ -45,15 +46,16 @@ std::string to_string(const Pattern& pattern) {
 }
 
 double zero_fraction(const Pattern& pattern) {
-  if (const auto* n = std::get_if<NofM>(&pattern)) return 1.0 - static_cast<double>(n->keep) / static_cast<double>(n->of);
+  if (const auto* n = std::get_if<NofM>(&pattern))
+    return 1.0 - static_cast<double>(n->keep) / static_cast<double>(n->of);
   return std::get<Unstructured>(pattern).zero_fraction;
 }
 
 void check_width(const Pattern& pattern, int64_t width, const std::string& tensor) {
   const auto* n = std::get_if<NofM>(&pattern);
   if (n != nullptr && width % n->of != 0) {
-    fail(ErrorKind::kInvalidArgument, "tensor '{}' has {} inputs, which pattern {} does not divide", tensor, width,
-         to_string(pattern));
+    fail(ErrorKind::kInvalidArgument, "tensor '{}' has {} inputs, which pattern {} does not divide", tensor,
+         width, to_string(pattern));
   }
 }
 

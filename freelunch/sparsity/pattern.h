@@ -6,7 +6,8 @@
 
 namespace freelunch::sparsity {
 
-/// The lowest-scoring fraction of each comparison group is removed: exactly floor(zero_fraction * group size).
+/// The lowest-scoring fraction of each comparison group is removed: exactly floor(zero_fraction * group
+/// size).
 struct Unstructured {
   double zero_fraction = 0.5;  ///< in [0, 1)
   bool operator==(const Unstructured&) const = default;

@@ -10,22 +10,22 @@ namespace freelunch::statistics {
 namespace {
 
 at::Tensor rows_of(const at::Tensor& X, int64_t width) {
-  if (X.size(-1) != width) fail(ErrorKind::kInvalidArgument, "inputs have {} features, expected {}", X.size(-1), width);
+  if (X.size(-1) != width)
+    fail(ErrorKind::kInvalidArgument, "inputs have {} features, expected {}", X.size(-1), width);
   return X.reshape({-1, width}).to(at::kFloat);
 }
 
 at::TensorOptions fp64(at::Device device) { return at::TensorOptions().dtype(at::kDouble).device(device); }
 
-/// Only the blocks on and above the diagonal are multiplied; this many columns a block keeps the products large.
+/// Only the blocks on and above the diagonal are multiplied; this many columns a block keeps the products
+/// large.
 int64_t block_columns(int64_t width) { return std::max<int64_t>(192, (width + 3) / 4); }
 
 }  // namespace
 
 ColumnNorms::ColumnNorms(int64_t width, at::Device device) : squares_(at::zeros({width}, fp64(device))) {}
 
-void ColumnNorms::add(const at::Tensor& X) {
-  squares_ += rows_of(X, squares_.size(0)).square().sum(0);
-}
+void ColumnNorms::add(const at::Tensor& X) { squares_ += rows_of(X, squares_.size(0)).square().sum(0); }
 
 at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 
@@ -34,7 +34,8 @@ Gram::Gram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp
 void Gram::add(const at::Tensor& X) {
   const int64_t width = sum_.size(0);
   const at::Tensor rows = rows_of(X, width);
-  const at::Tensor columns = rows.t().contiguous();  // (width, tokens): both factors of a product run along memory
+  const at::Tensor columns =
+      rows.t().contiguous();  // (width, tokens): both factors of a product run along memory
   const int64_t step = block_columns(width);
   for (int64_t i = 0; i < width; i += step) {
     const int64_t n = std::min(step, width - i);

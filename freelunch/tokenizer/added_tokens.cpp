@@ -11,7 +11,8 @@ namespace {
 
 bool is_space(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)) != 0; }
 bool is_word(char32_t c) {
-  return u_isalnum(static_cast<UChar32>(c)) != 0 || c == '_' || (U_GET_GC_MASK(static_cast<UChar32>(c)) & (U_GC_M_MASK | U_GC_PC_MASK)) != 0;
+  return u_isalnum(static_cast<UChar32>(c)) != 0 || c == '_' ||
+         (U_GET_GC_MASK(static_cast<UChar32>(c)) & (U_GC_M_MASK | U_GC_PC_MASK)) != 0;
 }
 
 /// Start of the character that ends at `end`.
@@ -25,9 +26,12 @@ size_t character_before(std::string_view text, size_t end) {
 
 AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
   std::erase_if(tokens_, [](const AddedToken& token) { return token.content.empty(); });
-  for (size_t i = 0; i < tokens_.size(); ++i) by_first_byte_[static_cast<unsigned char>(tokens_[i].content[0])].push_back(i);
+  for (size_t i = 0; i < tokens_.size(); ++i)
+    by_first_byte_[static_cast<unsigned char>(tokens_[i].content[0])].push_back(i);
   for (auto& list : by_first_byte_) {
-    std::stable_sort(list.begin(), list.end(), [&](size_t a, size_t b) { return tokens_[a].content.size() > tokens_[b].content.size(); });
+    std::stable_sort(list.begin(), list.end(), [&](size_t a, size_t b) {
+      return tokens_[a].content.size() > tokens_[b].content.size();
+    });
   }
 }
 

@@ -111,13 +111,15 @@ void Bpe::merge_long(std::vector<TokenId>& symbols) const {
     const TokenId right = nodes[static_cast<size_t>(nodes[static_cast<size_t>(i)].next)].id;
     if (const Rank* rank = rank_of(left, right)) queue.emplace(rank->rank, i, left, right);
   };
-  for (int64_t i = 0; i < n; ++i) nodes[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1};
+  for (int64_t i = 0; i < n; ++i)
+    nodes[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1};
   for (int64_t i = 0; i + 1 < n; ++i) offer(i);
   while (!queue.empty()) {
     const auto [rank, i, left, right] = queue.top();
     queue.pop();
     Node& node = nodes[static_cast<size_t>(i)];
-    if (node.id != left || node.next >= n || nodes[static_cast<size_t>(node.next)].id != right) continue;  // stale
+    if (node.id != left || node.next >= n || nodes[static_cast<size_t>(node.next)].id != right)
+      continue;  // stale
     Node& gone = nodes[static_cast<size_t>(node.next)];
     node.id = rank_of(left, right)->result;
     gone.id = -1;
@@ -127,7 +129,8 @@ void Bpe::merge_long(std::vector<TokenId>& symbols) const {
     offer(node.previous);
   }
   symbols.clear();
-  for (int64_t i = 0; i < n; i = nodes[static_cast<size_t>(i)].next) symbols.push_back(nodes[static_cast<size_t>(i)].id);
+  for (int64_t i = 0; i < n; i = nodes[static_cast<size_t>(i)].next)
+    symbols.push_back(nodes[static_cast<size_t>(i)].id);
 }
 
 }  // namespace freelunch::tokenizer

@@ -13,11 +13,13 @@ using nlohmann::json;
 enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4 };
 
 json byte_level(bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
 json split_then_bytes(const char* regex) {
-  const json split{{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const json split{
+      {"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
   return {{"type", "Sequence"}, {"pretokenizers", {split, byte_level(false)}}};
 }
 
@@ -36,37 +38,47 @@ Family family_named(const std::string& pre, std::string_view file) {
     return {.pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", {digits, byte_level(true)}}}};
   }
   if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
-    return {.pre_tokenizer = split_then_bytes(
-                R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
-            .ignore_merges = true,
-            .add_bos = true};
+    return {
+        .pre_tokenizer = split_then_bytes(
+            R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
+        .ignore_merges = true,
+        .add_bos = true};
   }
   if (pre == "qwen2") {
-    return {.pre_tokenizer = split_then_bytes(
-                R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
-            .normalizer = {{"type", "NFC"}}};
+    return {
+        .pre_tokenizer = split_then_bytes(
+            R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
+        .normalizer = {{"type", "NFC"}}};
   }
-  fail(ErrorKind::kUnsupported, "{}: pre-tokenizer '{}' is not supported; this version handles gpt-2, smollm, llama-bpe, qwen2", file, pre);
+  fail(ErrorKind::kUnsupported,
+       "{}: pre-tokenizer '{}' is not supported; this version handles gpt-2, smollm, llama-bpe, qwen2", file,
+       pre);
 }
 
 void check(const GgufVocabulary& v, std::string_view file) {
   if (v.model != "gpt2") {
-    fail(ErrorKind::kUnsupported, "{}: tokenizer model '{}' is not supported; this version handles byte-level BPE ('gpt2')", file, v.model);
+    fail(ErrorKind::kUnsupported,
+         "{}: tokenizer model '{}' is not supported; this version handles byte-level BPE ('gpt2')", file,
+         v.model);
   }
   if (v.tokens.empty()) fail(ErrorKind::kBadFile, "{}: tokenizer.ggml.tokens is empty", file);
   if (!v.token_types.empty() && v.token_types.size() != v.tokens.size()) {
-    fail(ErrorKind::kBadFile, "{}: {} token types for {} tokens", file, v.token_types.size(), v.tokens.size());
+    fail(ErrorKind::kBadFile, "{}: {} token types for {} tokens", file, v.token_types.size(),
+         v.tokens.size());
   }
-  for (const auto& [name, id] : {std::pair("bos", v.bos), std::pair("eos", v.eos), std::pair("unknown", v.unk), std::pair("padding", v.pad)}) {
+  for (const auto& [name, id] : {std::pair("bos", v.bos), std::pair("eos", v.eos),
+                                 std::pair("unknown", v.unk), std::pair("padding", v.pad)}) {
     if (id && (*id < 0 || static_cast<size_t>(*id) >= v.tokens.size())) {
-      fail(ErrorKind::kBadFile, "{}: the {} token has id {}, but there are {} tokens", file, name, *id, v.tokens.size());
+      fail(ErrorKind::kBadFile, "{}: the {} token has id {}, but there are {} tokens", file, name, *id,
+           v.tokens.size());
     }
   }
 }
 
 /// BOS and EOS around the text, as the file's flags say.
 json post_processor(const GgufVocabulary& v, bool add_bos, bool add_eos) {
-  const json bytes{{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  const json bytes{
+      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
   if (!add_bos && !add_eos) return bytes;
   json single = json::array();
   json pair = json::array();
@@ -84,7 +96,8 @@ json post_processor(const GgufVocabulary& v, bool add_bos, bool add_eos) {
   if (add_bos) special(*v.bos, 1);
   pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
   if (add_eos) special(*v.eos, 1);
-  const json whole{{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", specials}};
+  const json whole{
+      {"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", specials}};
   return {{"type", "Sequence"}, {"processors", {bytes, whole}}};
 }
 
@@ -96,8 +109,13 @@ json build(const GgufVocabulary& v, std::string_view file) {
   for (size_t id = 0; id < v.tokens.size(); ++id) {
     const int32_t type = v.token_types.empty() ? kNormal : v.token_types[id];
     if (type == kControl || type == kUserDefined || type == kUnknown) {
-      added.push_back({{"id", id}, {"content", v.tokens[id]}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
-                       {"normalized", false}, {"special", type != kUserDefined}});
+      added.push_back({{"id", id},
+                       {"content", v.tokens[id]},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", type != kUserDefined}});
     }
     if (!vocabulary.emplace(v.tokens[id], id).second) {
       fail(ErrorKind::kBadFile, "{}: token '{}' stands twice in tokenizer.ggml.tokens", file, v.tokens[id]);
@@ -114,17 +132,26 @@ json build(const GgufVocabulary& v, std::string_view file) {
           {"normalizer", family.normalizer},
           {"pre_tokenizer", family.pre_tokenizer},
           {"post_processor", post_processor(v, add_bos, add_eos)},
-          {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+          {"decoder",
+           {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
           {"model",
-           {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-            {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", family.ignore_merges},
-            {"vocab", std::move(vocabulary)}, {"merges", std::move(merges)}}}};
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", nullptr},
+            {"end_of_word_suffix", nullptr},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
+            {"ignore_merges", family.ignore_merges},
+            {"vocab", std::move(vocabulary)},
+            {"merges", std::move(merges)}}}};
 }
 
 }  // namespace
 
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file) {
-  return from_tokenizer_json(build(vocabulary, file).dump(-1, ' ', false, json::error_handler_t::replace), file);
+  return from_tokenizer_json(build(vocabulary, file).dump(-1, ' ', false, json::error_handler_t::replace),
+                             file);
 }
 
 json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary) { return build(vocabulary, "GGUF metadata"); }

@@ -15,14 +15,15 @@ struct GgufVocabulary {
   std::string model;  ///< "gpt2": byte-level BPE
   std::string pre;    ///< names the pre-tokenizer; its regular expression is not in the file
   std::vector<std::string> tokens;
-  std::vector<std::string> merges;   ///< "left right"
-  std::vector<int32_t> token_types;  ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; may be empty
+  std::vector<std::string> merges;  ///< "left right"
+  std::vector<int32_t>
+      token_types;  ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; may be empty
   std::optional<TokenId> bos, eos, unk, pad;
   std::optional<bool> add_bos, add_eos;
 };
 
-/// The tokenizer that llama.cpp and the original Hugging Face folder have. Throws Unsupported naming a model or
-/// pre-tokenizer that is not handled, BadFile for an inconsistent vocabulary.
+/// The tokenizer that llama.cpp and the original Hugging Face folder have. Throws Unsupported naming a model
+/// or pre-tokenizer that is not handled, BadFile for an inconsistent vocabulary.
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file);
 
 /// A complete tokenizer.json of the same tokenizer.

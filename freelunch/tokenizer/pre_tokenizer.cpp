@@ -47,10 +47,12 @@ void PreTokenizer::add(const json& entry, std::string_view file) {
     if (entry.value("add_prefix_space", true)) steps_.emplace_back(PrefixSpaceStep{});
     if (entry.value("use_regex", true)) steps_.emplace_back(SplitStep{.regex = Regex(kGpt2, file)});
   } else if (type == "Digits") {
-    steps_.emplace_back(SplitStep{.regex = Regex(entry.value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", file)});
+    steps_.emplace_back(
+        SplitStep{.regex = Regex(entry.value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", file)});
   } else if (type == "Split") {
     const json& pattern = entry.at("pattern");
-    const std::string regex = pattern.contains("Regex") ? pattern["Regex"].get<std::string>() : escape(pattern.at("String").get<std::string>());
+    const std::string regex = pattern.contains("Regex") ? pattern["Regex"].get<std::string>()
+                                                        : escape(pattern.at("String").get<std::string>());
     steps_.emplace_back(SplitStep{.regex = Regex(regex, file),
                                   .behavior = behavior_named(entry.at("behavior").get<std::string>(), file),
                                   .invert = entry.value("invert", false)});

@@ -110,7 +110,8 @@ void PreTokenizer::cut_pieces(const SplitStep& step, std::string_view text, Visi
   }
   piece(at, text.size(), step.invert);
   const bool merges = step.behavior == SplitBehavior::kMergedWithPrevious ||
-                      step.behavior == SplitBehavior::kMergedWithNext || step.behavior == SplitBehavior::kContiguous;
+                      step.behavior == SplitBehavior::kMergedWithNext ||
+                      step.behavior == SplitBehavior::kContiguous;
   if (merges && open < text.size()) visit(text.substr(open));
 }
 

@@ -93,12 +93,13 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 bool Regex::find(std::string_view text, size_t from, Match& match) const {
   thread_local const Scratch scratch;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  int result = state_->jit ? pcre2_jit_match(state_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, scratch.match,
-                                             scratch.context)
+  int result = state_->jit ? pcre2_jit_match(state_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK,
+                                             scratch.match, scratch.context)
                            : PCRE2_ERROR_JIT_STACKLIMIT;
   if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
     // the interpreter keeps its backtracking on the heap
-    result = pcre2_match(state_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch.match, scratch.context);
+    result = pcre2_match(state_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                         scratch.match, scratch.context);
   }
   if (result == PCRE2_ERROR_NOMATCH) return false;
   if (result < 0) fail(ErrorKind::kNumerical, "regular expression failed with PCRE2 error {}", result);

@@ -5,8 +5,8 @@
 
 namespace freelunch::tokenizer {
 
-/// A compiled regular expression over UTF-8, with the white-space class of Unicode as the `tokenizers` library has it.
-/// Safe to use from several threads at once.
+/// A compiled regular expression over UTF-8, with the white-space class of Unicode as the `tokenizers`
+/// library has it. Safe to use from several threads at once.
 class Regex {
  public:
   /// Throws Unsupported naming the expression and what is wrong with it; `file` is where it stands.

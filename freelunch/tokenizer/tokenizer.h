@@ -18,9 +18,9 @@ class Tokenizer {
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
-  /// The ids that the `tokenizers` library gives. Invalid UTF-8 is replaced by U+FFFD first, one for each maximal
-  /// subpart, as Python's bytes.decode("utf-8", "replace") does. add_special: whether the tokenizer's own template
-  /// (BOS, EOS) is applied; special tokens inside the text are recognised either way.
+  /// The ids that the `tokenizers` library gives. Invalid UTF-8 is replaced by U+FFFD first, one for each
+  /// maximal subpart, as Python's bytes.decode("utf-8", "replace") does. add_special: whether the tokenizer's
+  /// own template (BOS, EOS) is applied; special tokens inside the text are recognised either way.
   virtual std::vector<TokenId> encode(std::string_view text, bool add_special = true) const = 0;
   /// The text of a sequence, special tokens kept; bytes as they are, so a cut character may be incomplete.
   virtual std::string decode(std::span<const TokenId> ids) const = 0;

@@ -35,7 +35,8 @@ struct Spec {
 
 TokenId checked_id(const json& value, std::string_view file, const std::string& token) {
   if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > kMaxId) {
-    fail(ErrorKind::kBadFile, "{}: token '{}' has id {}, expected an integer in [0, {}]", file, token, value.dump(), kMaxId);
+    fail(ErrorKind::kBadFile, "{}: token '{}' has id {}, expected an integer in [0, {}]", file, token,
+         value.dump(), kMaxId);
   }
   return value.get<TokenId>();
 }
@@ -61,7 +62,8 @@ void read_vocabulary(const json& model, Spec& spec, std::string_view file) {
 void read_merges(const json& model, Spec& spec, std::string_view file) {
   const auto id_of = [&](const std::string& text, const std::string& merge) {
     const auto it = spec.vocabulary.find(text);
-    if (it == spec.vocabulary.end()) fail(ErrorKind::kBadFile, "{}: merge '{}' names '{}', which is no token", file, merge, text);
+    if (it == spec.vocabulary.end())
+      fail(ErrorKind::kBadFile, "{}: merge '{}' names '{}', which is no token", file, merge, text);
     return it->second;
   };
   for (const json& entry : model.at("merges")) {
@@ -73,7 +75,8 @@ void read_merges(const json& model, Spec& spec, std::string_view file) {
     } else {
       const std::string text = entry.get<std::string>();
       const size_t space = text.find(' ');
-      if (space == std::string::npos) fail(ErrorKind::kBadFile, "{}: merge '{}' is not two tokens", file, text);
+      if (space == std::string::npos)
+        fail(ErrorKind::kBadFile, "{}: merge '{}' is not two tokens", file, text);
       left = text.substr(0, space);
       right = text.substr(space + 1);
     }
@@ -84,13 +87,17 @@ void read_merges(const json& model, Spec& spec, std::string_view file) {
 
 void read_model(const json& model, Spec& spec, std::string_view file) {
   const std::string type = model.value("type", std::string("BPE"));
-  if (type != "BPE") fail(ErrorKind::kUnsupported, "{}: model type '{}' is not supported; this version handles byte-level BPE", file, type);
+  if (type != "BPE")
+    fail(ErrorKind::kUnsupported, "{}: model type '{}' is not supported; this version handles byte-level BPE",
+         file, type);
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (model.contains(key) && model[key].is_string() && !model[key].get<std::string>().empty()) {
-      fail(ErrorKind::kUnsupported, "{}: model.{} '{}' is not supported", file, key, model[key].get<std::string>());
+      fail(ErrorKind::kUnsupported, "{}: model.{} '{}' is not supported", file, key,
+           model[key].get<std::string>());
     }
   }
-  if (model.value("byte_fallback", false)) fail(ErrorKind::kUnsupported, "{}: byte_fallback is not supported", file);
+  if (model.value("byte_fallback", false))
+    fail(ErrorKind::kUnsupported, "{}: byte_fallback is not supported", file);
   if (model.contains("dropout") && model["dropout"].is_number() && model["dropout"].get<double>() > 0) {
     fail(ErrorKind::kUnsupported, "{}: BPE dropout is not supported", file);
   }
@@ -133,7 +140,8 @@ void read_template(const json& entry, Spec& spec, std::string_view file) {
     return;
   }
   if (type == "ByteLevel") return;  // moves offsets, not ids
-  if (type != "TemplateProcessing") fail(ErrorKind::kUnsupported, "{}: post-processor '{}' is not supported", file, type);
+  if (type != "TemplateProcessing")
+    fail(ErrorKind::kUnsupported, "{}: post-processor '{}' is not supported", file, type);
   std::vector<TokenId>* side = &spec.prefix;
   for (const json& part : entry.at("single")) {
     if (part.contains("Sequence")) {
@@ -141,7 +149,8 @@ void read_template(const json& entry, Spec& spec, std::string_view file) {
       continue;
     }
     const std::string name = part.at("SpecialToken").at("id").get<std::string>();
-    for (const json& id : entry.at("special_tokens").at(name).at("ids")) side->push_back(checked_id(id, file, name));
+    for (const json& id : entry.at("special_tokens").at(name).at("ids"))
+      side->push_back(checked_id(id, file, name));
   }
 }
 
@@ -228,7 +237,8 @@ class ByteLevelTokenizer : public Tokenizer {
 
   static std::vector<std::string> token_bytes(const Spec& spec, const std::vector<std::string>& texts) {
     std::vector<std::string> bytes(texts.size());
-    for (const auto& [text, id] : spec.vocabulary) bytes[static_cast<size_t>(id)] = bytes_of_token(text).value_or("");
+    for (const auto& [text, id] : spec.vocabulary)
+      bytes[static_cast<size_t>(id)] = bytes_of_token(text).value_or("");
     return bytes;
   }
 
@@ -243,7 +253,8 @@ class ByteLevelTokenizer : public Tokenizer {
   }
 
   template <typename Visit>
-  static void split_off(const AddedTokenFinder& finder, std::string_view text, std::vector<TokenId>& out, Visit visit) {
+  static void split_off(const AddedTokenFinder& finder, std::string_view text, std::vector<TokenId>& out,
+                        Visit visit) {
     size_t at = 0;
     AddedTokenFinder::Found found{};
     while (!finder.empty() && finder.find(text, at, found)) {
@@ -257,12 +268,16 @@ class ByteLevelTokenizer : public Tokenizer {
   static std::string to_nfc(std::string_view text) {
     UErrorCode status = U_ZERO_ERROR;
     const icu::Normalizer2* normalizer = icu::Normalizer2::getNFCInstance(status);
-    const bool ascii = std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+    const bool ascii =
+        std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
     if (ascii || U_FAILURE(status) != 0) return std::string(text);
     std::string out;
     icu::StringByteSink<std::string> sink(&out);
-    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr, status);
-    if (U_FAILURE(status) != 0) fail(ErrorKind::kInvalidArgument, "text of {} bytes cannot be normalised: {}", text.size(), u_errorName(status));
+    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
+                              nullptr, status);
+    if (U_FAILURE(status) != 0)
+      fail(ErrorKind::kInvalidArgument, "text of {} bytes cannot be normalised: {}", text.size(),
+           u_errorName(status));
     return out;
   }
 
@@ -285,8 +300,10 @@ class ByteLevelTokenizer : public Tokenizer {
     bpe_.encode(word, encoding.out);
     if (word.size() > kMaxWord || encoding.cache.size() >= kMaxEntries) return;
     const auto begin = static_cast<uint32_t>(encoding.kept.size());
-    encoding.kept.insert(encoding.kept.end(), encoding.out.begin() + static_cast<int64_t>(before), encoding.out.end());
-    encoding.cache.emplace(std::string(word), Run{begin, static_cast<uint32_t>(encoding.out.size() - before)});
+    encoding.kept.insert(encoding.kept.end(), encoding.out.begin() + static_cast<int64_t>(before),
+                         encoding.out.end());
+    encoding.cache.emplace(std::string(word),
+                           Run{begin, static_cast<uint32_t>(encoding.out.size() - before)});
   }
 
   std::vector<std::string> texts_;
@@ -312,7 +329,8 @@ void refuse_deep_nesting(std::string_view text, std::string_view file) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > kDeepest) fail(ErrorKind::kBadFile, "{}: JSON is nested more than {} deep", file, kDeepest);
+      if (++depth > kDeepest)
+        fail(ErrorKind::kBadFile, "{}: JSON is nested more than {} deep", file, kDeepest);
     } else if (c == '}' || c == ']') {
       --depth;
     }
@@ -334,7 +352,8 @@ std::unique_ptr<Tokenizer> from_tokenizer_json(std::string_view text, std::strin
     read_template(entry("post_processor"), spec, file);
     for (const auto* side : {&spec.prefix, &spec.suffix}) {
       for (const TokenId id : *side) {
-        if (static_cast<size_t>(id) >= spec.texts.size()) fail(ErrorKind::kBadFile, "{}: the template names id {}, which is no token", file, id);
+        if (static_cast<size_t>(id) >= spec.texts.size())
+          fail(ErrorKind::kBadFile, "{}: the template names id {}, which is no token", file, id);
       }
     }
     PreTokenizer pre_tokenizer = PreTokenizer::from_json(entry("pre_tokenizer"), file);

@@ -7,8 +7,8 @@ namespace freelunch::tokenizer {
 /// Whether a text is valid UTF-8.
 bool is_valid_utf8(std::string_view text);
 
-/// Each maximal subpart of an ill-formed sequence becomes one U+FFFD (Unicode 15, section 3.9, the practice that
-/// Python and the web follow).
+/// Each maximal subpart of an ill-formed sequence becomes one U+FFFD (Unicode 15, section 3.9, the practice
+/// that Python and the web follow).
 std::string replace_invalid_utf8(std::string_view text);
 
 /// The code point at a position of valid UTF-8, and its length in bytes.

@@ -9,8 +9,8 @@ namespace freelunch {
 namespace {
 
 TEST(RandomStream, FirstNumberIsSplitMix64OfSeedXorNameHash) {
-  // SplitMix64 started at 0 gives 0xe220a8397b1dcdaf (reference implementation by Vigna); the seed cancels the
-  // FNV-1a offset basis that an empty name hashes to.
+  // SplitMix64 started at 0 gives 0xe220a8397b1dcdaf (reference implementation by Vigna); the seed cancels
+  // the FNV-1a offset basis that an empty name hashes to.
   RandomStream stream(0xcbf29ce484222325ULL, "");
   EXPECT_EQ(stream.next(), 0xe220a8397b1dcdafULL);
   EXPECT_EQ(stream.next(), 0x6e789e6aa1b965f4ULL);

@@ -47,7 +47,8 @@ Bytes start(uint64_t tensors, uint64_t keys, uint32_t version = 3) {
   return b;
 }
 
-Bytes& tensor(Bytes& b, const std::string& name, std::vector<uint64_t> ggml_shape, uint32_t type, uint64_t offset) {
+Bytes& tensor(Bytes& b, const std::string& name, std::vector<uint64_t> ggml_shape, uint32_t type,
+              uint64_t offset) {
   b.text(name).put(static_cast<uint32_t>(ggml_shape.size()));
   for (const uint64_t size : ggml_shape) b.put(size);
   return b.put(type).put(offset);
@@ -56,7 +57,8 @@ Bytes& tensor(Bytes& b, const std::string& name, std::vector<uint64_t> ggml_shap
 class GgufTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ =
+        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -115,11 +117,23 @@ TEST_F(GgufTest, RefusesBrokenFiles) {
   expect(bad, start(uint64_t{1} << 60, 0).str(), "more than");
   expect(bad, start(0, uint64_t{1} << 60).str(), "more than");
   expect(bad, start(0, 1).put(uint64_t{1} << 63).raw(std::string(64, 'x')).str(), "incomplete download");
-  expect(bad, start(0, 1).text("k").put<uint32_t>(8).put(uint64_t{1} << 63).raw(std::string(64, 'x')).str(), "incomplete download");
-  expect(bad, start(0, 1).text("k").put<uint32_t>(9).put<uint32_t>(8).put(uint64_t{1} << 60).str(), "more than the file holds");
+  expect(bad, start(0, 1).text("k").put<uint32_t>(8).put(uint64_t{1} << 63).raw(std::string(64, 'x')).str(),
+         "incomplete download");
+  expect(bad, start(0, 1).text("k").put<uint32_t>(9).put<uint32_t>(8).put(uint64_t{1} << 60).str(),
+         "more than the file holds");
   expect(bad, start(0, 1).text("k").put<uint32_t>(9).put<uint32_t>(9).put<uint64_t>(1).str(), "array");
   expect(bad, start(0, 1).text("k").put<uint32_t>(77).put<uint64_t>(1).str(), "value type 77");
-  expect(bad, start(0, 2).text("k").put<uint32_t>(7).put<uint8_t>(1).text("k").put<uint32_t>(7).put<uint8_t>(1).raw(std::string(16, ' ')).str(), "twice");
+  expect(bad,
+         start(0, 2)
+             .text("k")
+             .put<uint32_t>(7)
+             .put<uint8_t>(1)
+             .text("k")
+             .put<uint32_t>(7)
+             .put<uint8_t>(1)
+             .raw(std::string(16, ' '))
+             .str(),
+         "twice");
   expect(bad, start(0, 1).text("general.alignment").put<uint32_t>(4).put<uint32_t>(0).str(), "alignment");
   expect(bad, start(0, 1).text("general.alignment").put<uint32_t>(4).put<uint32_t>(24).str(), "power of two");
   expect(bad, start(0, 1).text("general.alignment").put<uint32_t>(8).text("x").str(), "string");

@@ -26,7 +26,8 @@ std::string file_of(const std::string& header, size_t data) {
 class SafetensorsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ =
+        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -52,7 +53,10 @@ class SafetensorsTest : public ::testing::Test {
 TEST_F(SafetensorsTest, WritingAndOpeningIsTheIdentity) {
   const std::vector<float> a{1, 2, 3, 4, 5, 6};
   const std::vector<uint16_t> b{0x3F80, 0x8000, 0x7FC0};
-  SafetensorsWriter writer(folder_ / "model.safetensors", {{"a", DType::kF32, {2, 3}}, {"b", DType::kBF16, {3}}, {"none", DType::kF32, {0, 4}}}, {{"format", "pt"}});
+  SafetensorsWriter writer(
+      folder_ / "model.safetensors",
+      {{"a", DType::kF32, {2, 3}}, {"b", DType::kBF16, {3}}, {"none", DType::kF32, {0, 4}}},
+      {{"format", "pt"}});
   writer.write("b", std::as_bytes(std::span(b)));
   writer.write("none", {});
   EXPECT_THROW(writer.finish(), Error);
@@ -77,7 +81,8 @@ TEST_F(SafetensorsTest, AWriterThatIsNotFinishedLeavesNothing) {
   { SafetensorsWriter writer(folder_ / "x.safetensors", {{"a", DType::kF32, {4}}}, {}); }
   EXPECT_TRUE(fs::is_empty(folder_));
   EXPECT_THROW(SafetensorsWriter(folder_ / "no" / "x", {{"a", DType::kF32, {4}}}, {}), Error);
-  EXPECT_THROW(SafetensorsWriter(folder_ / "x", {{"a", DType::kF32, {4}}, {"a", DType::kF32, {4}}}, {}), Error);
+  EXPECT_THROW(SafetensorsWriter(folder_ / "x", {{"a", DType::kF32, {4}}, {"a", DType::kF32, {4}}}, {}),
+               Error);
   EXPECT_THROW(SafetensorsWriter(folder_ / "x", {{"a", DType::kQ4_0, {32}}}, {}), Error);
 }
 
@@ -92,32 +97,51 @@ TEST_F(SafetensorsTest, RefusesBrokenHeaders) {
   std::string deep;
   for (int i = 0; i < 10000; ++i) deep += "{\"a\":";
   expect(file_of(deep, 0), "nested");
-  expect(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4), "twice");
+  expect(
+      file_of(
+          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+          4),
+      "twice");
   expect(file_of(R"({"__metadata__":{"a":1}})", 0), "strings");
   expect("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "LFS");
 }
 
 TEST_F(SafetensorsTest, RefusesBrokenTensors) {
-  const auto one = [](const std::string& entry, size_t data) { return file_of("{\"t\":" + entry + "}", data); };
-  EXPECT_NO_THROW(SafetensorsCheckpoint::open(write(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 8))));
+  const auto one = [](const std::string& entry, size_t data) {
+    return file_of("{\"t\":" + entry + "}", data);
+  };
+  EXPECT_NO_THROW(
+      SafetensorsCheckpoint::open(write(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 8))));
   expect(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 7), "incomplete download");
   expect(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 9), "after its last tensor");
   expect(one(R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})", 8), "backwards");
   expect(one(R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})", 8), "needs 12");
-  expect(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]})", 8), "more than exist");
+  expect(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]})", 8),
+         "more than exist");
   expect(one(R"({"dtype":"F32","shape":[-2],"data_offsets":[0,8]})", 8), "shape");
   expect(one(R"({"dtype":"F32","shape":"x","data_offsets":[0,8]})", 8), "shape");
   expect(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615]})", 8), "'t'");
   expect(one(R"({"shape":[2],"data_offsets":[0,8]})", 8), "malformed");
-  expect(one(R"({"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})", 8), "F8_E4M3", ErrorKind::kUnsupported);
-  expect(file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), "overlaps");
-  expect(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})", 12), "hole");
+  expect(one(R"({"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})", 8), "F8_E4M3",
+         ErrorKind::kUnsupported);
+  expect(
+      file_of(
+          R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+          12),
+      "overlaps");
+  expect(
+      file_of(
+          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
+          12),
+      "hole");
 }
 
 TEST_F(SafetensorsTest, OpensShardsAndMissesLostOnes) {
   const std::string shard = file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);
   write(shard, "model-00001-of-00002.safetensors");
-  const auto index = [&](const std::string& map) { write("{\"weight_map\":" + map + "}", "model.safetensors.index.json"); };
+  const auto index = [&](const std::string& map) {
+    write("{\"weight_map\":" + map + "}", "model.safetensors.index.json");
+  };
   const auto message = [&] {
     try {
       SafetensorsCheckpoint::open(folder_);
@@ -148,7 +172,10 @@ TEST_F(SafetensorsTest, AFolderWithoutWeightsIsRefused) {
 
 TEST_F(SafetensorsTest, OutputFoldersAppearWholeOrNotAtAll) {
   const fs::path out = folder_ / "deep" / "out";
-  { OutputFolder abandoned(out, false); write_file_atomically(abandoned.path() / "x", "1"); }
+  {
+    OutputFolder abandoned(out, false);
+    write_file_atomically(abandoned.path() / "x", "1");
+  }
   EXPECT_FALSE(fs::exists(out));
   EXPECT_TRUE(fs::is_empty(folder_ / "deep"));
   {

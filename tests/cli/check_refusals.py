@@ -68,7 +68,7 @@ with tempfile.TemporaryDirectory() as temporary:
         (compress(dense, "--sparsity", "1.5", *text), 2, "1.5"),
         (compress(dense, "--pattern", "0.5", *text), 2, "--sparsity"),
         (compress(dense, "--pattern", "4:2", *text), 2, "4:2"),
-        (compress(dense, "--pattern", "2:3", *text), 2, "q_proj"),
+        (compress(dense, "--pattern", "2:3", *text), 2, "_proj"),
         (compress(dense, "--pattern", "2:4", "--group", "row", *text), 2, "--group"),
         (compress(dense, "--criterion", "wander", *text), 2, "wanda"),
         (compress(dense, "--repair", "solve,solve", *text), 2, "twice"),

@@ -21,7 +21,9 @@ TEST(Wanda, WeighsEachWeightByTheNormOfItsInput) {
 
 TEST(Wanda, RefusesMissingOrWrongNorms) {
   EXPECT_THROW(choose(wanda(), at::ones({2, 4}), {}, Unstructured{0.5}, Group::kRow), Error);
-  EXPECT_THROW(choose(wanda(), at::ones({2, 4}), {.column_norms = at::ones(3)}, Unstructured{0.5}, Group::kRow), Error);
+  EXPECT_THROW(
+      choose(wanda(), at::ones({2, 4}), {.column_norms = at::ones(3)}, Unstructured{0.5}, Group::kRow),
+      Error);
 }
 
 TEST(Magnitude, ComparesAcrossRows) {
@@ -33,7 +35,8 @@ TEST(Magnitude, ComparesAcrossRows) {
 TEST(Random, RepeatsWithItsSeedAndIgnoresTheWeights) {
   const auto mask = [](uint64_t seed, double scale) {
     RandomStream stream(seed, "mask");
-    return choose(random(), at::ones({8, 8}) * scale, {.random = &stream}, Unstructured{0.5}, Group::kMatrix).kept;
+    return choose(random(), at::ones({8, 8}) * scale, {.random = &stream}, Unstructured{0.5}, Group::kMatrix)
+        .kept;
   };
   EXPECT_TRUE(at::equal(mask(1, 1), mask(1, 5)));
   EXPECT_FALSE(at::equal(mask(1, 1), mask(2, 1)));

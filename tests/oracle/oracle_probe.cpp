@@ -2,7 +2,8 @@
 //   oracle_probe logits MODEL ID...            fp32 (tokens, vocabulary), fp32 compute
 //   oracle_probe tensor FILE NAME              fp32, dequantised
 //   oracle_probe rewrite IN.safetensors OUT    the same tensors through our reader and writer
-//   oracle_probe tokenise JSON|GGUF.json       texts separated by byte 1 on standard input; per text a count and its ids, int32
+//   oracle_probe tokenise JSON|GGUF.json       texts separated by byte 1 on standard input; per text a count
+//   and its ids, int32
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -38,16 +39,20 @@ void logits(const std::string& path, std::vector<int64_t> ids) {
   const at::Tensor tokens = at::tensor(ids).unsqueeze(0);
   const model::Forward forward(weights.config(), compute, tokens.size(1));
   at::Tensor x = weights.embed(tokens, compute.device);
-  for (int64_t b = 0; b < weights.config().blocks; ++b) x = forward.block(weights.block(b, compute.device, compute.dtype), x);
-  const at::Tensor hidden = model::rms_norm(x, weights.final_norm(compute.device), weights.config().norm_epsilon);
+  for (int64_t b = 0; b < weights.config().blocks; ++b)
+    x = forward.block(weights.block(b, compute.device, compute.dtype), x);
+  const at::Tensor hidden =
+      model::rms_norm(x, weights.final_norm(compute.device), weights.config().norm_epsilon);
   const at::Tensor result = at::linear(hidden, weights.head(compute)).contiguous();
   emit(result.const_data_ptr<float>(), static_cast<size_t>(result.numel()));
 }
 
 void tensor(const std::string& path, const std::string& name) {
   std::unique_ptr<checkpoint::Checkpoint> file;
-  if (path.ends_with(".gguf")) file = checkpoint::GgufCheckpoint::open(path);
-  else file = checkpoint::SafetensorsCheckpoint::open(path);
+  if (path.ends_with(".gguf"))
+    file = checkpoint::GgufCheckpoint::open(path);
+  else
+    file = checkpoint::SafetensorsCheckpoint::open(path);
   const checkpoint::TensorInfo& info = file->at(name);
   std::vector<float> values(static_cast<size_t>(info.elements()));
   file->read_f32(info, values);
@@ -69,7 +74,10 @@ void tokenise(const std::string& path) {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   if (path.ends_with(".gguf.json")) {
     const auto json = nlohmann::json::parse(text);
-    tokenizer::GgufVocabulary v{.model = json["model"], .pre = json["pre"], .tokens = json["tokens"], .merges = json["merges"],
+    tokenizer::GgufVocabulary v{.model = json["model"],
+                                .pre = json["pre"],
+                                .tokens = json["tokens"],
+                                .merges = json["merges"],
                                 .token_types = json["token_types"]};
     if (json.contains("bos")) v.bos = json["bos"].get<int32_t>();
     if (json.contains("add_bos")) v.add_bos = json["add_bos"].get<bool>();

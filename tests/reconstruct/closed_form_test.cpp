@@ -64,7 +64,8 @@ TEST(ClosedForm, TheTraceIsTheErrorOfTheOutputs) {
   const Problem p = make(5);
   const at::Tensor W = p.W * p.mask.kept;
   const at::Tensor target = at::mm(p.Xd, p.W.t());
-  const double expected = ((at::mm(p.X, W.t()) - target).square().sum() / target.square().sum()).item<double>();
+  const double expected =
+      ((at::mm(p.X, W.t()) - target).square().sum() / target.square().sum()).item<double>();
   EXPECT_NEAR(relative_error(W, p.W, p.moments), expected, 1e-4);
 }
 
@@ -83,7 +84,8 @@ TEST(ClosedForm, KeepsDenseWeightsOfInputsThatNeverFire) {
 TEST(ClosedForm, ChoosesTheSettingsOfTheSmallestHeldOutError) {
   const Problem p = make(7);
   const Problem held = make(8);
-  const ClosedFormGrid grid{.lambdas = {0.001, 0.1, 10.0}, .betas = {0.0, 0.5, 1.0}, .iterations = 30, .rows = 5};
+  const ClosedFormGrid grid{
+      .lambdas = {0.001, 0.1, 10.0}, .betas = {0.0, 0.5, 1.0}, .iterations = 30, .rows = 5};
   const ClosedFormSettings chosen = choose_settings(p.W, p.mask, p.moments, held.moments, grid);
   const double best = relative_error(solve(p.W, p.mask, p.moments, chosen), p.W, held.moments);
   for (const double lambda : grid.lambdas) {

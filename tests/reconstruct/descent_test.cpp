@@ -53,7 +53,9 @@ struct Case {
     for (const model::PartNames& part : model::all_parts()) {
       const at::Tensor& W = dense[part.part];
       if (!W.defined()) continue;
-      if (part.matrix) masks[part.part] = sparsity::select_largest(W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+      if (part.matrix)
+        masks[part.part] =
+            sparsity::select_largest(W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
       pruned[part.part] = part.matrix ? W * masks[part.part].kept : W.clone();
     }
     inputs = at::randn({24, 8, config.width});
@@ -68,10 +70,13 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
   const model::Forward forward(c.config, {}, 8);
   const Region target{{&c.dense, &c.masks, half}};
   const Region region{{&c.pruned, &c.masks, half}};
-  const RegionData data{.inputs = c.inputs, .targets = run_region(forward, target, c.inputs), .held_out = 4,
+  const RegionData data{.inputs = c.inputs,
+                        .targets = run_region(forward, target, c.inputs),
+                        .held_out = 4,
                         .next_norm = {.weight = at::ones({c.config.width})}};
   RandomStream random(0, "order");
-  const RegionOutcome outcome = descend(forward, region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
+  const RegionOutcome outcome = descend(
+      forward, region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
   EXPECT_TRUE(outcome.kept);
   EXPECT_LT(outcome.held_after, 0.98 * outcome.held_before);
   EXPECT_LT(outcome.after, 0.98 * outcome.before);
@@ -85,7 +90,8 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
 
 INSTANTIATE_TEST_SUITE_P(All, DescentTest,
                          ::testing::Combine(::testing::Values(Half::kAttention, Half::kMlp),
-                                            ::testing::Values(Loss::kMse, Loss::kRelativeMse, Loss::kCosine, Loss::kNextNorm)));
+                                            ::testing::Values(Loss::kMse, Loss::kRelativeMse, Loss::kCosine,
+                                                              Loss::kNextNorm)));
 
 TEST(Descent, PutsBackAStartThatWasNotImproved) {
   Case c;
@@ -96,9 +102,11 @@ TEST(Descent, PutsBackAStartThatWasNotImproved) {
   const RegionData data{.inputs = c.inputs, .targets = run_region(forward, region, c.inputs), .held_out = 4};
   RandomStream random(0, "order");
   at::Tensor disturbed = data.targets.clone();
-  disturbed.narrow(0, 0, 20).add_(at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
-  const RegionOutcome outcome = descend(forward, region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
-                                        {.adam = {.learning_rate = 0.05}}, random, "region");
+  disturbed.narrow(0, 0, 20).add_(
+      at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
+  const RegionOutcome outcome =
+      descend(forward, region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
+              {.adam = {.learning_rate = 0.05}}, random, "region");
   EXPECT_FALSE(outcome.kept);
   EXPECT_EQ(outcome.held_after, outcome.held_before);
   EXPECT_TRUE(at::equal(c.pruned[Part::kGate], before));
@@ -142,8 +150,10 @@ TEST(Losses, AreWhatTheirFormulasSay) {
   EXPECT_NEAR(evaluate(Loss::kMse, y, t, {}).item<double>(), 0.5, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kRelativeMse, y, t, {}).item<double>(), 1.0, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kCosine, y, t, {}).item<double>(), (1 - std::sqrt(0.5)) / 2, 1e-6);
-  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.weight = at::ones({2}), .epsilon = 0}).item<double>(), 0, 1e-6);
-  for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"}) EXPECT_EQ(name(parse_loss(text)), text);
+  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.weight = at::ones({2}), .epsilon = 0}).item<double>(), 0,
+              1e-6);
+  for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"})
+    EXPECT_EQ(name(parse_loss(text)), text);
   EXPECT_THROW(parse_loss("l1"), Error);
 }
 

@@ -51,7 +51,8 @@ TEST(SelectLargest, RemovesExactlyTheFloorOfTheFraction) {
       const at::Tensor scores = at::randint(5, {9, width}).to(at::kFloat);  // many ties
       for (const Group group : {Group::kRow, Group::kMatrix}) {
         const at::Tensor kept = select_largest(scores, Unstructured{fraction}, group).kept;
-        EXPECT_EQ(kept.logical_not().sum().item<int64_t>(), expected_zeros(9, width, Unstructured{fraction}, group));
+        EXPECT_EQ(kept.logical_not().sum().item<int64_t>(),
+                  expected_zeros(9, width, Unstructured{fraction}, group));
       }
     }
   }
@@ -93,7 +94,8 @@ TEST(Pattern, ReadsWhatItWrites) {
   EXPECT_EQ(std::get<Unstructured>(parse_pattern("60%")), (Unstructured{0.6}));
   EXPECT_EQ(to_string(parse_pattern("4:8")), "4:8");
   EXPECT_EQ(to_string(parse_pattern("0.55")), "55%");
-  for (const char* bad : {"", "4:2", "0:4", "2:64", "2:", ":4", "1.0", "-0.1", "abc", "2:4x", "0.5x", "nan"}) {
+  for (const char* bad :
+       {"", "4:2", "0:4", "2:64", "2:", ":4", "1.0", "-0.1", "abc", "2:4x", "0.5x", "nan"}) {
     EXPECT_THROW(parse_pattern(bad), Error) << bad;
   }
 }

@@ -64,7 +64,8 @@ TEST(Tokenizer, AddedTokensAreFoundInTheTextAndTheLongestWins) {
 
 TEST(Tokenizer, DecodingUndoesEncodingOfValidText) {
   const auto t = from_gguf(small(), "f");
-  for (const std::string& text : {std::string("héllo wörld"), std::string("日本\n\t 😀  "), std::string("a\0b", 3), std::string("low  <|end|> lower")}) {
+  for (const std::string& text : {std::string("héllo wörld"), std::string("日本\n\t 😀  "),
+                                  std::string("a\0b", 3), std::string("low  <|end|> lower")}) {
     EXPECT_EQ(t->decode(t->encode(text)), text);
   }
 }
@@ -82,11 +83,13 @@ TEST(Tokenizer, PutsBosInFrontWhereTheFileSaysSo) {
 
 TEST(Utf8, ReplacesEachMaximalSubpart) {
   const std::string r = "\xEF\xBF\xBD";
-  EXPECT_EQ(replace_invalid_utf8("a\xff" "b"), "a" + r + "b");
-  EXPECT_EQ(replace_invalid_utf8("\xe2\x82"), r);                 // a cut sequence is one
+  EXPECT_EQ(replace_invalid_utf8("a\xff"
+                                 "b"),
+            "a" + r + "b");
+  EXPECT_EQ(replace_invalid_utf8("\xe2\x82"), r);  // a cut sequence is one
   EXPECT_EQ(replace_invalid_utf8("\xf0\x9f\x98x"), r + "x");
-  EXPECT_EQ(replace_invalid_utf8("\xed\xa0\x80"), r + r + r);     // a surrogate is three
-  EXPECT_EQ(replace_invalid_utf8("\xc0\xaf"), r + r);             // an overlong form
+  EXPECT_EQ(replace_invalid_utf8("\xed\xa0\x80"), r + r + r);  // a surrogate is three
+  EXPECT_EQ(replace_invalid_utf8("\xc0\xaf"), r + r);          // an overlong form
   EXPECT_TRUE(is_valid_utf8("é日😀"));
   EXPECT_FALSE(is_valid_utf8("\x80"));
 }
@@ -110,11 +113,13 @@ TEST(TokenizerJson, RefusesWhatIsBroken) {
   EXPECT_THAT(message(std::string(10000, '[')), HasSubstr("nested"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":[],"merges":[]})")), HasSubstr("vocab"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":-1},"merges":[]})")), HasSubstr("-1"));
-  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":4294967296},"merges":[]})")), HasSubstr("4294967296"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":4294967296},"merges":[]})")),
+              HasSubstr("4294967296"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":"x"},"merges":[]})")), HasSubstr("integer"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0,"b":0},"merges":[]})")), HasSubstr("both"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":["a b"]})")), HasSubstr("'b'"));
-  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":["ab"]})")), HasSubstr("two tokens"));
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":["ab"]})")),
+              HasSubstr("two tokens"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":0},"merges":7})")), HasSubstr("not a valid"));
 }
 
@@ -122,9 +127,15 @@ TEST(TokenizerJson, NamesWhatItDoesNotHandle) {
   const auto unsupported = ErrorKind::kUnsupported;
   EXPECT_THAT(message(with_model(R"({"type":"Unigram","vocab":[]})"), unsupported), HasSubstr("Unigram"));
   const std::string bpe = R"({"type":"BPE","vocab":{"a":0},"merges":[]})";
-  EXPECT_THAT(message(R"({"normalizer":{"type":"Lowercase"},"model":)" + bpe + "}", unsupported), HasSubstr("Lowercase"));
-  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Metaspace"},"model":)" + bpe + "}", unsupported), HasSubstr("Metaspace"));
-  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},"model":)" + bpe + "}", unsupported), HasSubstr("'('"));
+  EXPECT_THAT(message(R"({"normalizer":{"type":"Lowercase"},"model":)" + bpe + "}", unsupported),
+              HasSubstr("Lowercase"));
+  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Metaspace"},"model":)" + bpe + "}", unsupported),
+              HasSubstr("Metaspace"));
+  EXPECT_THAT(
+      message(R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},"model":)" +
+                  bpe + "}",
+              unsupported),
+      HasSubstr("'('"));
 }
 
 TEST(GgufVocabulary, RefusesWhatIsInconsistent) {
