@@ -76,6 +76,9 @@ Repair parse_repair(const std::string& text) {
   if (text == "auto") return {.automatic = true, .stages = {}};
   Repair repair;
   if (text == "none") return repair;
+  if (text.ends_with(',')) {  // getline would drop the empty item after it
+    fail(ErrorKind::kInvalidArgument, "repair '{}' ends in a comma", text);
+  }
   std::stringstream list(text);
   for (std::string item; std::getline(list, item, ',');) {
     const StageKind stage = parse_stage(item);
