@@ -103,6 +103,7 @@ int run(int argc, char** argv) {
       "interrupted.");
   Session session{.arguments = {argv + 1, argv + argc}};
   add_compress(app, session);
+  add_reconstruct(app, session);
   add_perplexity(app, session);
   add_inspect(app, session);
   add_convert(app, session);

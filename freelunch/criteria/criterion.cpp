@@ -6,27 +6,41 @@
 
 namespace freelunch::criteria {
 
-std::vector<const Criterion*> all_criteria() { return {&magnitude(), &random(), &wanda()}; }
-
-const Criterion& criterion_named(std::string_view name) {
-  std::string known;
-  for (const Criterion* c : all_criteria()) {
-    if (c->name == name) return *c;
-    known += (known.empty() ? "" : ", ") + std::string(c->name);
-  }
-  fail(ErrorKind::kInvalidArgument, "criterion '{}' is not known; expected one of {}", name, known);
+std::vector<const Criterion*> all_criteria() {
+  return {&magnitude(), &random(), &wanda(), &ria(), &sparsegpt()};
 }
 
-sparsity::Mask choose(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,
-                      const sparsity::Pattern& pattern, sparsity::Group group) {
+std::string criterion_names() {
+  std::string names;
+  for (const Criterion* c : all_criteria()) names += (names.empty() ? "" : ", ") + std::string(c->name);
+  return names;
+}
+
+const Criterion& criterion_named(std::string_view name) {
+  for (const Criterion* c : all_criteria()) {
+    if (c->name == name) return *c;
+  }
+  fail(ErrorKind::kInvalidArgument, "criterion '{}' is not known; expected one of {}", name, criterion_names());
+}
+
+Pruned prune(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,
+             const sparsity::Pattern& pattern, sparsity::Group group) {
   if (W.dim() != 2)
     fail(ErrorKind::kInvalidArgument, "{}: W has {} dimensions, expected 2", criterion.name, W.dim());
-  if (criterion.needs_column_norms &&
+  if (criterion.needs_inputs() &&
       (!evidence.column_norms.defined() || evidence.column_norms.numel() != W.size(1))) {
     fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the column norms do not have as many",
          criterion.name, W.size(1));
   }
-  return sparsity::select_largest(criterion.score(W, evidence), pattern, group);
+  if (criterion.needs == Needs::kGram &&
+      (!evidence.inverse_factor.defined() || evidence.inverse_factor.size(0) != W.size(1))) {
+    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the Gram matrix does not have as many",
+         criterion.name, W.size(1));
+  }
+  if (criterion.moves_weights()) return criterion.prune(W, evidence, pattern, group);
+  Pruned result{.mask = sparsity::select_largest(criterion.score(W, evidence), pattern, group), .W = {}};
+  result.W = W * result.mask.kept;
+  return result;
 }
 
 }  // namespace freelunch::criteria

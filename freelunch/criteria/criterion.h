@@ -14,28 +14,58 @@ namespace freelunch::criteria {
 /// What a criterion may look at besides the weights.
 struct Evidence {
   at::Tensor column_norms;         ///< (in) fp32: sqrt(sum_t X_tj^2); undefined unless the criterion needs it
+  at::Tensor inverse_factor;       ///< (in, in) fp32, of inverse_factor(); undefined unless needed
   RandomStream* random = nullptr;  ///< the stream of this matrix
 };
 
-/// A pruning criterion: a score for each weight, the smallest of which go.
+/// What pruning makes of a matrix: the mask, and W (out, in) fp32, exactly zero outside it.
+struct Pruned {
+  sparsity::Mask mask;
+  at::Tensor W;
+};
+
+/// What a criterion needs to know of a matrix's inputs.
+enum class Needs { kNothing, kColumnNorms, kGram };
+
+/// A pruning criterion: a score for each weight, the smallest of which go; or, where choosing and repairing
+/// are one sweep, a function of its own.
 struct Criterion {
   std::string_view name;
-  bool needs_column_norms = false;
+  Needs needs = Needs::kNothing;
   sparsity::Group group = sparsity::Group::kRow;  ///< what competes unless the user says otherwise
   /// W (out, in) fp32 -> scores (out, in) fp32 on the same device.
   at::Tensor (*score)(const at::Tensor& W, const Evidence& evidence) = nullptr;
+  /// Instead of a score: chooses and moves the kept weights as well.
+  Pruned (*prune)(const at::Tensor& W, const Evidence& evidence, const sparsity::Pattern& pattern,
+                  sparsity::Group group) = nullptr;
+
+  bool needs_inputs() const { return needs != Needs::kNothing; }
+  bool moves_weights() const { return prune != nullptr; }
 };
 
 const Criterion& magnitude();
 const Criterion& random();
 const Criterion& wanda();
+const Criterion& ria();
+const Criterion& sparsegpt();
 
 std::vector<const Criterion*> all_criteria();
+/// "magnitude, random, ..."
+std::string criterion_names();
 /// Throws InvalidArgument listing the names.
 const Criterion& criterion_named(std::string_view name);
 
-/// The mask that a criterion chooses for W (out, in). Throws InvalidArgument if shapes disagree.
-sparsity::Mask choose(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,
-                      const sparsity::Pattern& pattern, sparsity::Group group);
+/// Prunes W (out, in) by a criterion. Throws InvalidArgument if shapes disagree.
+Pruned prune(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,
+             const sparsity::Pattern& pattern, sparsity::Group group);
+
+/// The upper Cholesky factor U of (H + lambda I)^-1 = U^T U, fp32, from a Gram matrix H (in, in) in fp64.
+/// lambda starts at `damping` * mean diag H and is raised tenfold, at most five times, where H + lambda I
+/// cannot be factorised; `used` is the multiple that worked. Throws Numerical if none did.
+struct InverseFactor {
+  at::Tensor U;
+  double used = 0;
+};
+InverseFactor inverse_factor(const at::Tensor& H, double damping = 0.01);
 
 }  // namespace freelunch::criteria

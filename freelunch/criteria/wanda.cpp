@@ -8,7 +8,7 @@ namespace freelunch::criteria {
 const Criterion& wanda() {
   static const Criterion criterion{
       .name = "wanda",
-      .needs_column_norms = true,
+      .needs = Needs::kColumnNorms,
       .score = [](const at::Tensor& W, const Evidence& evidence) { return W.abs() * evidence.column_norms; }};
   return criterion;
 }

@@ -50,9 +50,12 @@ at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) c
   return rms_norm(x, weight, config_.norm_epsilon).to(compute_.dtype);
 }
 
-at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed) const {
+at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
+                          const OutputTap& tap) const {
   const auto map = [&](Part part) {
-    return linear(normed, block[part], block[bias_of(part)], compute_.dtype);
+    const at::Tensor y = linear(normed, block[part], block[bias_of(part)], compute_.dtype);
+    if (tap) tap(part, y);
+    return y;
   };
   if (half == Half::kMlp) return at::silu(map(Part::kGate)) * map(Part::kUp);
   const int64_t n = normed.size(0);
@@ -78,9 +81,11 @@ at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& norme
 }
 
 at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x,
-                               const at::Tensor& inner) const {
+                               const at::Tensor& inner, const OutputTap& tap) const {
   const Part last = half == Half::kAttention ? Part::kOutput : Part::kDown;
-  return x + linear(inner, block[last], block[bias_of(last)], compute_.dtype);
+  const at::Tensor y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
+  if (tap) tap(last, y);
+  return x + y;
 }
 
 }  // namespace freelunch::model

@@ -1,11 +1,16 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
+#include <functional>
+
 #include "model/block.h"
 #include "model/config.h"
 #include "model/weights.h"
 
 namespace freelunch::model {
+
+/// Sees what a matrix gives, before anything else is done to it: (n, l, out) in the compute dtype.
+using OutputTap = std::function<void(Part, const at::Tensor&)>;
 
 /// What every forward pass over windows of one length shares: rotary tables and, for sliding windows, the
 /// mask. The functions below are ordinary and differentiable; the residual stream is fp32, matrix products
@@ -23,12 +28,14 @@ class Forward {
   at::Tensor normed(const Block& block, Half half, const at::Tensor& x) const;
   /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
   /// down.
-  at::Tensor inner(const Block& block, Half half, const at::Tensor& normed) const;
+  at::Tensor inner(const Block& block, Half half, const at::Tensor& normed,
+                   const OutputTap& tap = {}) const;
   /// x (n, l, d), inner -> the stream after the half, (n, l, d) fp32.
-  at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner) const;
+  at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
+                        const OutputTap& tap = {}) const;
 
-  at::Tensor half(const Block& block, Half half, const at::Tensor& x) const {
-    return add_output(block, half, x, inner(block, half, normed(block, half, x)));
+  at::Tensor half(const Block& block, Half half, const at::Tensor& x, const OutputTap& tap = {}) const {
+    return add_output(block, half, x, inner(block, half, normed(block, half, x), tap), tap);
   }
   at::Tensor block(const Block& block, const at::Tensor& x) const {
     return half(block, Half::kMlp, half(block, Half::kAttention, x));

@@ -8,6 +8,7 @@
 namespace freelunch::model {
 
 std::string mask_name(const std::string& tensor) { return tensor + "#mask"; }
+std::string pruned_name(const std::string& tensor) { return tensor + "#pruned"; }
 
 bool Weights::changed(const ModelTensor& tensor) const {
   return changed_ != nullptr &&
@@ -16,7 +17,8 @@ bool Weights::changed(const ModelTensor& tensor) const {
 
 at::Tensor Weights::tensor(const ModelTensor& tensor) const {
   if (changed_ == nullptr) return dense_->read(tensor);
-  if (overlay_ == Overlay::kMasksOnly) {
+  if (overlay_ == Overlay::kPruned) {
+    if (changed_->has(pruned_name(tensor.name))) return changed_->get(pruned_name(tensor.name));
     const at::Tensor dense = dense_->read(tensor);
     const std::string mask = mask_name(tensor.name);
     return changed_->has(mask) ? dense * changed_->get(mask) : dense;

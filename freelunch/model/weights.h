@@ -17,7 +17,8 @@ struct Compute {
 /// What of a run's changes is laid over the dense checkpoint.
 enum class Overlay {
   kWeights,   ///< the changed tensors
-  kMasksOnly  ///< the masks alone: dense weights with the removed ones zero, as before any repair
+  kPruned     ///< as the criterion left them, before any repair: its own weights where it moved them, else
+              ///< dense weights with the removed ones zero
 };
 
 /// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over
@@ -51,5 +52,7 @@ class Weights {
 
 /// Under which name a TensorFile keeps the mask of a tensor.
 std::string mask_name(const std::string& tensor);
+/// And the weights of a criterion that moves them, where a stage has since changed the tensor.
+std::string pruned_name(const std::string& tensor);
 
 }  // namespace freelunch::model

@@ -11,7 +11,9 @@
 #include "calibration/text.h"
 #include "checkpoint/atomic_file.h"
 #include "pipeline/compression.h"
+#include "pipeline/evaluator.h"
 #include "pipeline/export.h"
+#include "pipeline/given_masks.h"
 #include "pipeline/memory.h"
 #include "pipeline/opened_model.h"
 #include "pipeline/report_page.h"
@@ -23,6 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// (samples + held_out, length) int64; undefined without a calibration text.
 at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened) {
   const CalibrationOptions& options = plan.calibration;
   if (options.text.empty()) return {};
@@ -34,16 +37,15 @@ at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& open
 }
 
 /// What `auto` becomes: solve, half, and the whole model if its planned memory fits into what is free.
-std::vector<StageKind> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model,
-                                     Sinks sinks) {
+std::vector<Stage> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model, Sinks sinks) {
   if (!plan.repair.automatic) return plan.repair.stages;
-  std::vector<StageKind> stages{StageKind::kSolve, StageKind::kHalf};
+  std::vector<Stage> stages{{.kind = StageKind::kSolve}, {.kind = StageKind::kHalf}};
   const int64_t planned =
       reconstruct::planned_bytes(model, sparsity::zero_fraction(plan.pattern), {.batch = plan.whole.batch},
                                  plan.calibration.samples, plan.calibration.length);
   const int64_t available = available_bytes();
   if (available == 0 || planned <= available / 10 * 9) {
-    stages.push_back(StageKind::kModel);
+    stages.push_back({.kind = StageKind::kModel});
   } else {
     sinks.log.log(
         LogLevel::kWarning,
@@ -52,38 +54,6 @@ std::vector<StageKind> chosen_stages(const CompressPlan& plan, const model::Lang
   }
   return stages;
 }
-
-class Evaluator {
- public:
-  Evaluator(const CompressPlan& plan, const OpenedModel& opened, const model::Compute& compute,
-            ProgressSink& progress)
-      : compute_(compute), progress_(progress) {
-    if (plan.evaluation.text.empty()) return;
-    for (const std::string& document : calibration::read_documents(plan.evaluation.text)) {
-      const auto ids = opened.require_tokenizer().encode(document, tokens_.empty());
-      tokens_.insert(tokens_.end(), ids.begin(), ids.end());
-    }
-    settings_.length =
-        plan.evaluation.length.value_or(std::min<int64_t>(opened.model->config().max_length, 2048));
-    settings_.windows = plan.evaluation.windows;
-    if (static_cast<int64_t>(tokens_.size()) < settings_.length) {
-      fail(ErrorKind::kInvalidArgument,
-           "the evaluation text has {} tokens, fewer than one window of {}; pass --evaluate-length",
-           tokens_.size(), settings_.length);
-    }
-  }
-
-  bool wanted() const { return !tokens_.empty(); }
-  evaluate::Perplexity run(const model::Weights& weights) const {
-    return evaluate::perplexity(weights, tokens_, settings_, compute_, progress_);
-  }
-
- private:
-  model::Compute compute_;
-  ProgressSink& progress_;
-  std::vector<int64_t> tokens_;
-  evaluate::PerplexitySettings settings_;
-};
 
 /// Counts the zeros of what will be saved, in its saved dtype, against what the pattern asked for.
 void verify(Compression& run) {
@@ -109,33 +79,81 @@ void verify(Compression& run) {
   }
 }
 
-void run_stages(Compression& run, const std::vector<StageKind>& stages, const Evaluator& evaluator) {
+std::vector<std::string> matrix_names(const model::LanguageModel& model) {
+  std::vector<std::string> names;
+  for (const model::ModelTensor& tensor : model.tensors()) {
+    if (tensor.part && model::names(*tensor.part).matrix) names.push_back(tensor.name);
+  }
+  return names;
+}
+
+/// The patterns of the plan, checked against the model's names and widths.
+sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model) {
+  sparsity::PatternMap patterns(plan.pattern, plan.rules);
+  const std::vector<std::string> names = matrix_names(model);
+  patterns.check_used(names);
+  for (const std::string& name : names) {
+    const model::ModelTensor& tensor = model.at(name);
+    sparsity::check_width(patterns.of(name, tensor.block), tensor.shape.at(1), name);
+  }
+  return patterns;
+}
+
+void run_stages(Compression& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
   RunReport& report = run.report;
-  const bool solves = !stages.empty() && stages.front() == StageKind::kSolve;
-  timed(report, solves ? "solve" : "prune", [&] {
-    prune(run, solves);
-    return run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
-  });
+  const bool given = !run.plan.dense.empty();
+  choose_masks(run, patterns);
   if (evaluator.wanted()) {
     timed(report, "evaluate pruned", [&] {
-      report.pruned = evaluator.run(model::Weights(run.model(), &run.store, model::Overlay::kMasksOnly));
+      report.pruned = evaluator.run(given ? model::Weights(run.model())
+                                          : model::Weights(run.model(), &run.store, model::Overlay::kPruned));
       return fmt::format("perplexity {:.3f}", report.pruned->perplexity);
     });
   }
-  for (const StageKind stage : stages) {
-    if (stage == StageKind::kSolve) continue;
-    timed(report, std::string(name(stage)), [&] {
-      if (stage == StageKind::kModel) {
-        repair_model(run);
-      } else {
-        repair_regions(run, stage);
-      }
-      return std::string();
-    });
+  for (const Stage& stage : run.stages) {
+    if (stage.kind != StageKind::kSolve) repair(run, stage);
   }
 }
 
 }  // namespace
+
+void choose_masks(Compression& run, sparsity::PatternMap& patterns) {
+  RunReport& report = run.report;
+  const bool given = !run.plan.dense.empty();
+  const bool solves = !run.stages.empty() && run.stages.front().kind == StageKind::kSolve;
+  if (given) {
+    timed(report, "read masks", [&] { return take_given_masks(run); });
+  } else if (run.plan.allocation == sparsity::Allocation::kOwl) {
+    timed(report, "allocate", [&] {
+      patterns.allocate(owl_allocation(run));
+      return std::string("owl");
+    });
+  }
+  if (run.plan.sensitivity && solves) {
+    timed(report, "sensitivity", [&] {
+      measure_sensitivity(run);
+      return std::string();
+    });
+  }
+  if (given && !solves) return;
+  timed(report, solves ? "solve" : "prune", [&] {
+    prune(run, given ? MaskSource::kGiven : MaskSource::kCriterion, solves);
+    return given ? std::string() : run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
+  });
+}
+
+void repair(Compression& run, const Stage& stage) {
+  timed(run.report, to_string(stage), [&] {
+    if (is_global(stage)) {
+      repair_model(run, stage);
+    } else if (stage.kind == StageKind::kMatrix) {
+      repair_matrices(run, stage);
+    } else {
+      repair_regions(run, stage);
+    }
+    return std::string();
+  });
+}
 
 RunReport compress(const CompressPlan& plan, Sinks sinks) {
   const auto start = std::chrono::steady_clock::now();
@@ -144,38 +162,43 @@ RunReport compress(const CompressPlan& plan, Sinks sinks) {
   checkpoint::OutputFolder output(plan.output, plan.overwrite);
   RunReport report;
   OpenedModel opened;
+  std::unique_ptr<model::LanguageModel> dense;
   at::Tensor windows;
   std::optional<Evaluator> evaluator;
   timed(report, "open", [&] {
     opened = open_model(plan.model, plan.calibration.text.empty() && plan.evaluation.text.empty()
                                         ? TokenizerUse::kNone
                                         : TokenizerUse::kRequired);
+    if (!plan.dense.empty()) dense = model::LanguageModel::open(plan.dense);
     windows = calibration_windows(plan, opened);
-    evaluator.emplace(plan, opened, compute, sinks.progress);
+    evaluator.emplace(plan.evaluation, opened, compute, sinks.progress);
     return std::string();
   });
-  const std::vector<StageKind> stages = chosen_stages(plan, *opened.model, sinks);
-  for (const model::ModelTensor& tensor : opened.model->tensors()) {
-    if (tensor.part && model::names(*tensor.part).matrix)
-      sparsity::check_width(plan.pattern, tensor.shape.at(1), tensor.name);
-  }
+  const std::vector<Stage> stages = chosen_stages(plan, *opened.model, sinks);
+  const model::LanguageModel& teacher = dense ? *dense : *opened.model;
+  if (dense) check_same_model(*opened.model, teacher, plan, stages);
+  sparsity::PatternMap patterns = checked_patterns(plan, *opened.model);
   {
     model::TensorFile store(output.path() / "weights.scratch");
     Compression run{.plan = plan,
                     .opened = opened,
+                    .teacher = teacher,
+                    .patterns = patterns,
                     .compute = compute,
                     .windows = windows,
                     .held_out = windows.defined() ? plan.calibration.held_out : 0,
                     .store = store,
                     .report = report,
-                    .sinks = sinks};
+                    .stages = stages,
+                    .sinks = sinks,
+                    .dense_stream = {}};
     if (evaluator->wanted()) {
       timed(report, "evaluate dense", [&] {
         report.dense = evaluator->run(run.dense());
         return fmt::format("perplexity {:.3f}", report.dense->perplexity);
       });
     }
-    run_stages(run, stages, *evaluator);
+    run_stages(run, patterns, *evaluator);
     verify(run);
     timed(report, "save", [&] {
       export_hugging_face(opened, run.current(), output.path(), sinks.progress);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/interrupt.h"
 #include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
@@ -24,6 +25,45 @@ void Compression::keep(int64_t block, const model::Block& tensors, model::Half h
     if (tensors[part].defined()) store.put(model().find(block, part)->name, tensors[part]);
   }
 }
+
+void for_each_batch(int64_t windows, int64_t held_out,
+                    const std::function<void(int64_t, int64_t, bool)>& visit) {
+  constexpr int64_t kBatch = 4;
+  const int64_t trained = windows - held_out;
+  for (int64_t i = 0; i < windows;) {
+    throw_if_interrupted();
+    const int64_t end = std::min(i + kBatch, i < trained ? trained : windows);
+    visit(i, end - i, i >= trained);
+    i = end;
+  }
+}
+
+reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage) {
+  const RegionOptions& options = run.plan.region;
+  return {.loss = options.loss,
+          .adam = {.learning_rate =
+                       options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
+          .epochs = options.epochs,
+          .batch = options.batch,
+          .freeze_norms = options.freeze_norms};
+}
+
+reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage) {
+  const ModelStageOptions& options = run.plan.whole;
+  const bool after_local = std::any_of(run.stages.begin(), run.stages.end(), is_local);
+  using reconstruct::Trains;
+  const Trains trains = stage.kind == StageKind::kLora       ? Trains::kLora
+                        : stage.kind == StageKind::kBiasNorm ? Trains::kBiasNorm
+                                                             : Trains::kKept;
+  return {.loss = options.loss,
+          .adam = {.learning_rate =
+                       options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
+          .epochs = options.epochs.value_or(after_local ? 1 : 2),
+          .batch = options.batch,
+          .trainable = {.trains = trains, .lora = options.lora, .seed = run.plan.seed}};
+}
+
+std::string sensitivity_name(const std::string& tensor) { return tensor + "#sensitivity"; }
 
 void timed(RunReport& report, const std::string& name, const std::function<std::string()>& stage) {
   release_freed_memory();

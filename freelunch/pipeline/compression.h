@@ -11,25 +11,29 @@
 #include "pipeline/plan.h"
 #include "pipeline/run_report.h"
 #include "reconstruct/descent.h"
+#include "reconstruct/distil.h"
 
 namespace freelunch::pipeline {
 
 /// What the stages of one run share.
 struct Compression {
   const CompressPlan& plan;
-  const OpenedModel& opened;
+  const OpenedModel& opened;           ///< what is changed and saved
+  const model::LanguageModel& teacher;  ///< the dense model; the same, unless the opened one came pruned
+  const sparsity::PatternMap& patterns;
   model::Compute compute;
   at::Tensor windows;  ///< (samples + held_out, length) int64, CPU; undefined without calibration text
   int64_t held_out = 0;
   model::TensorFile& store;  ///< changed weights and masks
   RunReport& report;
+  std::vector<Stage> stages;  ///< of the repair
   Sinks sinks;
   /// The dense model's stream after its last block, (windows, l, d) fp32, where a stage has made it on its
   /// way; the model stage takes it instead of a pass of its own.
   at::Tensor dense_stream;
 
   const model::LanguageModel& model() const { return *opened.model; }
-  model::Weights dense() const { return model::Weights(model()); }
+  model::Weights dense() const { return model::Weights(teacher); }
   model::Weights current() const { return model::Weights(model(), &store); }
   /// The masks of a block, on the device.
   reconstruct::BlockMasks masks(int64_t block) const;
@@ -37,12 +41,38 @@ struct Compression {
   void keep(int64_t block, const model::Block& tensors, model::Half half);
 };
 
+/// Where masks come from: the plan's criterion, or the zeros that the model brought.
+enum class MaskSource { kCriterion, kGiven };
+
+/// Visits the windows a few at a time, visit(begin, count, held_out): the held-out ones come last, and a batch
+/// never mixes the two kinds. Throws Interrupted on request.
+void for_each_batch(int64_t windows, int64_t held_out,
+                    const std::function<void(int64_t, int64_t, bool)>& visit);
+
+/// What the plan asks of a stage, defaults filled in from the model.
+reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage);
+reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage);
+
+/// Fractions of zeros by block under OWL, from one pass over the dense model.
+std::vector<double> owl_allocation(Compression& run);
+/// What each matrix's outputs are worth, from one pass through the dense model and back; for `solve`.
+void measure_sensitivity(Compression& run);
+/// Under which name the store keeps G of a matrix.
+std::string sensitivity_name(const std::string& tensor);
 /// Chooses the masks block by block on the pruned stream, and with `solve` fits each matrix in closed form.
-void prune(Compression& run, bool solve);
-/// Gradient descent on regions of one half or one block each.
-void repair_regions(Compression& run, StageKind stage);
-/// Gradient descent on the whole model.
-void repair_model(Compression& run);
+void prune(Compression& run, MaskSource masks, bool solve);
+/// Gradient descent on one matrix after the other.
+void repair_matrices(Compression& run, const Stage& stage);
+/// Gradient descent on regions of one half, or of one or several blocks.
+void repair_regions(Compression& run, const Stage& stage);
+/// Gradient descent through the whole model: all kept weights, adapters, or biases and norms.
+void repair_model(Compression& run, const Stage& stage);
+
+/// What comes before the first gradient: masks taken or chosen, statistics for them, and solve if it is asked
+/// for. `patterns` are those of `run`; OWL changes them.
+void choose_masks(Compression& run, sparsity::PatternMap& patterns);
+/// Any other stage, timed and recorded.
+void repair(Compression& run, const Stage& stage);
 
 /// Runs a stage: progress, seconds, peak memory, a record in the report.
 void timed(RunReport& report, const std::string& name, const std::function<std::string()>& stage);

@@ -47,30 +47,22 @@ at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
 
 }  // namespace
 
-void repair_model(Compression& run) {
+void repair_model(Compression& run, const Stage& stage) {
   const model::Config& config = run.model().config();
   const ModelStageOptions& options = run.plan.whole;
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  const bool after_local =
-      std::any_of(run.report.stages.begin(), run.report.stages.end(), [](const StageRecord& stage) {
-        return stage.name == name(StageKind::kHalf) || stage.name == name(StageKind::kBlock);
-      });
-  const reconstruct::DistilRecipe recipe{
-      .loss = options.loss,
-      .adam = {.learning_rate = options.learning_rate.value_or(default_model_rate(config.width))},
-      .epochs = options.epochs.value_or(after_local ? 1 : 2),
-      .batch = options.batch};
+  const reconstruct::DistilRecipe recipe = distil_recipe(run, stage);
   const auto start = std::chrono::steady_clock::now();
   const reconstruct::DistilData data{
       .windows = run.windows,
       .dense_hidden = options.loss == reconstruct::TokenLoss::kKl ? dense_hidden(run, forward) : at::Tensor(),
       .held_out = run.held_out};
-  RandomStream random(run.plan.seed, "order of windows, stage model");
+  RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
   const auto mask_of = [&](const std::string& tensor) { return run.store.get(model::mask_name(tensor)); };
   const reconstruct::DistilOutcome outcome = reconstruct::distil(
       forward, run.current(), mask_of, data, recipe, run.store, random, run.sinks.progress);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  run.report.regions.push_back({.stage = "model",
+  run.report.regions.push_back({.stage = to_string(stage),
                                 .region = "model",
                                 .outcome = {.before = outcome.before,
                                             .after = outcome.after,

@@ -13,17 +13,54 @@
 namespace freelunch::pipeline {
 namespace {
 
-constexpr std::array<std::pair<StageKind, std::string_view>, 4> kStages{{{StageKind::kSolve, "solve"},
+constexpr std::array<std::pair<StageKind, std::string_view>, 7> kStages{{{StageKind::kSolve, "solve"},
+                                                                         {StageKind::kMatrix, "matrix"},
                                                                          {StageKind::kHalf, "half"},
-                                                                         {StageKind::kBlock, "block"},
-                                                                         {StageKind::kModel, "model"}}};
+                                                                         {StageKind::kBlocks, "block"},
+                                                                         {StageKind::kModel, "model"},
+                                                                         {StageKind::kLora, "lora"},
+                                                                         {StageKind::kBiasNorm, "bias-norm"}}};
+constexpr std::array<std::pair<Propagation, std::string_view>, 3> kPropagations{
+    {{Propagation::kDense, "dense"},
+     {Propagation::kSparse, "sparse"},
+     {Propagation::kSparseDense, "sparse-dense"}}};
+constexpr std::array<std::pair<StatisticsSource, std::string_view>, 2> kStatistics{
+    {{StatisticsSource::kSparse, "sparse"}, {StatisticsSource::kDense, "dense"}}};
 
-StageKind parse_stage(const std::string& text) {
+/// The entry of that name; throws InvalidArgument listing the names.
+template <typename T, size_t N>
+T parse_named(const std::array<std::pair<T, std::string_view>, N>& all, std::string_view text,
+              std::string_view what) {
+  std::string known;
+  for (const auto& [value, value_name] : all) {
+    if (value_name == text) return value;
+    known += (known.empty() ? "" : ", ") + std::string(value_name);
+  }
+  fail(ErrorKind::kInvalidArgument, "{} '{}' is not known; expected one of {}", what, text, known);
+}
+
+template <typename T, size_t N>
+std::string_view name_in(const std::array<std::pair<T, std::string_view>, N>& all, T value) {
+  for (const auto& [known, value_name] : all) {
+    if (known == value) return value_name;
+  }
+  return "";
+}
+
+Stage parse_stage(const std::string& text) {
   for (const auto& [stage, stage_name] : kStages) {
-    if (stage_name == text) return stage;
+    if (stage_name == text) return {.kind = stage};
+  }
+  if (text.starts_with("blocks:")) {
+    int64_t blocks = 0;
+    const auto [end, error] = std::from_chars(text.data() + 7, text.data() + text.size(), blocks);
+    if (error == std::errc() && end == text.data() + text.size() && blocks >= 1)
+      return {.kind = StageKind::kBlocks, .blocks = blocks};
   }
   fail(ErrorKind::kInvalidArgument,
-       "repair stage '{}' is not known; expected auto, none, or a list of solve, half, block, model", text);
+       "repair stage '{}' is not known; expected auto, none, or a list of solve, matrix, half, block, blocks:K, "
+       "model, lora, bias-norm",
+       text);
 }
 
 at::Device resolve_device(const std::string& text) {
@@ -63,14 +100,61 @@ void require_positive(int64_t value, std::string_view option) {
   if (value < 1) fail(ErrorKind::kInvalidArgument, "{} is {}, expected at least 1", option, value);
 }
 
+/// Combinations that cannot mean anything, each with the reason.
+void refuse_contradictions(const CompressPlan& plan, bool repairs) {
+  const auto& stages = plan.repair.stages;
+  const auto has = [&](auto matches) { return std::any_of(stages.begin(), stages.end(), matches); };
+  const bool solves = plan.repair.automatic || (!stages.empty() && stages.front().kind == StageKind::kSolve);
+  const bool blends =
+      std::any_of(plan.grid.betas.begin(), plan.grid.betas.end(), [](double b) { return b != 0; });
+  if (plan.sensitivity && !solves)
+    fail(ErrorKind::kInvalidArgument,
+         "--sensitivity changes how solve fits matrices, but the repair has no solve");
+  if (blends && plan.statistics == StatisticsSource::kDense)
+    fail(ErrorKind::kInvalidArgument,
+         "--blend mixes the pruned and the dense stream, but with --statistics dense there is only one");
+  if (plan.region.loss == reconstruct::Loss::kNextNorm &&
+      has([](const Stage& s) { return s.kind == StageKind::kMatrix; }))
+    fail(ErrorKind::kInvalidArgument,
+         "--loss next-norm needs regions that end in the residual stream; a single matrix does not");
+  if (plan.allocation == sparsity::Allocation::kOwl) {
+    if (std::holds_alternative<sparsity::NofM>(plan.pattern))
+      fail(ErrorKind::kInvalidArgument,
+           "--allocation owl gives every block its own fraction of zeros, which pattern {} fixes",
+           sparsity::to_string(plan.pattern));
+    if (plan.calibration.text.empty())
+      fail(ErrorKind::kInvalidArgument, "--allocation owl needs --calibration FILE");
+  }
+  if (!repairs && plan.region.propagation != Propagation::kSparseDense)
+    fail(ErrorKind::kInvalidArgument, "--propagation says how regions are trained, but the repair is none");
+}
+
 }  // namespace
 
-std::string_view name(StageKind stage) {
-  for (const auto& [known, stage_name] : kStages) {
-    if (known == stage) return stage_name;
-  }
-  return "";
+std::string to_string(const Stage& stage) {
+  if (stage.kind == StageKind::kBlocks && stage.blocks != 1) return fmt::format("blocks:{}", stage.blocks);
+  return std::string(name_in(kStages, stage.kind));
 }
+
+bool is_local(const Stage& stage) {
+  return stage.kind == StageKind::kMatrix || stage.kind == StageKind::kHalf ||
+         stage.kind == StageKind::kBlocks;
+}
+
+bool is_global(const Stage& stage) {
+  return stage.kind == StageKind::kModel || stage.kind == StageKind::kLora ||
+         stage.kind == StageKind::kBiasNorm;
+}
+
+Propagation parse_propagation(std::string_view text) {
+  return parse_named(kPropagations, text, "propagation");
+}
+std::string_view name(Propagation propagation) { return name_in(kPropagations, propagation); }
+
+StatisticsSource parse_statistics(std::string_view text) {
+  return parse_named(kStatistics, text, "statistics source");
+}
+std::string_view name(StatisticsSource source) { return name_in(kStatistics, source); }
 
 Repair parse_repair(const std::string& text) {
   if (text == "auto") return {.automatic = true, .stages = {}};
@@ -81,11 +165,11 @@ Repair parse_repair(const std::string& text) {
   }
   std::stringstream list(text);
   for (std::string item; std::getline(list, item, ',');) {
-    const StageKind stage = parse_stage(item);
+    const Stage stage = parse_stage(item);
     if (std::find(repair.stages.begin(), repair.stages.end(), stage) != repair.stages.end()) {
       fail(ErrorKind::kInvalidArgument, "repair '{}' names stage {} twice", text, item);
     }
-    if (stage == StageKind::kSolve && !repair.stages.empty()) {
+    if (stage.kind == StageKind::kSolve && !repair.stages.empty()) {
       fail(ErrorKind::kInvalidArgument,
            "repair '{}': solve must come first, because it chooses the masks as it goes", text);
     }
@@ -112,7 +196,9 @@ model::Compute resolve(const ComputeOptions& options) {
 void validate(const CompressPlan& plan) {
   const criteria::Criterion& criterion = criteria::criterion_named(plan.criterion);
   const bool repairs = plan.repair.automatic || !plan.repair.stages.empty();
-  if (plan.calibration.text.empty() && (repairs || criterion.needs_column_norms)) {
+  if (!plan.dense.empty() && !repairs)
+    fail(ErrorKind::kInvalidArgument, "a model that came pruned has its masks already; --repair none leaves nothing to do");
+  if (plan.calibration.text.empty() && (repairs || criterion.needs_inputs())) {
     fail(ErrorKind::kInvalidArgument,
          "a calibration text is needed for {}: pass --calibration FILE, or use --criterion magnitude "
          "--repair none",
@@ -130,6 +216,7 @@ void validate(const CompressPlan& plan) {
     if (rate && !(*rate > 0 && *rate < 1))
       fail(ErrorKind::kInvalidArgument, "learning rate {} is not in (0, 1)", *rate);
   }
+  refuse_contradictions(plan, repairs);
   if (plan.group && std::holds_alternative<sparsity::NofM>(plan.pattern)) {
     fail(ErrorKind::kInvalidArgument,
          "--group says what competes under --sparsity; with --pattern {} each {} weights compete",
@@ -137,7 +224,18 @@ void validate(const CompressPlan& plan) {
   }
 }
 
-double default_region_rate(int64_t width) { return std::min(4e-3, 4e-3 * 576 / static_cast<double>(width)); }
-double default_model_rate(int64_t width) { return std::min(2e-4, 2e-4 * 576 / static_cast<double>(width)); }
+double default_rate(const Stage& stage, int64_t width) {
+  const double scale = std::min(1.0, 576 / static_cast<double>(width));
+  switch (stage.kind) {
+    case StageKind::kModel:
+      return 2e-4 * scale;
+    case StageKind::kLora:
+      return 2e-3 * scale;
+    case StageKind::kBiasNorm:
+      return 1e-2 * scale;
+    default:
+      return 4e-3 * scale;
+  }
+}
 
 }  // namespace freelunch::pipeline

@@ -11,21 +11,55 @@
 #include "reconstruct/closed_form.h"
 #include "reconstruct/loss.h"
 #include "reconstruct/token_loss.h"
+#include "reconstruct/trainable_block.h"
+#include "sparsity/allocation.h"
 #include "sparsity/pattern.h"
 
 namespace freelunch::pipeline {
 
 /// The steps of a repair. Each starts from the weights that the one before left.
-enum class StageKind { kSolve, kHalf, kBlock, kModel };
-std::string_view name(StageKind stage);
+enum class StageKind {
+  kSolve,    ///< each matrix in closed form, while its mask is chosen
+  kMatrix,   ///< gradient descent on each matrix
+  kHalf,     ///< on attention and MLP halves
+  kBlocks,   ///< on K consecutive blocks
+  kModel,    ///< on all kept weights and norms
+  kLora,     ///< on masked low-rank adapters of the whole model, merged at the end
+  kBiasNorm  ///< on biases and norms alone
+};
+struct Stage {
+  StageKind kind = StageKind::kSolve;
+  int64_t blocks = 1;  ///< kBlocks: how many a region
+  bool operator==(const Stage&) const = default;
+};
+/// "solve", "blocks:3", "block" for one: what parse_repair reads.
+std::string to_string(const Stage& stage);
+/// Whether a stage trains one region after the other by gradient descent.
+bool is_local(const Stage& stage);
+/// Whether a stage trains through the whole model: model, lora, bias-norm.
+bool is_global(const Stage& stage);
 
 /// "solve,half" -> the stages; "none" -> no stage; "auto" -> nothing, decided by the planner. Throws
 /// InvalidArgument for unknown names, repeated stages, or solve anywhere but first (it chooses the masks).
 struct Repair {
   bool automatic = false;
-  std::vector<StageKind> stages;
+  std::vector<Stage> stages;
 };
 Repair parse_repair(const std::string& text);
+
+/// Which stream a region reads and what its output is compared with (docs/methods/stages.md).
+enum class Propagation {
+  kDense,       ///< dense stream in, dense region on it as target: regions do not depend on each other
+  kSparse,      ///< stream of the pruned and repaired prefix in, dense region on that as target
+  kSparseDense  ///< stream of the pruned and repaired prefix in, stream of the dense model as target
+};
+Propagation parse_propagation(std::string_view text);
+std::string_view name(Propagation propagation);
+
+/// From which stream the statistics for masks and the closed form are taken.
+enum class StatisticsSource { kSparse, kDense };
+StatisticsSource parse_statistics(std::string_view text);
+std::string_view name(StatisticsSource source);
 
 /// Where computing happens, as the user says it.
 struct ComputeOptions {
@@ -50,9 +84,11 @@ struct EvaluationOptions {
   std::filesystem::path text;  ///< empty: no evaluation
   std::optional<int64_t> length;
   std::optional<int64_t> windows = 10;
+  bool from_end = false;  ///< the last windows of the text instead of the first
 };
 
 struct RegionOptions {
+  Propagation propagation = Propagation::kSparseDense;
   reconstruct::Loss loss = reconstruct::Loss::kRelativeMse;
   std::optional<double> learning_rate;  ///< absent: from the model's width
   int64_t epochs = 2;
@@ -60,21 +96,30 @@ struct RegionOptions {
   bool freeze_norms = false;
 };
 
+/// Of the stages model, lora and bias-norm.
 struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
-  std::optional<double> learning_rate;
+  std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
   std::optional<int64_t> epochs;  ///< absent: 1 after a local stage, else 2
   int64_t batch = 4;
+  reconstruct::LoraSettings lora;
 };
 
 /// Everything `compress` was asked for.
 struct CompressPlan {
   std::filesystem::path model;
+  /// Empty: the model is dense and gets its masks from the criterion. Else the model came pruned, its zeros are
+  /// the masks, and this is the dense model it is repaired towards.
+  std::filesystem::path dense;
   std::filesystem::path output;
   bool overwrite = false;
   sparsity::Pattern pattern = sparsity::Unstructured{};
   std::optional<sparsity::Group> group;  ///< absent: the criterion's own
+  std::vector<sparsity::Rule> rules;  ///< first match wins; the pattern is for what none matches
+  sparsity::Allocation allocation = sparsity::Allocation::kUniform;
   std::string criterion = "wanda";
+  StatisticsSource statistics = StatisticsSource::kSparse;
+  bool sensitivity = false;  ///< solve under the Kronecker-factored Fisher metric
   Repair repair{.automatic = true, .stages = {}};
   CalibrationOptions calibration;
   EvaluationOptions evaluation;
@@ -90,7 +135,6 @@ struct CompressPlan {
 void validate(const CompressPlan& plan);
 
 /// Peak learning rates that follow from the width of the residual stream (docs/methods/learning_rate.md).
-double default_region_rate(int64_t width);
-double default_model_rate(int64_t width);
+double default_rate(const Stage& stage, int64_t width);
 
 }  // namespace freelunch::pipeline

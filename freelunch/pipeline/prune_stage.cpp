@@ -6,84 +6,37 @@
 
 #include "base/interrupt.h"
 #include "pipeline/compression.h"
+#include "pipeline/group_statistics.h"
 #include "pipeline/memory.h"
-#include "statistics/gram.h"
+#include "pipeline/stream_walk.h"
 
 namespace freelunch::pipeline {
 namespace {
 
+using criteria::Needs;
 using model::Block;
 using model::Forward;
 using model::Half;
 using model::Part;
 
-constexpr int64_t kBatch = 4;  // windows at a time
-
-/// Second moments of one group's input over the windows trained on and over those held out.
-class GroupStatistics {
- public:
-  GroupStatistics(int64_t width, at::Device device, bool gram, bool cross)
-      : gram_(gram), cross_(cross), norms_(width, device) {
-    if (!gram) return;
-    for (Side& side : sides_) {
-      side.H.emplace(width, device);
-      if (!cross) continue;
-      side.C.emplace(width, device);
-      side.D.emplace(width, device);
-    }
-  }
-
-  /// X, Y (windows, l, width): the pruned and the dense stream's inputs; Y undefined without cross.
-  void add(const at::Tensor& X, const at::Tensor& Y, bool held_out) {
-    if (!gram_) {
-      if (!held_out) norms_.add(X);
-      return;
-    }
-    Side& side = sides_[held_out ? 1 : 0];
-    side.H->add(X);
-    if (!cross_) return;
-    side.C->add(X, Y);
-    side.D->add(Y);
-  }
-
-  at::Tensor column_norms() const {
-    return gram_ ? sides_[0].H->sum().diagonal().clamp_min(0).sqrt().to(at::kFloat) : norms_.norms();
-  }
-
-  reconstruct::Moments moments(bool held_out) const {
-    const Side& side = sides_[held_out ? 1 : 0];
-    reconstruct::Moments moments{.H = side.H->sum().to(at::kFloat), .C = {}, .D = {}};
-    if (cross_) {
-      moments.C = side.C->sum().to(at::kFloat);
-      moments.D = side.D->sum().to(at::kFloat);
-    }
-    return moments;
-  }
-
- private:
-  struct Side {
-    std::optional<statistics::Gram> H, D;
-    std::optional<statistics::CrossGram> C;
-  };
-  bool gram_, cross_;
-  statistics::ColumnNorms norms_;
-  std::array<Side, 2> sides_;
-};
-
 class Pruner {
  public:
-  Pruner(Compression& run, bool solve)
+  Pruner(Compression& run, MaskSource masks, bool solve)
       : run_(run),
+        masks_(masks),
         solve_(solve),
         criterion_(criteria::criterion_named(run.plan.criterion)),
         group_(run.plan.group.value_or(criterion_.group)),
-        observe_(solve || criterion_.needs_column_norms),
+        needs_(masks == MaskSource::kCriterion ? criterion_.needs : Needs::kNothing),
+        observe_(solve || needs_ != Needs::kNothing),
+        dense_statistics_(run.plan.statistics == StatisticsSource::kDense),
         cross_(solve && std::any_of(run.plan.grid.betas.begin(), run.plan.grid.betas.end(),
                                     [](double b) { return b != 0; })),
         forward_(run.model().config(), run.compute, observe_ ? run.windows.size(1) : 2) {
     if (!observe_) return;
-    x_ = run.dense().embed(run.windows, run.compute.device);
-    if (cross_) dense_x_ = x_.clone();
+    const model::Weights read = dense_statistics_ ? run.dense() : run.current();
+    walk_.emplace(forward_, read.embed(run.windows, run.compute.device));
+    if (cross_) dense_walk_.emplace(forward_, run.dense().embed(run.windows, run.compute.device));
   }
 
   void run() {
@@ -94,6 +47,8 @@ class Pruner {
       Block block = run_.dense().block(b, run_.compute.device, at::kFloat);
       Block dense;
       if (cross_) dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
+      if (dense_statistics_) unpruned_ = block;
+      if (masks_ == MaskSource::kGiven) take_small_tensors(b, block);
       for (const Half half : model::kHalves) prune_half(b, half, block, dense);
       release_freed_memory();  // the C library's heap otherwise grows by about a block's weights each time
       run_.sinks.progress.advance(b + 1, "");
@@ -102,16 +57,12 @@ class Pruner {
   }
 
  private:
-  /// The held-out windows come last; batches do not mix the two kinds.
-  template <typename Visit>
-  void for_each_batch(Visit visit) const {
-    const int64_t n = run_.windows.size(0);
-    const int64_t trained = n - run_.held_out;
-    for (int64_t i = 0; i < n;) {
-      throw_if_interrupted();
-      const int64_t end = std::min(i + kBatch, i < trained ? trained : n);
-      visit(i, end - i, i >= trained);
-      i = end;
+  /// A model pruned elsewhere may hold norms and biases of its own.
+  void take_small_tensors(int64_t b, Block& block) const {
+    for (const model::PartNames& part : model::all_parts()) {
+      const model::ModelTensor* tensor = run_.model().find(b, part.part);
+      if (!part.matrix && tensor != nullptr)
+        block[part.part] = run_.current().tensor(*tensor).to(run_.compute.device);
     }
   }
 
@@ -120,29 +71,39 @@ class Pruner {
     reconstruct::RegionOutcome outcome;
     int64_t matrices = 0;
     const auto groups = model::matrix_groups(half);
-    at::Tensor inner;  // what the last matrix reads, kept so that the half runs once
-    at::Tensor dense_inner;
-    Block cast = block;  // in the compute dtype, each matrix replaced once it is pruned
+    Block cast = dense_statistics_ ? unpruned_ : block;  // what the walk runs on: each matrix replaced, in the compute dtype, once it is pruned
     for (size_t g = 0; g < groups.size(); ++g) {
       std::optional<GroupStatistics> statistics;
       if (observe_) {
-        statistics.emplace(block[groups[g][0]].size(1), run_.compute.device, solve_, cross_);
-        if (g == 0)
-          observe_normed(half, block, dense, *statistics);
-        else
-          observe_inner(half, cast, dense, *statistics, inner, dense_inner);
+        statistics.emplace(
+            block[groups[g][0]].size(1), run_.compute.device,
+            GroupStatistics::Wanted{.gram = solve_ || needs_ == Needs::kGram, .cross = cross_});
+        for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
+          const at::Tensor X = walk_->input(cast, half, g, i, n);
+          const at::Tensor Y = cross_ ? dense_walk_->input(dense, half, g, i, n) : at::Tensor();
+          statistics->add(X, Y, held_out);
+        });
       }
+      const criteria::Evidence evidence = evidence_of(statistics, b, half, g);
       for (const Part part : groups[g]) {
-        const reconstruct::RegionOutcome one = prune_matrix(b, part, block[part], statistics);
+        const at::Tensor W_dense = block[part];
+        const reconstruct::RegionOutcome one = prune_matrix(b, part, block[part], evidence, statistics);
         outcome.before += one.before;
         outcome.after += one.after;
         outcome.held_before += one.held_before;
         outcome.held_after += one.held_after;
-        cast[part] = block[part].to(run_.compute.dtype);
+        cast[part] = (dense_statistics_ ? W_dense : block[part]).to(run_.compute.dtype);
         ++matrices;
       }
     }
-    if (observe_) advance(half, cast, dense, inner, dense_inner);
+    if (observe_) {
+      for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
+        walk_->advance(cast, half, i, n);
+        if (cross_) dense_walk_->advance(dense, half, i, n);
+      });
+      walk_->end_half();
+      if (cross_) dense_walk_->end_half();
+    }
     run_.keep(b, block, half);
     if (!solve_) return;
     for (double* value : {&outcome.before, &outcome.after, &outcome.held_before, &outcome.held_after}) {
@@ -155,98 +116,93 @@ class Pruner {
                                    .seconds = seconds});
   }
 
-  void observe_normed(Half half, const Block& block, const Block& dense, GroupStatistics& statistics) {
-    const at::NoGradGuard no_grad;
-    for_each_batch([&](int64_t i, int64_t n, bool held_out) {
-      const at::Tensor X = forward_.normed(block, half, x_.narrow(0, i, n));
-      const at::Tensor Y = cross_ ? forward_.normed(dense, half, dense_x_.narrow(0, i, n)) : at::Tensor();
-      statistics.add(X, Y, held_out);
-    });
+  criteria::Evidence evidence_of(const std::optional<GroupStatistics>& statistics, int64_t b, Half half,
+                                 size_t group) const {
+    if (!statistics) return {};
+    double damping = 0.01;
+    const criteria::Evidence evidence = statistics->evidence(needs_, damping);
+    if (damping > 0.011) {
+      run_.sinks.log.log(LogLevel::kWarning,
+                         fmt::format("blocks.{}.{}, group {}: sparsegpt needed a damping of {:g} to factorise "
+                                     "the Gram matrix",
+                                     b, model::name(half), group, damping));
+    }
+    return evidence;
   }
 
-  void observe_inner(Half half, const Block& cast, const Block& dense, GroupStatistics& statistics,
-                     at::Tensor& inner, at::Tensor& dense_inner) {
-    const at::NoGradGuard no_grad;
-    const auto run = [&](const Block& block, const at::Tensor& x, at::Tensor& all, int64_t i, int64_t n) {
-      const at::Tensor y = forward_.inner(block, half, forward_.normed(block, half, x.narrow(0, i, n)));
-      if (!all.defined()) all = at::empty({x.size(0), x.size(1), y.size(2)}, y.options());
-      all.narrow(0, i, n).copy_(y);
-      return y;
-    };
-    for_each_batch([&](int64_t i, int64_t n, bool held_out) {
-      const at::Tensor X = run(cast, x_, inner, i, n);
-      const at::Tensor Y = cross_ ? run(dense, dense_x_, dense_inner, i, n) : at::Tensor();
-      statistics.add(X, Y, held_out);
-    });
-  }
-
-  void advance(Half half, const Block& cast, const Block& dense, const at::Tensor& inner,
-               const at::Tensor& dense_inner) {
-    const at::NoGradGuard no_grad;
-    const auto run = [&](const Block& block, at::Tensor& x, const at::Tensor& all, int64_t i, int64_t n) {
-      at::Tensor part = x.narrow(0, i, n);
-      part.copy_(forward_.add_output(block, half, part, all.narrow(0, i, n)));
-    };
-    for_each_batch([&](int64_t i, int64_t n, bool) {
-      run(cast, x_, inner, i, n);
-      if (cross_) run(dense, dense_x_, dense_inner, i, n);
-    });
-  }
-
-  reconstruct::RegionOutcome prune_matrix(int64_t b, Part part, at::Tensor& W,
-                                          const std::optional<GroupStatistics>& statistics) {
-    const model::ModelTensor& tensor = *run_.model().find(b, part);
-    sparsity::check_width(run_.plan.pattern, W.size(1), tensor.name);
+  criteria::Pruned choose(const model::ModelTensor& tensor, const at::Tensor& W,
+                          criteria::Evidence evidence) const {
+    if (masks_ == MaskSource::kGiven) {
+      return {.mask = {run_.store.get(model::mask_name(tensor.name)).to(run_.compute.device)},
+              .W = run_.current().tensor(tensor).to(run_.compute.device)};
+    }
     RandomStream random(run_.plan.seed, "mask " + tensor.name);
-    criteria::Evidence evidence{.column_norms = {}, .random = &random};
-    if (statistics) evidence.column_norms = statistics->column_norms();
-    const sparsity::Mask mask = criteria::choose(criterion_, W, evidence, run_.plan.pattern, group_);
-    run_.store.put(model::mask_name(tensor.name), mask.kept);
-    const at::Tensor pruned = W * mask.kept;
+    evidence.random = &random;
+    const sparsity::Pattern pattern = run_.patterns.of(tensor.name, tensor.block);
+    criteria::Pruned pruned = criteria::prune(criterion_, W, evidence, pattern, group_);
+    run_.store.put(model::mask_name(tensor.name), pruned.mask.kept);
+    if (solve_ && criterion_.moves_weights()) run_.store.put(model::pruned_name(tensor.name), pruned.W);
     run_.report.tensors.push_back(
         {.name = tensor.name,
          .shape = tensor.shape,
          .zeros = 0,
-         .expected_zeros = sparsity::expected_zeros(W.size(0), W.size(1), run_.plan.pattern, group_),
+         .expected_zeros = sparsity::expected_zeros(W.size(0), W.size(1), pattern, group_),
          .elements = W.numel(),
-         .pattern = sparsity::to_string(run_.plan.pattern)});
+         .pattern = sparsity::to_string(pattern)});
+    return pruned;
+  }
+
+  reconstruct::RegionOutcome prune_matrix(int64_t b, Part part, at::Tensor& W,
+                                          const criteria::Evidence& evidence,
+                                          const std::optional<GroupStatistics>& statistics) {
+    const model::ModelTensor& tensor = *run_.model().find(b, part);
+    const criteria::Pruned pruned = choose(tensor, W, evidence);
     reconstruct::RegionOutcome outcome;
     if (!solve_) {
-      W = pruned;
+      W = pruned.W;
       return outcome;
     }
     const reconstruct::Moments seen = statistics->moments(false);
     reconstruct::ClosedFormSettings settings{.iterations = run_.plan.grid.iterations};
     const bool can_choose = run_.held_out > 0;
     const reconstruct::Moments held = can_choose ? statistics->moments(true) : seen;
-    if (can_choose) settings = reconstruct::choose_settings(W, mask, seen, held, run_.plan.grid);
-    const at::Tensor solved = reconstruct::solve(W, mask, seen, settings);
-    outcome = {.before = reconstruct::relative_error(pruned, W, seen),
-               .after = reconstruct::relative_error(solved, W, seen),
-               .held_before = reconstruct::relative_error(pruned, W, held),
-               .held_after = reconstruct::relative_error(solved, W, held)};
+    if (can_choose) settings = reconstruct::choose_settings(W, pruned.mask, seen, held, run_.plan.grid);
+    at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
+    at::Tensor metric;
+    if (run_.plan.sensitivity) {
+      metric = reconstruct::output_metric(run_.store.get(sensitivity_name(tensor.name)).to(run_.compute.device));
+      solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);
+    }
+    outcome = {.before = reconstruct::relative_error(pruned.W, W, seen, metric),
+               .after = reconstruct::relative_error(solved, W, seen, metric),
+               .held_before = reconstruct::relative_error(pruned.W, W, held, metric),
+               .held_after = reconstruct::relative_error(solved, W, held, metric)};
     run_.sinks.log.log(LogLevel::kDebug,
                        fmt::format("{}: lambda {} beta {} held-out error {:.4f} -> {:.4f}", tensor.name,
                                    settings.lambda, settings.beta, outcome.held_before, outcome.held_after));
     // keep-best: a matrix that the closed form made worse on held-out windows stays as it was pruned
     const bool better = outcome.held_after < outcome.held_before;
-    W = better ? solved : pruned;
+    W = better ? solved : pruned.W;
     if (!better) outcome.after = outcome.before, outcome.held_after = outcome.held_before;
     return outcome;
   }
 
   Compression& run_;
+  MaskSource masks_;
   bool solve_;
   const criteria::Criterion& criterion_;
   sparsity::Group group_;
+  Needs needs_;
   bool observe_;
+  bool dense_statistics_;
   bool cross_;
   Forward forward_;
-  at::Tensor x_, dense_x_;  // (windows, l, d) fp32: the pruned and the dense residual stream
+  std::optional<StreamWalk> walk_, dense_walk_;
+  Block unpruned_;
 };
 
 }  // namespace
 
-void prune(Compression& run, bool solve) { Pruner(run, solve).run(); }
+void prune(Compression& run, MaskSource masks, bool solve) { Pruner(run, masks, solve).run(); }
 
 }  // namespace freelunch::pipeline

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
+#include <map>
 
 #include "pipeline/compression.h"
 #include "pipeline/memory.h"
@@ -11,12 +12,12 @@ namespace {
 using model::Block;
 using model::Half;
 using model::Part;
-using reconstruct::Region;
+using reconstruct::StreamRegion;
 
 /// The norm that reads the stream after a half: the MLP's, the next block's, or the final one. From the dense
 /// model.
 reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half) {
-  const model::LanguageModel& model = run.model();
+  const model::LanguageModel& model = run.teacher;
   const model::ModelTensor* tensor = &model.final_norm();
   if (half == Half::kAttention)
     tensor = model.find(block, Part::kMlpNorm);
@@ -25,67 +26,104 @@ reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half
   return {.weight = model.read(*tensor).to(run.compute.device), .epsilon = model.config().norm_epsilon};
 }
 
-/// The halves of one block, grouped into regions.
-std::vector<std::vector<Half>> regions_of_block(StageKind stage) {
-  if (stage == StageKind::kBlock) return {{Half::kAttention, Half::kMlp}};
-  return {{Half::kAttention}, {Half::kMlp}};
+struct Place {
+  int64_t block;
+  Half half;
+};
+
+/// The halves of each region, in the order of the forward pass. The last of the groups of K may be shorter.
+std::vector<std::vector<Place>> regions_of(const Stage& stage, int64_t blocks) {
+  const int64_t halves = stage.kind == StageKind::kHalf ? 1 : 2 * stage.blocks;
+  std::vector<std::vector<Place>> regions;
+  for (int64_t i = 0; i < 2 * blocks; ++i) {
+    if (i % halves == 0) regions.emplace_back();
+    regions.back().push_back({i / 2, model::kHalves.at(static_cast<size_t>(i % 2))});
+  }
+  return regions;
 }
 
-std::string region_name(int64_t block, const std::vector<Half>& halves) {
-  return halves.size() == 2 ? fmt::format("blocks.{}", block)
-                            : fmt::format("blocks.{}.{}", block, model::name(halves[0]));
+std::string region_name(const std::vector<Place>& places) {
+  const int64_t first = places.front().block;
+  const int64_t last = places.back().block;
+  if (places.size() == 1) return fmt::format("blocks.{}.{}", first, model::name(places[0].half));
+  return first == last ? fmt::format("blocks.{}", first) : fmt::format("blocks.{}-{}", first, last);
 }
+
+/// The blocks that the region at work needs.
+class LoadedBlocks {
+ public:
+  struct Loaded {
+    Block masters, dense;  // fp32; the dense model's, in the compute dtype
+    reconstruct::BlockMasks masks;
+  };
+
+  explicit LoadedBlocks(const Compression& run) : run_(run) {}
+
+  void keep_from(int64_t first, int64_t last) {
+    loaded_.erase(loaded_.begin(), loaded_.lower_bound(first));
+    for (int64_t b = first; b <= last; ++b) {
+      if (loaded_.contains(b)) continue;
+      loaded_[b] = {.masters = run_.current().block(b, run_.compute.device, at::kFloat),
+                    .dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype),
+                    .masks = run_.masks(b)};
+    }
+  }
+  Loaded& at(int64_t block) { return loaded_.at(block); }
+
+ private:
+  const Compression& run_;
+  std::map<int64_t, Loaded> loaded_;
+};
 
 }  // namespace
 
-void repair_regions(Compression& run, StageKind stage) {
+void repair_regions(Compression& run, const Stage& stage) {
   const model::Config& config = run.model().config();
   const RegionOptions& options = run.plan.region;
+  const Propagation propagation = options.propagation;
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  const reconstruct::DescentRecipe recipe{
-      .loss = options.loss,
-      .adam = {.learning_rate = options.learning_rate.value_or(default_region_rate(config.width))},
-      .epochs = options.epochs,
-      .batch = options.batch,
-      .freeze_norms = options.freeze_norms};
-  RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", name(stage)));
+  const reconstruct::DescentRecipe recipe = descent_recipe(run, stage);
+  RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
 
-  at::Tensor x = run.dense().embed(run.windows, run.compute.device);  // the pruned and repaired stream
-  at::Tensor dense_x = x.clone();
-  run.sinks.progress.begin(name(stage), config.blocks, "blocks");
-  for (int64_t b = 0; b < config.blocks; ++b) {
-    Block block = run.current().block(b, run.compute.device, at::kFloat);
-    Block dense = run.dense().block(b, run.compute.device, run.compute.dtype);
-    const reconstruct::BlockMasks masks = run.masks(b);
-    double improved = 0;
-    for (const std::vector<Half>& halves : regions_of_block(stage)) {
-      const auto start = std::chrono::steady_clock::now();
-      Region region, target_region;
-      for (const Half half : halves) {
-        region.push_back({.block = &block, .masks = &masks, .half = half});
-        target_region.push_back({.block = &dense, .masks = &masks, .half = half});
-      }
-      const reconstruct::RegionData data{.inputs = x,
-                                         .targets = reconstruct::run_region(forward, target_region, dense_x),
-                                         .held_out = run.held_out,
-                                         .next_norm = options.loss == reconstruct::Loss::kNextNorm
-                                                          ? next_norm(run, b, halves.back())
-                                                          : reconstruct::NextNorm{}};
-      const std::string region_text = region_name(b, halves);
-      const auto outcome = reconstruct::descend(forward, region, data, recipe, random, region_text);
-      dense_x = data.targets;
-      x = reconstruct::run_region(forward, region, x);
-      for (const Half half : halves) run.keep(b, block, half);
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      run.report.regions.push_back(
-          {.stage = std::string(name(stage)), .region = region_text, .outcome = outcome, .seconds = seconds});
-      improved = outcome.after / outcome.before;
+  // x: the pruned and repaired stream; under dense propagation there is only the dense one
+  at::Tensor dense_x = run.dense().embed(run.windows, run.compute.device);
+  at::Tensor x = propagation == Propagation::kDense ? dense_x : run.current().embed(run.windows, run.compute.device);
+  LoadedBlocks blocks(run);
+  run.sinks.progress.begin(to_string(stage), config.blocks, "blocks");
+  for (const std::vector<Place>& places : regions_of(stage, config.blocks)) {
+    const auto start = std::chrono::steady_clock::now();
+    blocks.keep_from(places.front().block, places.back().block);
+    std::vector<reconstruct::RegionHalf> ours, theirs;
+    for (const Place& place : places) {
+      LoadedBlocks::Loaded& loaded = blocks.at(place.block);
+      ours.push_back({.block = &loaded.masters, .masks = &loaded.masks, .half = place.half});
+      theirs.push_back({.block = &loaded.dense, .masks = &loaded.masks, .half = place.half});
     }
-    release_freed_memory();
-    run.sinks.progress.advance(b + 1, fmt::format("error x {:.2f}", improved));
+    const StreamRegion region(forward, ours);
+    const StreamRegion target(forward, theirs);
+    const reconstruct::RegionData data{
+        .inputs = x,
+        .targets = target.run(propagation == Propagation::kSparse ? x : dense_x),
+        .held_out = run.held_out,
+        .next_norm = options.loss == reconstruct::Loss::kNextNorm
+                         ? next_norm(run, places.back().block, places.back().half)
+                         : reconstruct::NextNorm{}};
+    const std::string name = region_name(places);
+    const auto outcome = reconstruct::descend(region, data, recipe, random, name);
+    if (propagation != Propagation::kSparse) dense_x = data.targets;
+    x = propagation == Propagation::kDense ? dense_x : region.run(x);
+    for (const Place& place : places) run.keep(place.block, blocks.at(place.block).masters, place.half);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    run.report.regions.push_back(
+        {.stage = to_string(stage), .region = name, .outcome = outcome, .seconds = seconds});
+    if (places.back().half == Half::kMlp) {
+      release_freed_memory();
+      run.sinks.progress.advance(places.back().block + 1,
+                                 fmt::format("error x {:.2f}", outcome.after / outcome.before));
+    }
   }
   run.sinks.progress.end();
-  run.dense_stream = dense_x;
+  if (propagation != Propagation::kSparse) run.dense_stream = dense_x;
 }
 
 }  // namespace freelunch::pipeline

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -28,23 +29,30 @@ std::string date() {
 }
 
 json plan_json(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
-               const std::vector<StageKind>& stages) {
+               const std::vector<Stage>& stages) {
   json repair = json::array();
-  bool regions = false;
-  bool whole = false;
-  for (const StageKind stage : stages) {
-    repair.push_back(name(stage));
-    regions = regions || stage == StageKind::kHalf || stage == StageKind::kBlock;
-    whole = whole || stage == StageKind::kModel;
-  }
+  for (const Stage& stage : stages) repair.push_back(to_string(stage));
   const int64_t width = model.config().width;
+  const auto local = std::find_if(stages.begin(), stages.end(), is_local);
+  const auto global = std::find_if(stages.begin(), stages.end(), is_global);
   json object{{"pattern", sparsity::to_string(plan.pattern)},
               {"criterion", plan.criterion},
               {"repair", repair},
               {"seed", plan.seed},
               {"threads", at::get_num_threads()},
               {"device", compute.device.str()},
-              {"compute", compute.dtype == at::kBFloat16 ? "bf16" : "fp32"}};
+              {"compute", compute.dtype == at::kBFloat16 ? "bf16" : "fp32"},
+              {"statistics", name(plan.statistics)},
+              {"sensitivity", plan.sensitivity ? "kronecker" : "none"},
+              {"allocation", sparsity::name(plan.allocation)},
+              {"rules", json::array()}};
+  for (const sparsity::Rule& rule : plan.rules)
+    object["rules"].push_back({{"pattern", sparsity::to_string(rule.pattern)}, {"glob", rule.glob}});
+  if (!plan.dense.empty()) {
+    object["dense"] = plan.dense.filename().string();
+    object["criterion"] = nullptr;  // somebody else's
+    object["pattern"] = nullptr;
+  }
   if (!plan.calibration.text.empty()) {
     object["calibration"] = {
         {"text", plan.calibration.text.filename().string()},
@@ -53,18 +61,21 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
         {"held_out", plan.calibration.held_out},
         {"windows", plan.calibration.rule == calibration::WindowRule::kCrop ? "crop" : "consecutive"}};
   }
-  if (regions) {
+  if (local != stages.end()) {
     object["region"] = {{"loss", reconstruct::name(plan.region.loss)},
-                        {"learning_rate", plan.region.learning_rate.value_or(default_region_rate(width))},
+                        {"propagation", name(plan.region.propagation)},
+                        {"learning_rate", plan.region.learning_rate.value_or(default_rate(*local, width))},
                         {"epochs", plan.region.epochs},
                         {"batch", plan.region.batch},
                         {"freeze_norms", plan.region.freeze_norms}};
   }
-  if (whole) {
+  if (global != stages.end()) {
     object["model"] = {{"loss", reconstruct::name(plan.whole.loss)},
-                       {"learning_rate", plan.whole.learning_rate.value_or(default_model_rate(width))},
-                       {"epochs", plan.whole.epochs.value_or(regions ? 1 : 2)},
+                       {"learning_rate", plan.whole.learning_rate.value_or(default_rate(*global, width))},
+                       {"epochs", plan.whole.epochs.value_or(local != stages.end() ? 1 : 2)},
                        {"batch", plan.whole.batch}};
+    if (global->kind == StageKind::kLora)
+      object["model"]["lora"] = {{"rank", plan.whole.lora.rank}, {"alpha", plan.whole.lora.alpha}};
   }
   return object;
 }
@@ -72,7 +83,7 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
 }  // namespace
 
 json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
-             const model::Compute& compute, const std::vector<StageKind>& stages) {
+             const model::Compute& compute, const std::vector<Stage>& stages) {
   json object{{"freelunch", kVersion},
               {"command", plan.command},
               {"date", date()},

@@ -49,6 +49,6 @@ struct RunReport {
 
 /// The content of freelunch.json.
 nlohmann::json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
-                       const model::Compute& compute, const std::vector<StageKind>& stages);
+                       const model::Compute& compute, const std::vector<Stage>& stages);
 
 }  // namespace freelunch::pipeline

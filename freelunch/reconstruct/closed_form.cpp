@@ -57,9 +57,55 @@ at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Mo
   return W;
 }
 
-double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments) {
-  const auto trace = [](const at::Tensor& A, const at::Tensor& G, const at::Tensor& B) {  // tr(A G B^T)
-    return at::mm(A, G).mul_(B).sum(at::kDouble).item<double>();
+at::Tensor output_metric(const at::Tensor& G, double damping) {
+  const at::NoGradGuard no_grad;
+  const double mean = std::max(G.diagonal().mean().item<double>(), 1e-30);
+  at::Tensor metric = G.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).mul_(1 / mean);
+  metric.diagonal().add_(damping);
+  return metric;
+}
+
+at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, const sparsity::Mask& mask,
+                          const Moments& moments, const at::Tensor& metric,
+                          const ClosedFormSettings& settings) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor M = mask.kept.to(at::kFloat);
+  const double mean = std::max(moments.H.diagonal().mean().item<double>(), 1e-30);
+  const double lambda = settings.lambda * mean;
+  at::Tensor A = moments.H.clone();
+  A.diagonal().add_(lambda);
+  const at::Tensor inverse_diagonal = at::outer(metric.diagonal().clamp_min(1e-12).reciprocal(),
+                                                A.diagonal().clamp_min(1e-12 * mean).reciprocal());
+  const auto apply = [&](const at::Tensor& W) { return at::mm(metric, at::mm(W, A)).mul_(M); };
+
+  at::Tensor W = start.clone();
+  const at::Tensor target = right_hand_side(W_dense, moments, lambda, settings.beta);
+  at::Tensor residual = at::mm(metric, target).mul_(M).sub_(apply(W));
+  at::Tensor z = residual * inverse_diagonal;
+  at::Tensor direction = z.clone();
+  at::Tensor rz = (residual * z).sum();
+  for (int64_t i = 0; i < settings.iterations; ++i) {
+    const at::Tensor image = apply(direction);
+    const at::Tensor step = rz / (direction * image).sum().clamp_min_(1e-30);
+    W.addcmul_(direction, step);
+    residual.addcmul_(image, step, -1);
+    z = residual * inverse_diagonal;
+    const at::Tensor next = (residual * z).sum();
+    direction.mul_(next / rz.clamp_min(1e-30)).add_(z);
+    rz = next;
+  }
+  if (!std::isfinite(W.abs().max().item<double>())) {
+    fail(ErrorKind::kNumerical, "closed form with sensitivity: the solution is not finite (lambda {})",
+         settings.lambda);
+  }
+  return W;
+}
+
+double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments,
+                      const at::Tensor& metric) {
+  const auto trace = [&](const at::Tensor& A, const at::Tensor& H, const at::Tensor& B) {  // tr(G_d A H B^T)
+    const at::Tensor weighed = metric.defined() ? at::mm(metric, B) : B;
+    return at::mm(A, H).mul_(weighed).sum(at::kDouble).item<double>();
   };
   if (!moments.C.defined()) {
     const at::Tensor difference = W - W_dense;

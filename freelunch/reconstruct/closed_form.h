@@ -29,9 +29,22 @@ struct ClosedFormSettings {
 at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& moments,
                  const ClosedFormSettings& settings);
 
+/// What a matrix's outputs are worth to the model's likelihood: G_d = G / mean diag G + damping I, from
+/// G = sum_t g_t g_t^T (out, out) in any floating dtype, g_t the gradient by the matrix's output
+/// (docs/methods/sensitivity.md). fp32.
+at::Tensor output_metric(const at::Tensor& G, double damping = 0.1);
+
+/// As solve(), with the error of token t weighed by the metric: min of tr(G_d E (H + lambda I) E^T),
+/// E = W - W_dense (for beta = 0), by conjugate gradients over the whole matrix with diag G_d x diag H as
+/// preconditioner, from `start` (out, in) fp32, zero outside the mask. metric (out, out) fp32.
+at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, const sparsity::Mask& mask,
+                          const Moments& moments, const at::Tensor& metric,
+                          const ClosedFormSettings& settings);
+
 /// ||X_s W^T - X_d W_dense^T||^2 / ||X_d W_dense^T||^2 on the tokens of the moments; with undefined C and D
-/// the target is X_s W_dense^T.
-double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments);
+/// the target is X_s W_dense^T. With a metric (out, out), squares are e G_d e^T.
+double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments,
+                      const at::Tensor& metric = {});
 
 /// What the search for lambda and beta tries.
 struct ClosedFormGrid {

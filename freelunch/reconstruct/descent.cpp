@@ -14,30 +14,15 @@
 namespace freelunch::reconstruct {
 namespace {
 
-using model::Block;
-using model::Part;
-
-constexpr int64_t kForwardBatch = 4;  // windows at a time where nothing is trained
-
-at::Tensor forward_region(const model::Forward& forward, const Region& region, at::Tensor x) {
-  for (const RegionHalf& part : region) x = forward.half(*part.block, part.half, x);
-  return x;
-}
-
 /// The trained tensors of a region and the optimiser over them.
 struct Trainer {
   explicit Trainer(const DescentRecipe& recipe) : optimiser(recipe.adam) {}
 
   void add(const Region& region, bool freeze_norms) {
-    for (const RegionHalf& half : region) {
-      for (const Part part : model::parts_of(half.half)) {
-        at::Tensor& tensor = (*half.block)[part];
-        const bool norm = part == Part::kAttentionNorm || part == Part::kMlpNorm;
-        if (!tensor.defined() || (norm && freeze_norms)) continue;
-        tensor.requires_grad_(true);
-        parameters.push_back(tensor);
-        optimiser.add(tensor, (*half.masks)[part]);
-      }
+    for (TrainedTensor& trained : region.trained(freeze_norms)) {
+      trained.tensor.requires_grad_(true);
+      parameters.push_back(trained.tensor);
+      optimiser.add(trained.tensor, trained.mask);
     }
   }
 
@@ -65,47 +50,20 @@ struct Trainer {
   MaskedAdam optimiser;
 };
 
-/// Block weights cast to the compute dtype once, for passes without gradients. `storage` owns the copies.
-Region cast_region(const Region& region, at::ScalarType dtype, std::vector<Block>& storage) {
-  storage.reserve(region.size());
-  Region result;
-  for (const RegionHalf& half : region) {
-    Block copy;
-    for (const Part part : model::parts_of(half.half)) {
-      const at::Tensor& tensor = (*half.block)[part];
-      if (tensor.defined())
-        copy[part] = model::names(part).matrix ? tensor.detach().to(dtype) : tensor.detach();
-    }
-    storage.push_back(std::move(copy));
-    result.push_back({.block = &storage.back(), .masks = half.masks, .half = half.half});
-  }
-  return result;
+at::Tensor rows_of(const at::Tensor& t, const at::Tensor& windows) {
+  return t.index_select(0, windows).to(at::kFloat);
 }
 
-double mean_loss(const model::Forward& forward, const Region& region, const RegionData& data,
-                 const at::Tensor& windows, Loss loss) {
-  const int64_t n = windows.numel();
-  if (n == 0) return 0;
-  const at::Tensor y = run_region(forward, region, data.inputs.index_select(0, windows));
-  return evaluate(loss, y, data.targets.index_select(0, windows), data.next_norm).item<double>();
+double mean_loss(const Region& region, const RegionData& data, const at::Tensor& windows, Loss loss) {
+  if (windows.numel() == 0) return 0;
+  const at::Tensor y = region.run(data.inputs.index_select(0, windows)).to(at::kFloat);
+  return evaluate(loss, y, rows_of(data.targets, windows), data.next_norm).item<double>();
 }
 
 }  // namespace
 
-at::Tensor run_region(const model::Forward& forward, const Region& region, const at::Tensor& inputs) {
-  const at::NoGradGuard no_grad;
-  std::vector<Block> storage;
-  const Region cast = cast_region(region, forward.compute().dtype, storage);
-  at::Tensor outputs = at::empty_like(inputs);
-  for (int64_t i = 0; i < inputs.size(0); i += kForwardBatch) {
-    const int64_t n = std::min(kForwardBatch, inputs.size(0) - i);
-    outputs.narrow(0, i, n).copy_(forward_region(forward, cast, inputs.narrow(0, i, n)));
-  }
-  return outputs;
-}
-
-RegionOutcome descend(const model::Forward& forward, const Region& region, const RegionData& data,
-                      const DescentRecipe& recipe, RandomStream& random, const std::string& name) {
+RegionOutcome descend(const Region& region, const RegionData& data, const DescentRecipe& recipe,
+                      RandomStream& random, const std::string& name) {
   const int64_t trained = data.inputs.size(0) - data.held_out;
   const auto index_options = at::TensorOptions().dtype(at::kLong).device(data.inputs.device());
   const at::Tensor held = at::arange(trained, trained + data.held_out, index_options);
@@ -114,8 +72,8 @@ RegionOutcome descend(const model::Forward& forward, const Region& region, const
   const at::Tensor sampled = sample.to(at::kLong);
 
   RegionOutcome outcome;
-  outcome.before = mean_loss(forward, region, data, sampled, recipe.loss);
-  outcome.held_before = mean_loss(forward, region, data, held, recipe.loss);
+  outcome.before = mean_loss(region, data, sampled, recipe.loss);
+  outcome.held_before = mean_loss(region, data, held, recipe.loss);
 
   Trainer trainer(recipe);
   trainer.add(region, recipe.freeze_norms);
@@ -131,8 +89,8 @@ RegionOutcome descend(const model::Forward& forward, const Region& region, const
     for (int64_t i = 0; i < trained; i += recipe.batch, ++step) {
       throw_if_interrupted();
       const at::Tensor windows = order.narrow(0, i, std::min(recipe.batch, trained - i));
-      const at::Tensor y = forward_region(forward, region, data.inputs.index_select(0, windows));
-      const at::Tensor loss = evaluate(recipe.loss, y, data.targets.index_select(0, windows), data.next_norm);
+      const at::Tensor y = region.forward(data.inputs.index_select(0, windows)).to(at::kFloat);
+      const at::Tensor loss = evaluate(recipe.loss, y, rows_of(data.targets, windows), data.next_norm);
       if (!std::isfinite(loss.item<double>())) {
         fail(ErrorKind::kNumerical,
              "{}: the loss is not finite at step {} of {}; try a lower learning rate than {}", name, step + 1,
@@ -145,7 +103,7 @@ RegionOutcome descend(const model::Forward& forward, const Region& region, const
     // candidates worth an evaluation when there are few epochs.
     const bool last = epoch + 1 == recipe.epochs;
     if (!last && recipe.epochs <= 2) continue;
-    const double loss = data.held_out > 0 ? mean_loss(forward, region, data, held, recipe.loss) : 0;
+    const double loss = data.held_out > 0 ? mean_loss(region, data, held, recipe.loss) : 0;
     if (loss < best_loss) {
       best_loss = loss;
       outcome.kept = true;
@@ -158,7 +116,7 @@ RegionOutcome descend(const model::Forward& forward, const Region& region, const
   if (!best.empty()) trainer.restore(best);
   for (at::Tensor& parameter : trainer.parameters) parameter.requires_grad_(false);
   outcome.held_after = data.held_out > 0 ? best_loss : 0;
-  outcome.after = mean_loss(forward, region, data, sampled, recipe.loss);
+  outcome.after = mean_loss(region, data, sampled, recipe.loss);
   return outcome;
 }
 

@@ -1,35 +1,14 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
-#include <array>
-#include <functional>
-#include <vector>
+#include <string>
 
 #include "base/random.h"
-#include "model/block.h"
-#include "model/forward.h"
 #include "reconstruct/loss.h"
+#include "reconstruct/region.h"
 #include "reconstruct/schedule.h"
-#include "sparsity/mask.h"
 
 namespace freelunch::reconstruct {
-
-/// The masks of one block, by part; a part without one is dense.
-struct BlockMasks {
-  std::array<sparsity::Mask, model::kPartCount> masks;
-  sparsity::Mask& operator[](model::Part part) { return masks[static_cast<size_t>(part)]; }
-  const sparsity::Mask& operator[](model::Part part) const { return masks[static_cast<size_t>(part)]; }
-};
-
-/// One half of a region, in the order of the forward pass. The block holds fp32 master weights.
-struct RegionHalf {
-  model::Block* block;
-  const BlockMasks* masks;
-  model::Half half;
-};
-
-/// A region maps the residual stream to the residual stream: one half, a block, several blocks.
-using Region = std::vector<RegionHalf>;
 
 struct DescentRecipe {
   Loss loss = Loss::kRelativeMse;
@@ -39,7 +18,7 @@ struct DescentRecipe {
   bool freeze_norms = false;
 };
 
-/// A region's input stream and target, windows first: (n, l, d) fp32. The last `held_out` windows are not
+/// A region's inputs (n, l, in) and targets (n, l, out), windows first. The last `held_out` windows are not
 /// trained on.
 struct RegionData {
   at::Tensor inputs;
@@ -58,11 +37,7 @@ struct RegionOutcome {
 /// Trains the region's kept weights, norms and biases in place by AdamW so that its output matches the
 /// target, then keeps the best state seen at the end of an epoch on held-out windows, or the start if none
 /// beat it. Throws Numerical naming `region` and the step if a loss is not finite, Interrupted on request.
-RegionOutcome descend(const model::Forward& forward, const Region& region, const RegionData& data,
-                      const DescentRecipe& recipe, RandomStream& random, const std::string& name);
-
-/// The region's output for inputs (n, l, d), a few windows at a time; matrices in the compute dtype. No
-/// gradients.
-at::Tensor run_region(const model::Forward& forward, const Region& region, const at::Tensor& inputs);
+RegionOutcome descend(const Region& region, const RegionData& data, const DescentRecipe& recipe,
+                      RandomStream& random, const std::string& name);
 
 }  // namespace freelunch::reconstruct

@@ -18,14 +18,15 @@ using model::Forward;
 /// The whole model as it is trained.
 class Student {
  public:
-  Student(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of)
+  Student(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
+          const TrainableSettings& settings)
       : forward_(forward),
         weights_(weights),
         head_(weights.head(forward.compute())),
-        norm_(weights.dense().final_norm().name, weights.final_norm(forward.compute().device), at::Tensor(),
-              at::kFloat) {
+        norm_(trainable(weights.dense().final_norm().name, weights.final_norm(forward.compute().device),
+                        at::Tensor(), at::kFloat, settings)) {
     for (int64_t i = 0; i < weights.config().blocks; ++i) {
-      blocks_.emplace_back(weights, i, mask_of, forward.compute());
+      blocks_.emplace_back(weights, i, mask_of, forward.compute(), settings);
     }
   }
 
@@ -53,7 +54,7 @@ class Student {
     const auto scored = static_cast<double>(windows.size(0) * (windows.size(1) - 1));
     const TokenLossResult result = loss_of(recipe.loss, hidden.detach(), windows, dense, scored);
     hidden.backward(result.gradient);
-    norm_.step(recipe.adam, rate);
+    norm_->step(recipe.adam, rate);
     at::Tensor gradient = x.grad();
     for (size_t i = blocks_.size(); i-- > 0;) {
       throw_if_interrupted();
@@ -68,15 +69,18 @@ class Student {
   }
 
   void save(model::TensorFile& store) {
-    store.put(norm_.name(), norm_.value());
-    for (TrainableBlock& block : blocks_) {
-      for (TrainableTensor& tensor : block.tensors()) store.put(tensor.name(), tensor.value());
+    const auto put = [&](const TrainableTensor& tensor) {
+      if (const at::Tensor value = tensor.value(); value.defined()) store.put(tensor.name(), value);
+    };
+    put(*norm_);
+    for (const TrainableBlock& block : blocks_) {
+      for (const auto& tensor : block.tensors()) put(*tensor);
     }
   }
 
  private:
   at::Tensor final_hidden(const at::Tensor& x) const {
-    return model::rms_norm(x, const_cast<TrainableTensor&>(norm_).leaf(), forward_.config().norm_epsilon);
+    return model::rms_norm(x, norm_->leaf(), forward_.config().norm_epsilon);
   }
 
   /// hidden (n, l, d): positions 0 to l-2 are scored; the gradient is zero at the last.
@@ -99,7 +103,7 @@ class Student {
   const Forward& forward_;
   const model::Weights& weights_;
   at::Tensor head_;
-  TrainableTensor norm_;
+  std::unique_ptr<TrainableTensor> norm_;
   std::vector<TrainableBlock> blocks_;
 };
 
@@ -128,7 +132,7 @@ double mean_loss(const Student& student, const DistilData& data, TokenLoss loss)
 DistilOutcome distil(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
                      const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
                      RandomStream& random, ProgressSink& progress) {
-  Student student(forward, weights, mask_of);
+  Student student(forward, weights, mask_of, recipe.trainable);
   DistilOutcome outcome;
   outcome.before = mean_loss(student, data, recipe.loss);
   outcome.after = outcome.before;
@@ -171,7 +175,11 @@ int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const 
   }
   const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
   const int64_t tokens = recipe.batch * length;
-  const int64_t weights = matrices * (2 + 1) + kept * 12 + c.vocabulary * c.width * 2;
+  // kept entries with two moments; adapters and norms are small, their base weights and masks are not
+  const int64_t behind = recipe.trainable.trains == Trains::kKept   ? kept * 12
+                         : recipe.trainable.trains == Trains::kLora ? matrices * 4
+                                                                    : 0;
+  const int64_t weights = matrices * (2 + 1) + behind + c.vocabulary * c.width * 2;
   const int64_t activations = c.blocks * tokens * c.width * 4 + windows * length * c.width * 2;
   const int64_t graph = tokens * (12 * c.width + 8 * c.intermediate) * 4 + 6 * 256 * c.vocabulary * 4;
   constexpr int64_t kRuntime = 300LL << 20U;  // LibTorch's own code and pools

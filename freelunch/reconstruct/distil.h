@@ -1,15 +1,13 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
-#include <functional>
-#include <string>
-
 #include "base/random.h"
 #include "base/sinks.h"
 #include "model/forward.h"
 #include "model/weights.h"
 #include "reconstruct/schedule.h"
 #include "reconstruct/token_loss.h"
+#include "reconstruct/trainable_block.h"
 
 namespace freelunch::reconstruct {
 
@@ -18,6 +16,7 @@ struct DistilRecipe {
   AdamSettings adam;
   int64_t epochs = 1;
   int64_t batch = 4;  ///< windows a step
+  TrainableSettings trainable;
 };
 
 /// Token windows (n, l) int64 on the CPU, the last `held_out` of which are not trained on, and for kl the
@@ -36,10 +35,7 @@ struct DistilOutcome {
   bool kept = true;
 };
 
-/// The mask of a matrix by its Hugging Face name, bool (out, in) on the CPU.
-using MaskOf = std::function<at::Tensor(const std::string&)>;
-
-/// Trains all kept weights and norms of the model at once. Memory: the kept weights in fp32 with two Adam
+/// Trains what the recipe says of the whole model at once. Memory: the trained numbers in fp32 with two Adam
 /// moments each, the matrices in the compute dtype, one batch's block inputs, one block's graph. Activations
 /// are recomputed block by block; each block is updated as soon as its gradient is complete, before the block
 /// below it is visited. The best state on held-out windows, seen at the end of an epoch, is written to

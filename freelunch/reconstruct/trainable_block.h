@@ -2,6 +2,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,41 +11,64 @@
 
 namespace freelunch::reconstruct {
 
-/// A tensor of which only some entries are trained: those entries as an fp32 vector with their two moments,
-/// and the whole tensor in the dtype that the forward pass reads.
-class TrainableTensor {
- public:
-  /// value fp32; kept bool of its shape, or undefined: all of it.
-  TrainableTensor(const std::string& name, const at::Tensor& value, const at::Tensor& kept,
-                  at::ScalarType dtype);
-
-  const std::string& name() const { return name_; }
-  /// The leaf that the forward pass reads.
-  at::Tensor& leaf() { return leaf_; }
-  /// One AdamW step from the leaf's gradient, which is then dropped.
-  void step(const AdamSettings& settings, double rate);
-  /// The whole tensor in fp32.
-  at::Tensor value() const;
-
- private:
-  std::string name_;
-  at::Tensor kept_, leaf_;
-  at::Tensor entries_, first_, second_, step_;
+/// Which numbers of a model are trained.
+enum class Trains {
+  kKept,     ///< all kept weights, norms and biases
+  kLora,     ///< masked low-rank adapters of the matrices, W + (alpha / rank) M o (B A)
+  kBiasNorm  ///< norms and biases alone
 };
 
-/// A block whose kept weights, norms and biases are trained.
+/// MaskLoRA (Zimmer et al. 2023, arXiv 2312.15230): merging it leaves removed weights exactly zero.
+struct LoraSettings {
+  int64_t rank = 16;  ///< at most the smaller side of a matrix is used
+  double alpha = 32;
+};
+
+struct TrainableSettings {
+  Trains trains = Trains::kKept;
+  LoraSettings lora;
+  uint64_t seed = 0;  ///< of the adapters' start
+};
+
+/// A tensor of the model while it is trained: the leaf that the forward pass reads, and whatever is behind it.
+class TrainableTensor {
+ public:
+  TrainableTensor(std::string name, at::Tensor leaf) : name_(std::move(name)), leaf_(std::move(leaf)) {}
+  virtual ~TrainableTensor() = default;
+
+  const std::string& name() const { return name_; }
+  const at::Tensor& leaf() const { return leaf_; }
+  /// One AdamW step from the leaf's gradient, which is then dropped.
+  virtual void step(const AdamSettings& settings, double rate) = 0;
+  /// The whole tensor in fp32, or undefined where nothing of it is trained.
+  virtual at::Tensor value() const = 0;
+
+ protected:
+  std::string name_;
+  at::Tensor leaf_;
+};
+
+/// value fp32; kept bool of its shape, or undefined: all of it; dtype is the leaf's.
+std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Tensor& value,
+                                           const at::Tensor& kept, at::ScalarType dtype,
+                                           const TrainableSettings& settings);
+
+/// The mask of a matrix by its Hugging Face name, bool (out, in) on the CPU.
+using MaskOf = std::function<at::Tensor(const std::string&)>;
+
+/// A block that is trained.
 class TrainableBlock {
  public:
-  TrainableBlock(const model::Weights& weights, int64_t index,
-                 const std::function<at::Tensor(const std::string&)>& mask_of, const model::Compute& compute);
+  TrainableBlock(const model::Weights& weights, int64_t index, const MaskOf& mask_of,
+                 const model::Compute& compute, const TrainableSettings& settings);
 
   const model::Block& block() const { return block_; }
   void step(const AdamSettings& settings, double rate);
-  std::vector<TrainableTensor>& tensors() { return tensors_; }
+  const std::vector<std::unique_ptr<TrainableTensor>>& tensors() const { return tensors_; }
 
  private:
   model::Block block_;
-  std::vector<TrainableTensor> tensors_;
+  std::vector<std::unique_ptr<TrainableTensor>> tensors_;
 };
 
 }  // namespace freelunch::reconstruct

@@ -11,18 +11,6 @@
 namespace freelunch::sparsity {
 namespace {
 
-/// scores (groups, size) -> bool, all but the `remove` smallest of each group
-at::Tensor keep_largest(const at::Tensor& scores, int64_t remove) {
-  if (remove == 0) return at::ones_like(scores, at::kBool);
-  const at::Tensor threshold = std::get<0>(at::kthvalue(scores, remove, 1, /*keepdim=*/true));
-  const at::Tensor below = scores.lt(threshold);
-  const at::Tensor tied = scores.eq(threshold);
-  const at::Tensor missing = remove - below.sum(1, true);  // removed among the tied, per group
-  if (at::equal(tied.sum(1, true), missing)) return scores.gt(threshold);
-  const at::Tensor removed = below.logical_or(tied.logical_and(tied.cumsum(1).le(missing)));
-  return removed.logical_not();
-}
-
 at::Tensor keep_n_of_m(const at::Tensor& scores, const NofM& pattern) {
   const at::Tensor groups = scores.reshape({-1, pattern.of});
   // rank = how many of the group are removed before this one; `of` comparisons beat sorting groups this short
@@ -35,17 +23,28 @@ at::Tensor keep_n_of_m(const at::Tensor& scores, const NofM& pattern) {
   return rank.ge(pattern.of - pattern.keep).view(scores.sizes());
 }
 
-int64_t removed_of(double fraction, int64_t size) {
-  // 0.7 * 10 is 6.999... in binary; a rounding error must not cost a zero
-  return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size) + 1e-9));
-}
-
 bool obeys(const at::Tensor& nonzero, const NofM& pattern) {
   if (nonzero.size(1) % pattern.of != 0) return false;
   return nonzero.reshape({-1, pattern.of}).sum(1).max().item<int64_t>() <= pattern.keep;
 }
 
 }  // namespace
+
+at::Tensor keep_largest(const at::Tensor& scores, int64_t remove) {
+  if (remove == 0) return at::ones_like(scores, at::kBool);
+  const at::Tensor threshold = std::get<0>(at::kthvalue(scores, remove, 1, /*keepdim=*/true));
+  const at::Tensor below = scores.lt(threshold);
+  const at::Tensor tied = scores.eq(threshold);
+  const at::Tensor missing = remove - below.sum(1, true);  // removed among the tied, per group
+  if (at::equal(tied.sum(1, true), missing)) return scores.gt(threshold);
+  const at::Tensor removed = below.logical_or(tied.logical_and(tied.cumsum(1).le(missing)));
+  return removed.logical_not();
+}
+
+int64_t removed_of(double fraction, int64_t size) {
+  // 0.7 * 10 is 6.999... in binary; a rounding error must not cost a zero
+  return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size) + 1e-9));
+}
 
 Mask select_largest(const at::Tensor& scores, const Pattern& pattern, Group group) {
   if (scores.dim() != 2)

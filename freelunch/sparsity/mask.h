@@ -18,6 +18,11 @@ struct Mask {
 /// reproducible. Throws InvalidArgument if the width does not fit, Numerical if a score is NaN.
 Mask select_largest(const at::Tensor& scores, const Pattern& pattern, Group group);
 
+/// scores (groups, size) -> bool: all but the `remove` smallest of each group. Ties as above.
+at::Tensor keep_largest(const at::Tensor& scores, int64_t remove);
+/// How many of `size` weights a fraction of zeros removes: floor, safe against binary rounding.
+int64_t removed_of(double zero_fraction, int64_t size);
+
 /// How many zeros `select_largest` leaves in a matrix of that shape.
 int64_t expected_zeros(int64_t rows, int64_t columns, const Pattern& pattern, Group group);
 

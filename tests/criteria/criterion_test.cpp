@@ -15,28 +15,122 @@ TEST(Wanda, WeighsEachWeightByTheNormOfItsInput) {
   const at::Tensor W = at::tensor({1.0F, -2.0F, 3.0F, 0.5F}).view({1, 4});
   const Evidence evidence{.column_norms = at::tensor({10.0F, 1.0F, 1.0F, 1.0F})};
   // scores 10, 2, 3, 0.5
-  const at::Tensor kept = choose(wanda(), W, evidence, Unstructured{0.5}, Group::kRow).kept;
+  const at::Tensor kept = prune(wanda(), W, evidence, Unstructured{0.5}, Group::kRow).mask.kept;
   EXPECT_TRUE(at::equal(kept, at::tensor({1, 0, 1, 0}).view({1, 4}).to(at::kBool)));
 }
 
 TEST(Wanda, RefusesMissingOrWrongNorms) {
-  EXPECT_THROW(choose(wanda(), at::ones({2, 4}), {}, Unstructured{0.5}, Group::kRow), Error);
+  EXPECT_THROW(prune(wanda(), at::ones({2, 4}), {}, Unstructured{0.5}, Group::kRow), Error);
   EXPECT_THROW(
-      choose(wanda(), at::ones({2, 4}), {.column_norms = at::ones(3)}, Unstructured{0.5}, Group::kRow),
+      prune(wanda(), at::ones({2, 4}), {.column_norms = at::ones(3)}, Unstructured{0.5}, Group::kRow),
       Error);
+}
+
+TEST(Ria, IsTheRelativeImportanceOfItsFormula) {
+  const at::Tensor W = at::tensor({1.0F, -3.0F, 2.0F, 4.0F}).view({2, 2});
+  const Evidence evidence{.column_norms = at::tensor({4.0F, 9.0F})};
+  // (|W| / row sum + |W| / column sum) * sqrt(norm): rows sum to 4 and 6, columns to 3 and 7
+  const at::Tensor expected =
+      at::tensor({(1.0F / 4 + 1.0F / 3) * 2, (3.0F / 4 + 3.0F / 7) * 3, (2.0F / 6 + 2.0F / 3) * 2,
+                  (4.0F / 6 + 4.0F / 7) * 3})
+          .view({2, 2});
+  EXPECT_TRUE(at::allclose(ria().score(W, evidence), expected));
+}
+
+/// A case where inputs are correlated, so that moving weights pays.
+struct Correlated {
+  at::Tensor W, H;
+  Evidence evidence;
+  Correlated(int64_t rows, int64_t columns) {
+    at::manual_seed(3);
+    W = at::randn({rows, columns});
+    const at::Tensor X = at::matmul(at::randn({400, columns}), at::randn({columns, columns}));
+    H = at::mm(X.t(), X).to(at::kDouble);
+    evidence = {.column_norms = H.diagonal().sqrt().to(at::kFloat), .inverse_factor = inverse_factor(H).U};
+  }
+  double error(const at::Tensor& V) const {
+    const at::Tensor E = (V - W).to(at::kDouble);
+    return (at::mm(E, H) * E).sum().item<double>();
+  }
+};
+
+TEST(InverseFactor, IsTheUpperCholeskyFactorOfTheDampedInverse) {
+  const Correlated c(4, 24);
+  const at::Tensor U = inverse_factor(c.H, 0.1).U.to(at::kDouble);
+  const at::Tensor damped = c.H + 0.1 * c.H.diagonal().mean() * at::eye(24, at::kDouble);
+  EXPECT_TRUE(at::allclose(at::mm(at::mm(U.t(), U), damped), at::eye(24, at::kDouble), 1e-4, 1e-4));
+  EXPECT_TRUE(at::equal(U, U.triu()));
+}
+
+TEST(InverseFactor, RaisesTheDampingOfASingularMatrixAndGivesUpOnNan) {
+  at::Tensor H = at::ones({8, 8}, at::kDouble);
+  H.diagonal().sub_(1e-1);  // indefinite: damping 0.01 is not enough, 0.1 and more is
+  EXPECT_GT(inverse_factor(H, 0.01).used, 0.05);
+  EXPECT_THROW(inverse_factor(at::full({4, 4}, NAN, at::kDouble)), Error);
+}
+
+/// The sweep of the paper, written out weight by weight in fp64.
+at::Tensor plain_sweep(const at::Tensor& W, const at::Tensor& kept, const at::Tensor& U) {
+  at::Tensor V = W.to(at::kDouble).clone();
+  const at::Tensor u = U.to(at::kDouble);
+  for (int64_t j = 0; j < V.size(1); ++j) {
+    for (int64_t i = 0; i < V.size(0); ++i) {
+      if (kept[i][j].item<bool>()) continue;
+      const double error = (V[i][j] / u[j][j]).item<double>();
+      V[i].narrow(0, j, V.size(1) - j).sub_(u[j].narrow(0, j, V.size(1) - j), error);
+      V[i][j].zero_();
+    }
+  }
+  return V;
+}
+
+class SparseGptTest : public ::testing::TestWithParam<sparsity::Pattern> {};
+
+TEST_P(SparseGptTest, MovesWeightsAsTheSweepSaysAndBeatsItsOwnMask) {
+  const Correlated c(6, 160);  // more than one block of 128 columns
+  const Pruned pruned = prune(sparsegpt(), c.W, c.evidence, GetParam(), sparsegpt().group);
+  EXPECT_TRUE(at::allclose(pruned.W.to(at::kDouble),
+                           plain_sweep(c.W, pruned.mask.kept, c.evidence.inverse_factor), 1e-3, 1e-3));
+  sparsity::check_respected(pruned.W, pruned.mask, "W");
+  EXPECT_EQ(pruned.mask.kept.logical_not().sum().item<int64_t>(),
+            sparsity::expected_zeros(6, 160, GetParam(), sparsegpt().group));
+  // Above half, the last columns of so narrow a matrix have nothing to their right to repair them.
+  if (sparsity::zero_fraction(GetParam()) > 0.5) return;
+  EXPECT_LT(c.error(pruned.W), 0.7 * c.error(c.W * pruned.mask.kept));
+  const Pruned by_wanda = prune(wanda(), c.W, c.evidence, GetParam(), Group::kRow);
+  EXPECT_LT(c.error(pruned.W), 0.7 * c.error(by_wanda.W));
+}
+
+INSTANTIATE_TEST_SUITE_P(Patterns, SparseGptTest,
+                         ::testing::Values(sparsity::Pattern(Unstructured{0.5}), Unstructured{0.7},
+                                           sparsity::NofM{2, 4}, sparsity::NofM{1, 5},
+                                           sparsity::NofM{5, 8}));
+
+TEST(SparseGpt, CountsExactZerosByRowAndSparesInputsThatFire) {
+  Correlated c(6, 160);
+  const Pruned pruned = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.3}, Group::kRow);
+  EXPECT_TRUE(at::equal(pruned.mask.kept.sum(1), at::full({6}, 160 - 48, at::kLong)));
+  c.evidence.column_norms[7] = 0;  // an input that never fired goes first
+  const Pruned dead = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.3}, Group::kRow);
+  EXPECT_EQ(dead.mask.kept.select(1, 7).sum().item<int64_t>(), 0);
+}
+
+TEST(SparseGpt, RefusesMissingGrams) {
+  EXPECT_THROW(prune(sparsegpt(), at::ones({2, 4}), {.column_norms = at::ones(4)}, Unstructured{0.5}, Group::kRow),
+               Error);
 }
 
 TEST(Magnitude, ComparesAcrossRows) {
   const at::Tensor W = at::tensor({-9.0F, 8.0F, 1.0F, -2.0F}).view({2, 2});
-  const at::Tensor kept = choose(magnitude(), W, {}, Unstructured{0.5}, magnitude().group).kept;
+  const at::Tensor kept = prune(magnitude(), W, {}, Unstructured{0.5}, magnitude().group).mask.kept;
   EXPECT_TRUE(at::equal(kept, at::tensor({1, 1, 0, 0}).view({2, 2}).to(at::kBool)));
 }
 
 TEST(Random, RepeatsWithItsSeedAndIgnoresTheWeights) {
   const auto mask = [](uint64_t seed, double scale) {
     RandomStream stream(seed, "mask");
-    return choose(random(), at::ones({8, 8}) * scale, {.random = &stream}, Unstructured{0.5}, Group::kMatrix)
-        .kept;
+    return prune(random(), at::ones({8, 8}) * scale, {.random = &stream}, Unstructured{0.5}, Group::kMatrix)
+        .mask.kept;
   };
   EXPECT_TRUE(at::equal(mask(1, 1), mask(1, 5)));
   EXPECT_FALSE(at::equal(mask(1, 1), mask(2, 1)));

@@ -14,18 +14,23 @@ TEST(Repair, ReadsListsOfStages) {
   EXPECT_TRUE(parse_repair("auto").automatic);
   EXPECT_TRUE(parse_repair("none").stages.empty());
   EXPECT_THAT(parse_repair("solve,half,model").stages,
-              ElementsAre(StageKind::kSolve, StageKind::kHalf, StageKind::kModel));
-  EXPECT_THAT(parse_repair("block").stages, ElementsAre(StageKind::kBlock));
-  for (const char* bad : {"", "solve,", "half,half", "half,solve", "none,half", "Solve"}) {
+              ElementsAre(Stage{StageKind::kSolve}, Stage{StageKind::kHalf}, Stage{StageKind::kModel}));
+  EXPECT_THAT(parse_repair("block,blocks:5").stages,
+              ElementsAre(Stage{StageKind::kBlocks, 1}, Stage{StageKind::kBlocks, 5}));
+  for (const char* text : {"solve", "matrix", "half", "block", "blocks:3", "model", "lora", "bias-norm"}) {
+    EXPECT_EQ(to_string(parse_repair(text).stages.at(0)), text);
+  }
+  for (const char* bad : {"", "solve,", "half,half", "half,solve", "none,half", "Solve", "blocks:0", "blocks:", "blocks:2x",
+                          "block,blocks:1"}) {
     EXPECT_THROW(parse_repair(bad), Error) << bad;
   }
 }
 
 TEST(Rates, FollowTheWidthAndNeverExceedTheMeasuredOnes) {
-  EXPECT_DOUBLE_EQ(default_region_rate(576), 4e-3);
-  EXPECT_DOUBLE_EQ(default_region_rate(64), 4e-3);
-  EXPECT_NEAR(default_region_rate(4096), 5.6e-4, 1e-5);
-  EXPECT_DOUBLE_EQ(default_model_rate(1152), 1e-4);
+  EXPECT_DOUBLE_EQ(default_rate({StageKind::kHalf}, 576), 4e-3);
+  EXPECT_DOUBLE_EQ(default_rate({StageKind::kMatrix}, 64), 4e-3);
+  EXPECT_NEAR(default_rate({StageKind::kBlocks, 2}, 4096), 5.6e-4, 1e-5);
+  EXPECT_DOUBLE_EQ(default_rate({StageKind::kModel}, 1152), 1e-4);
 }
 
 TEST(Compute, ResolvesNamesAndRefusesOthers) {
@@ -35,6 +40,61 @@ TEST(Compute, ResolvesNamesAndRefusesOthers) {
     EXPECT_THROW(resolve({.device = bad}), Error) << bad;
   }
   EXPECT_THROW(resolve({.device = "cpu", .compute = "fp8"}), Error);
+}
+
+/// The plan of a sensible command, for tests that break one thing.
+CompressPlan sensible() {
+  CompressPlan plan{.model = "m", .output = "o"};
+  plan.calibration.text = "t";
+  return plan;
+}
+
+void expect_refused(const CompressPlan& plan, const std::string& reason) {
+  try {
+    validate(plan);
+    FAIL() << reason;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
+  }
+}
+
+TEST(Plan, RefusesContradictionsWithTheReason) {
+  CompressPlan plan = sensible();
+  plan.sensitivity = true;
+  EXPECT_NO_THROW(validate(plan));
+  plan.repair = parse_repair("half");
+  expect_refused(plan, "no solve");
+
+  plan = sensible();
+  plan.grid.betas = {0, 0.5};
+  EXPECT_NO_THROW(validate(plan));
+  plan.statistics = StatisticsSource::kDense;
+  expect_refused(plan, "--statistics dense");
+
+  plan = sensible();
+  plan.repair = parse_repair("half");
+  plan.region.loss = reconstruct::Loss::kNextNorm;
+  EXPECT_NO_THROW(validate(plan));
+  plan.repair = parse_repair("matrix");
+  expect_refused(plan, "single matrix");
+
+  plan = sensible();
+  plan.allocation = sparsity::Allocation::kOwl;
+  EXPECT_NO_THROW(validate(plan));
+  plan.pattern = sparsity::NofM{};
+  expect_refused(plan, "owl");
+
+  plan = sensible();
+  plan.repair = parse_repair("none");
+  plan.region.propagation = Propagation::kDense;
+  expect_refused(plan, "--propagation");
+
+  plan = sensible();
+  plan.dense = "d";
+  EXPECT_NO_THROW(validate(plan));
+  plan.repair = parse_repair("none");
+  expect_refused(plan, "nothing to do");
 }
 
 TEST(Plan, RefusesWhatCannotBeDone) {

@@ -68,15 +68,15 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
   Case c;
   const auto [half, loss] = GetParam();
   const model::Forward forward(c.config, {}, 8);
-  const Region target{{&c.dense, &c.masks, half}};
-  const Region region{{&c.pruned, &c.masks, half}};
+  const StreamRegion target(forward, {{&c.dense, &c.masks, half}});
+  const StreamRegion region(forward, {{&c.pruned, &c.masks, half}});
   const RegionData data{.inputs = c.inputs,
-                        .targets = run_region(forward, target, c.inputs),
+                        .targets = target.run(c.inputs),
                         .held_out = 4,
                         .next_norm = {.weight = at::ones({c.config.width})}};
   RandomStream random(0, "order");
   const RegionOutcome outcome = descend(
-      forward, region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
+      region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
   EXPECT_TRUE(outcome.kept);
   EXPECT_LT(outcome.held_after, 0.98 * outcome.held_before);
   EXPECT_LT(outcome.after, 0.98 * outcome.before);
@@ -93,19 +93,50 @@ INSTANTIATE_TEST_SUITE_P(All, DescentTest,
                                             ::testing::Values(Loss::kMse, Loss::kRelativeMse, Loss::kCosine,
                                                               Loss::kNextNorm)));
 
+TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
+  at::manual_seed(1);
+  const at::Tensor W_dense = at::randn({6, 10});
+  const sparsity::Mask mask = sparsity::select_largest(W_dense.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+  at::Tensor W = W_dense * mask.kept;
+  at::Tensor bias = at::zeros({6});
+  const MatrixRegion region(W, bias, mask, at::kFloat);
+  const MatrixRegion target(W_dense, at::ones({6}), {}, at::kFloat);
+  const at::Tensor X = at::matmul(at::randn({24, 8, 10}), at::randn({10, 10}));
+  RandomStream random(0, "order");
+  const RegionOutcome outcome = descend(region, {.inputs = X, .targets = target.run(X), .held_out = 4},
+                                        {.adam = {.learning_rate = 2e-2}, .epochs = 12}, random, "matrix");
+  EXPECT_LT(outcome.held_after, 0.9 * outcome.held_before);
+  EXPECT_GT(bias.mean().item<double>(), 0.1);
+  sparsity::check_respected(W, mask, "W");
+}
+
+TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
+  Case c;
+  const model::Forward forward(c.config, {}, 8);
+  const StreamRegion target(forward, {{&c.dense, &c.masks, Half::kAttention}, {&c.dense, &c.masks, Half::kMlp}});
+  const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kAttention}, {&c.pruned, &c.masks, Half::kMlp}});
+  RandomStream random(0, "order");
+  const RegionOutcome outcome =
+      descend(region, {.inputs = c.inputs, .targets = target.run(c.inputs), .held_out = 4},
+              {.adam = {.learning_rate = 1e-2}, .epochs = 12, .freeze_norms = true}, random, "block");
+  EXPECT_LT(outcome.held_after, 0.95 * outcome.held_before);
+  EXPECT_TRUE(at::equal(c.pruned[Part::kMlpNorm], at::ones({c.config.width})));
+  EXPECT_EQ(region.trained(true).size() + 2, region.trained(false).size());
+}
+
 TEST(Descent, PutsBackAStartThatWasNotImproved) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
-  const Region region{{&c.pruned, &c.masks, Half::kMlp}};
+  const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
   const at::Tensor before = c.pruned[Part::kGate].clone();
   // The target is what the region gives already: any step away is worse.
-  const RegionData data{.inputs = c.inputs, .targets = run_region(forward, region, c.inputs), .held_out = 4};
+  const RegionData data{.inputs = c.inputs, .targets = region.run(c.inputs), .held_out = 4};
   RandomStream random(0, "order");
   at::Tensor disturbed = data.targets.clone();
   disturbed.narrow(0, 0, 20).add_(
       at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
   const RegionOutcome outcome =
-      descend(forward, region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
+      descend(region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
               {.adam = {.learning_rate = 0.05}}, random, "region");
   EXPECT_FALSE(outcome.kept);
   EXPECT_EQ(outcome.held_after, outcome.held_before);
@@ -115,11 +146,11 @@ TEST(Descent, PutsBackAStartThatWasNotImproved) {
 TEST(Descent, NamesTheRegionAndStepOfALossThatIsNotFinite) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
-  const Region region{{&c.pruned, &c.masks, Half::kMlp}};
+  const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
   const RegionData data{.inputs = c.inputs, .targets = at::full_like(c.inputs, NAN), .held_out = 0};
   RandomStream random(0, "order");
   try {
-    descend(forward, region, data, {}, random, "blocks.7.mlp");
+    descend(region, data, {}, random, "blocks.7.mlp");
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kNumerical);

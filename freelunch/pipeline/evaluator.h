@@ -1,0 +1,30 @@
+#pragma once
+#include <vector>
+
+#include "base/sinks.h"
+#include "evaluate/perplexity.h"
+#include "pipeline/opened_model.h"
+#include "pipeline/plan.h"
+
+namespace freelunch::pipeline {
+
+/// The evaluation text of a run, tokenised once, and how it is scored.
+class Evaluator {
+ public:
+  /// Throws InvalidArgument if the text has fewer tokens than one window.
+  Evaluator(const EvaluationOptions& options, const OpenedModel& opened, const model::Compute& compute,
+            ProgressSink& progress);
+
+  bool wanted() const { return !tokens_.empty(); }
+  evaluate::Perplexity run(const model::Weights& weights) const {
+    return evaluate::perplexity(weights, tokens_, settings_, compute_, progress_);
+  }
+
+ private:
+  model::Compute compute_;
+  ProgressSink& progress_;
+  std::vector<int64_t> tokens_;
+  evaluate::PerplexitySettings settings_;
+};
+
+}  // namespace freelunch::pipeline

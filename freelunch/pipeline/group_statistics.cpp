@@ -1,0 +1,53 @@
+#include "pipeline/group_statistics.h"
+
+#include <ATen/ATen.h>
+
+namespace freelunch::pipeline {
+
+GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted)
+    : wanted_(wanted), norms_(width, device) {
+  if (!wanted.gram) return;
+  for (Side& side : sides_) {
+    side.H.emplace(width, device);
+    if (!wanted.cross) continue;
+    side.C.emplace(width, device);
+    side.D.emplace(width, device);
+  }
+}
+
+void GroupStatistics::add(const at::Tensor& X, const at::Tensor& Y, bool held_out) {
+  if (!wanted_.gram) {
+    if (!held_out) norms_.add(X);
+    return;
+  }
+  Side& side = sides_[held_out ? 1 : 0];
+  side.H->add(X);
+  if (!wanted_.cross) return;
+  side.C->add(X, Y);
+  side.D->add(Y);
+}
+
+criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damping) const {
+  criteria::Evidence evidence;
+  if (needs == criteria::Needs::kNothing) return evidence;
+  evidence.column_norms = wanted_.gram ? sides_[0].H->sum().diagonal().clamp_min(0).sqrt().to(at::kFloat)
+                                       : norms_.norms();
+  if (needs == criteria::Needs::kGram) {
+    criteria::InverseFactor factor = criteria::inverse_factor(sides_[0].H->sum());
+    evidence.inverse_factor = factor.U;
+    damping = factor.used;
+  }
+  return evidence;
+}
+
+reconstruct::Moments GroupStatistics::moments(bool held_out) const {
+  const Side& side = sides_[held_out ? 1 : 0];
+  reconstruct::Moments moments{.H = side.H->sum().to(at::kFloat), .C = {}, .D = {}};
+  if (wanted_.cross) {
+    moments.C = side.C->sum().to(at::kFloat);
+    moments.D = side.D->sum().to(at::kFloat);
+  }
+  return moments;
+}
+
+}  // namespace freelunch::pipeline

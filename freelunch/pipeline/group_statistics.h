@@ -1,0 +1,37 @@
+#pragma once
+#include <array>
+#include <optional>
+
+#include "criteria/criterion.h"
+#include "reconstruct/closed_form.h"
+#include "statistics/gram.h"
+
+namespace freelunch::pipeline {
+
+/// Second moments of what one group of matrices reads, over the windows trained on and over those held out.
+class GroupStatistics {
+ public:
+  struct Wanted {
+    bool gram = false;   ///< H; otherwise column norms alone
+    bool cross = false;  ///< C and D as well: needs gram
+  };
+  GroupStatistics(int64_t width, at::Device device, Wanted wanted);
+
+  /// X, Y (windows, l, width): the pruned and the dense stream's inputs; Y undefined without cross.
+  void add(const at::Tensor& X, const at::Tensor& Y, bool held_out);
+
+  /// What a criterion that needs that much may look at.
+  criteria::Evidence evidence(criteria::Needs needs, double& damping) const;
+  reconstruct::Moments moments(bool held_out) const;
+
+ private:
+  struct Side {
+    std::optional<statistics::Gram> H, D;
+    std::optional<statistics::CrossGram> C;
+  };
+  Wanted wanted_;
+  statistics::ColumnNorms norms_;
+  std::array<Side, 2> sides_;
+};
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,30 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include "model/forward.h"
+
+namespace freelunch::pipeline {
+
+/// A residual stream on its way through the blocks, as the matrices see it: half by half, and in each half the
+/// input of one group of matrices after the other. What the second group reads is kept, so that a half runs
+/// once. No gradients.
+class StreamWalk {
+ public:
+  /// stream (windows, l, d) fp32, changed in place by advance().
+  StreamWalk(const model::Forward& forward, at::Tensor stream) : forward_(&forward), stream_(std::move(stream)) {}
+
+  const at::Tensor& stream() const { return stream_; }
+  /// What group 0 or 1 of the half (model::matrix_groups) reads for windows [begin, begin + n):
+  /// (n, l, in) in the compute dtype.
+  at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n);
+  /// Past the half, for the same windows; input() of group 1 must have seen them.
+  void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
+  /// Drops what advance() no longer needs.
+  void end_half() { inner_ = at::Tensor(); }
+
+ private:
+  const model::Forward* forward_;
+  at::Tensor stream_, inner_;
+};
+
+}  // namespace freelunch::pipeline

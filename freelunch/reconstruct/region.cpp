@@ -1,0 +1,79 @@
+#include "reconstruct/region.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+
+namespace freelunch::reconstruct {
+namespace {
+
+using model::Block;
+using model::Part;
+
+constexpr int64_t kForwardBatch = 4;  // windows at a time where nothing is trained
+
+/// Block weights cast to the compute dtype once, for passes without gradients. `storage` owns the copies.
+std::vector<RegionHalf> cast_halves(const std::vector<RegionHalf>& halves, at::ScalarType dtype,
+                                    std::vector<Block>& storage) {
+  storage.reserve(halves.size());
+  std::vector<RegionHalf> result;
+  for (const RegionHalf& half : halves) {
+    Block copy;
+    for (const Part part : model::parts_of(half.half)) {
+      const at::Tensor& tensor = (*half.block)[part];
+      if (tensor.defined())
+        copy[part] = model::names(part).matrix ? tensor.detach().to(dtype) : tensor.detach();
+    }
+    storage.push_back(std::move(copy));
+    result.push_back({.block = &storage.back(), .masks = half.masks, .half = half.half});
+  }
+  return result;
+}
+
+}  // namespace
+
+at::Tensor StreamRegion::forward(const at::Tensor& x) const {
+  at::Tensor y = x;
+  for (const RegionHalf& part : halves_) y = forward_.half(*part.block, part.half, y);
+  return y;
+}
+
+at::Tensor StreamRegion::run(const at::Tensor& inputs) const {
+  const at::NoGradGuard no_grad;
+  std::vector<Block> storage;
+  const StreamRegion cast(forward_, cast_halves(halves_, forward_.compute().dtype, storage));
+  at::Tensor outputs = at::empty_like(inputs);
+  for (int64_t i = 0; i < inputs.size(0); i += kForwardBatch) {
+    const int64_t n = std::min(kForwardBatch, inputs.size(0) - i);
+    outputs.narrow(0, i, n).copy_(cast.forward(inputs.narrow(0, i, n)));
+  }
+  return outputs;
+}
+
+std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) const {
+  std::vector<TrainedTensor> result;
+  for (const RegionHalf& half : halves_) {
+    for (const Part part : model::parts_of(half.half)) {
+      const at::Tensor& tensor = (*half.block)[part];
+      const bool norm = part == Part::kAttentionNorm || part == Part::kMlpNorm;
+      if (tensor.defined() && !(norm && freeze_norms)) result.push_back({tensor, (*half.masks)[part]});
+    }
+  }
+  return result;
+}
+
+at::Tensor MatrixRegion::forward(const at::Tensor& x) const { return model::linear(x, W_, bias_, dtype_); }
+
+at::Tensor MatrixRegion::run(const at::Tensor& inputs) const {
+  const at::NoGradGuard no_grad;
+  return model::linear(inputs, W_.detach(), bias_, dtype_);
+}
+
+std::vector<TrainedTensor> MatrixRegion::trained(bool) const {
+  std::vector<TrainedTensor> result{{W_, mask_}};
+  if (bias_.defined()) result.push_back({bias_, {}});
+  return result;
+}
+
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,75 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include <array>
+#include <vector>
+
+#include "model/block.h"
+#include "model/forward.h"
+#include "sparsity/mask.h"
+
+namespace freelunch::reconstruct {
+
+/// The masks of one block, by part; a part without one is dense.
+struct BlockMasks {
+  std::array<sparsity::Mask, model::kPartCount> masks;
+  sparsity::Mask& operator[](model::Part part) { return masks[static_cast<size_t>(part)]; }
+  const sparsity::Mask& operator[](model::Part part) const { return masks[static_cast<size_t>(part)]; }
+};
+
+/// A tensor that descent changes in place: fp32 master weights and which of them are kept.
+struct TrainedTensor {
+  at::Tensor tensor;
+  sparsity::Mask mask;
+};
+
+/// A part of the model whose output is compared with the dense model's: it maps its input to its output.
+class Region {
+ public:
+  virtual ~Region() = default;
+  /// x (n, l, in) -> (n, l, out), differentiable in the trained tensors.
+  virtual at::Tensor forward(const at::Tensor& x) const = 0;
+  /// The same for any number of windows, a few at a time, weights cast once. No gradients.
+  virtual at::Tensor run(const at::Tensor& inputs) const = 0;
+  virtual std::vector<TrainedTensor> trained(bool freeze_norms) const = 0;
+};
+
+/// One half, in the order of the forward pass. The block holds fp32 master weights.
+struct RegionHalf {
+  model::Block* block;
+  const BlockMasks* masks;
+  model::Half half;
+};
+
+/// Maps the residual stream to the residual stream, (n, l, d) fp32: one half, a block, several blocks.
+class StreamRegion final : public Region {
+ public:
+  StreamRegion(const model::Forward& forward, std::vector<RegionHalf> halves)
+      : forward_(forward), halves_(std::move(halves)) {}
+  at::Tensor forward(const at::Tensor& x) const override;
+  at::Tensor run(const at::Tensor& inputs) const override;
+  std::vector<TrainedTensor> trained(bool freeze_norms) const override;
+
+ private:
+  const model::Forward& forward_;
+  std::vector<RegionHalf> halves_;
+};
+
+/// One matrix and its bias: (n, l, in) -> (n, l, out), both in the compute dtype. Its input is what the
+/// matrix reads, so no norm belongs to it.
+class MatrixRegion final : public Region {
+ public:
+  /// W (out, in) fp32; bias (out) fp32 or undefined.
+  MatrixRegion(at::Tensor W, at::Tensor bias, sparsity::Mask mask, at::ScalarType dtype)
+      : W_(std::move(W)), bias_(std::move(bias)), mask_(std::move(mask)), dtype_(dtype) {}
+  at::Tensor forward(const at::Tensor& x) const override;
+  at::Tensor run(const at::Tensor& inputs) const override;
+  std::vector<TrainedTensor> trained(bool freeze_norms) const override;
+
+ private:
+  at::Tensor W_, bias_;
+  sparsity::Mask mask_;
+  at::ScalarType dtype_;
+};
+
+}  // namespace freelunch::reconstruct
