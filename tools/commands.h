@@ -19,6 +19,7 @@ struct Session {
 void add_compress(CLI::App& app, Session& session);
 void add_reconstruct(CLI::App& app, Session& session);
 void add_perplexity(CLI::App& app, Session& session);
+void add_zeroshot(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
 

@@ -105,6 +105,7 @@ int run(int argc, char** argv) {
   add_compress(app, session);
   add_reconstruct(app, session);
   add_perplexity(app, session);
+  add_zeroshot(app, session);
   add_inspect(app, session);
   add_convert(app, session);
   try {

@@ -43,7 +43,9 @@ void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& 
   print_row("pruned matrices",
             fmt::format("{:.4f} % zeros ({})",
                         100.0 * static_cast<double>(report.zeros) / static_cast<double>(elements),
-                        report.tensors.empty() ? "" : plan.dense.empty() ? sparsity::to_string(plan.pattern) : "as they came"));
+                        report.tensors.empty() ? ""
+                        : plan.dense.empty()   ? sparsity::to_string(plan.pattern)
+                                               : "as they came"));
   print_row("whole model",
             fmt::format("{:.2f} % of {} parameters",
                         100.0 * static_cast<double>(report.zeros) / static_cast<double>(report.parameters),
@@ -110,15 +112,19 @@ void add_calibration_options(CLI::App& command, PlanOptions& options) {
 void add_repair_options(CLI::App& command, PlanOptions& options) {
   const char* group = "Repair";
   pipeline::CompressPlan& plan = options.plan;
-  command.add_option("--repair", options.repair, "auto, none, or stages in order: solve, matrix, half, block, blocks:K, model, lora, bias-norm")
+  command
+      .add_option(
+          "--repair", options.repair,
+          "auto, none, or stages in order: solve, matrix, half, block, blocks:K, model, lora, bias-norm")
       ->capture_default_str()
       ->group(group);
   command.add_option("--loss", options.loss, "matrix, half, block: mse, relative-mse, cosine or next-norm")
       ->capture_default_str()
       ->group(group);
   command
-      .add_option("--propagation", options.propagation,
-                  "matrix, half, block: what a region reads and is compared with: dense, sparse or sparse-dense")
+      .add_option(
+          "--propagation", options.propagation,
+          "matrix, half, block: what a region reads and is compared with: dense, sparse or sparse-dense")
       ->capture_default_str()
       ->group(group);
   command
@@ -131,16 +137,21 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
   command.add_option("--batch", plan.region.batch, "matrix, half, block: windows a step")
       ->capture_default_str()
       ->group(group);
-  command.add_flag("--freeze-norms", plan.region.freeze_norms, "matrix, half, block: leave norms as they are")
+  command
+      .add_flag("--freeze-norms", plan.region.freeze_norms, "matrix, half, block: leave norms as they are")
       ->group(group);
-  command.add_option("--model-loss", options.model_loss, "model, lora, bias-norm: kl (distillation) or ce (next token)")
+  command
+      .add_option("--model-loss", options.model_loss,
+                  "model, lora, bias-norm: kl (distillation) or ce (next token)")
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--model-learning-rate", plan.whole.learning_rate,
                   "model, lora, bias-norm: peak rate; from the model's width unless given")
       ->group(group);
-  command.add_option("--model-epochs", plan.whole.epochs, "model, lora, bias-norm: passes; 1 after a local stage, else 2")
+  command
+      .add_option("--model-epochs", plan.whole.epochs,
+                  "model, lora, bias-norm: passes; 1 after a local stage, else 2")
       ->group(group);
   command.add_option("--model-batch", plan.whole.batch, "model, lora, bias-norm: windows a step")
       ->capture_default_str()
@@ -174,7 +185,6 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
       ->group(group);
 }
 
-
 void add_output_options(CLI::App& command, PlanOptions& options, Session& session) {
   command.add_option("--output,-o", options.plan.output, "Folder to write")->required();
   command.add_flag("--overwrite", options.plan.overwrite, "Replace the output folder if it exists");
@@ -201,9 +211,10 @@ void add_pruning_options(CLI::App& command, PlanOptions& options) {
       ->check(CLI::IsMember({"row", "matrix"}))
       ->group(group);
   command
-      .add_option("--rule", options.rules,
-                  "PATTERN=NAME-GLOB, such as 2:4=*self_attn* or dense=model.layers.0.*; may be repeated, the "
-                  "first match wins")
+      .add_option(
+          "--rule", options.rules,
+          "PATTERN=NAME-GLOB, such as 2:4=*self_attn* or dense=model.layers.0.*; may be repeated, the "
+          "first match wins")
       ->group(group);
   command
       .add_option("--allocation", options.allocation,

@@ -20,7 +20,8 @@ const Criterion& criterion_named(std::string_view name) {
   for (const Criterion* c : all_criteria()) {
     if (c->name == name) return *c;
   }
-  fail(ErrorKind::kInvalidArgument, "criterion '{}' is not known; expected one of {}", name, criterion_names());
+  fail(ErrorKind::kInvalidArgument, "criterion '{}' is not known; expected one of {}", name,
+       criterion_names());
 }
 
 Pruned prune(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,

@@ -23,13 +23,13 @@ at::Tensor saliency(const at::Tensor& Wt, const at::Tensor& diagonal, const at::
   return Wt.div(diagonal.unsqueeze(1)).square_().mul_(fired.unsqueeze(1));
 }
 
-/// bool (columns, out): what an unstructured pattern keeps of one block of columns. Zeros are counted from the
-/// first column on, so that the blocks of a row, or of the matrix, add up to exactly what was asked for.
+/// bool (columns, out): what an unstructured pattern keeps of one block of columns. Zeros are counted from
+/// the first column on, so that the blocks of a row, or of the matrix, add up to exactly what was asked for.
 at::Tensor keep_of_block(const at::Tensor& scores, double fraction, int64_t first, Group group) {
   const int64_t columns = scores.size(0);
   const int64_t rows = group == Group::kMatrix ? scores.size(1) : 1;
-  const int64_t remove = sparsity::removed_of(fraction, rows * (first + columns)) -
-                         sparsity::removed_of(fraction, rows * first);
+  const int64_t remove =
+      sparsity::removed_of(fraction, rows * (first + columns)) - sparsity::removed_of(fraction, rows * first);
   const at::Tensor by_row = scores.t().contiguous();  // (out, columns)
   const at::Tensor groups = group == Group::kMatrix ? by_row.view({1, -1}) : by_row;
   return sparsity::keep_largest(groups, remove).view(by_row.sizes()).t().contiguous();
@@ -70,7 +70,9 @@ Pruned sweep(const at::Tensor& W_dense, const Evidence& evidence, const Pattern&
       at::mul_out(error, w, block_kept.select(0, j).logical_not());
       w.sub_(error);  // a removed weight becomes exactly zero
       error.div_(diagonal.select(0, j));
-      if (j + 1 < n) block.narrow(0, j + 1, n - j - 1).addr_(factor.select(0, j).narrow(0, j + 1, n - j - 1), error, 1, -1);
+      if (j + 1 < n)
+        block.narrow(0, j + 1, n - j - 1)
+            .addr_(factor.select(0, j).narrow(0, j + 1, n - j - 1), error, 1, -1);
     }
     const int64_t right = columns - i - n;
     if (right > 0) {
@@ -99,7 +101,8 @@ InverseFactor inverse_factor(const at::Tensor& H, double damping) {
     return {.U = U.to(at::kFloat).contiguous(), .used = damping};
   }
   fail(ErrorKind::kNumerical,
-       "sparsegpt: the Gram matrix of {} inputs cannot be factorised, even with {:g} of its mean diagonal added",
+       "sparsegpt: the Gram matrix of {} inputs cannot be factorised, even with {:g} of its mean diagonal "
+       "added",
        H.size(0), added);
 }
 

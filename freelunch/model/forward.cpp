@@ -6,27 +6,42 @@
 
 namespace freelunch::model {
 
-Forward::Forward(const Config& config, const Compute& compute, int64_t length)
-    : config_(config), compute_(compute), length_(length) {
-  const int64_t pairs = config.head_dim / 2;
+void Forward::set_angles(const at::Tensor& positions) {
+  const int64_t pairs = config_.head_dim / 2;
   const auto fp64 = at::TensorOptions().dtype(at::kDouble);
-  at::Tensor frequency = at::pow(at::full({pairs}, config.rope_theta, fp64),
-                                 at::arange(pairs, fp64) * (-2.0 / static_cast<double>(config.head_dim)));
-  if (config.rope_scaling.kind == RopeScalingKind::kLinear)
-    frequency = frequency / config.rope_scaling.factor;
-  if (config.rope_scaling.kind == RopeScalingKind::kLlama3) {
-    frequency = frequency / at::tensor(llama3_divisors(config), fp64);
+  at::Tensor frequency = at::pow(at::full({pairs}, config_.rope_theta, fp64),
+                                 at::arange(pairs, fp64) * (-2.0 / static_cast<double>(config_.head_dim)));
+  if (config_.rope_scaling.kind == RopeScalingKind::kLinear)
+    frequency = frequency / config_.rope_scaling.factor;
+  if (config_.rope_scaling.kind == RopeScalingKind::kLlama3) {
+    frequency = frequency / at::tensor(llama3_divisors(config_), fp64);
   }
   // The references round the frequency to fp32 and form the angle in fp32; so does this.
-  const at::Tensor angle =
-      at::arange(length, at::kFloat).unsqueeze(1) * frequency.to(at::kFloat).unsqueeze(0);
-  cos_ = angle.cos().to(compute.device);
-  sin_ = angle.sin().to(compute.device);
+  const at::Tensor angle = positions.to(at::kFloat).unsqueeze(-1) * frequency.to(at::kFloat);
+  cos_ = angle.cos().to(compute_.device);
+  sin_ = angle.sin().to(compute_.device);
+}
+
+Forward::Forward(const Config& config, const Compute& compute, int64_t length)
+    : config_(config), compute_(compute), length_(length) {
+  set_angles(at::arange(length, at::kLong));
   if (config.sliding_window && length > *config.sliding_window) {
     const at::Tensor position = at::arange(length, at::TensorOptions().device(compute.device));
     const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);
-    window_mask_ = distance.ge(0).logical_and(distance.lt(*config.sliding_window));
+    mask_ = distance.ge(0).logical_and(distance.lt(*config.sliding_window));
   }
+}
+
+Forward::Forward(const Config& config, const Compute& compute, const at::Tensor& positions,
+                 const at::Tensor& attends)
+    : config_(config), compute_(compute), length_(positions.size(1)) {
+  set_angles(positions.unsqueeze(1));
+  mask_ = attends.unsqueeze(1);
+  if (config.sliding_window) {
+    const at::Tensor distance = positions.unsqueeze(2) - positions.unsqueeze(1);
+    mask_ = mask_.logical_and(distance.lt(*config.sliding_window).unsqueeze(1));
+  }
+  mask_ = mask_.to(compute.device);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
@@ -73,15 +88,15 @@ at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& norme
   const at::Tensor q = rotate(split(map(Part::kQuery), config_.heads));
   const at::Tensor k = share(rotate(split(map(Part::kKey), config_.kv_heads)));
   const at::Tensor v = share(split(map(Part::kValue), config_.kv_heads));
-  const bool windowed = window_mask_.defined();
+  const bool masked = mask_.defined();
   const at::Tensor y =
-      at::scaled_dot_product_attention(q, k, v, windowed ? std::optional(window_mask_) : std::nullopt,
-                                       /*dropout_p=*/0.0, /*is_causal=*/!windowed);
+      at::scaled_dot_product_attention(q, k, v, masked ? std::optional(mask_) : std::nullopt,
+                                       /*dropout_p=*/0.0, /*is_causal=*/!masked);
   return y.transpose(1, 2).reshape({n, l, config_.heads * config_.head_dim});
 }
 
-at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x,
-                               const at::Tensor& inner, const OutputTap& tap) const {
+at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
+                               const OutputTap& tap) const {
   const Part last = half == Half::kAttention ? Part::kOutput : Part::kDown;
   const at::Tensor y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
   if (tap) tap(last, y);

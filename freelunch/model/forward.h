@@ -18,6 +18,9 @@ using OutputTap = std::function<void(Part, const at::Tensor&)>;
 class Forward {
  public:
   Forward(const Config& config, const Compute& compute, int64_t length);
+  /// For windows that are no plain sequences: positions (n, l) int64 on the CPU, and which positions each may
+  /// attend to, (n, l, l) bool, to be narrowed by a sliding window.
+  Forward(const Config& config, const Compute& compute, const at::Tensor& positions, const at::Tensor& attends);
 
   const Config& config() const { return config_; }
   const Compute& compute() const { return compute_; }
@@ -28,8 +31,7 @@ class Forward {
   at::Tensor normed(const Block& block, Half half, const at::Tensor& x) const;
   /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
   /// down.
-  at::Tensor inner(const Block& block, Half half, const at::Tensor& normed,
-                   const OutputTap& tap = {}) const;
+  at::Tensor inner(const Block& block, Half half, const at::Tensor& normed, const OutputTap& tap = {}) const;
   /// x (n, l, d), inner -> the stream after the half, (n, l, d) fp32.
   at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
                         const OutputTap& tap = {}) const;
@@ -43,12 +45,13 @@ class Forward {
 
  private:
   at::Tensor rotate(const at::Tensor& heads) const;
+  void set_angles(const at::Tensor& positions);
 
   Config config_;
   Compute compute_;
   int64_t length_;
-  at::Tensor cos_, sin_;    // (l, head_dim / 2) fp32
-  at::Tensor window_mask_;  // (l, l) bool, undefined where causal masking is enough
+  at::Tensor cos_, sin_;  // (l, head_dim / 2) or (n, 1, l, head_dim / 2) fp32
+  at::Tensor mask_;       // (l, l) or (n, 1, l, l) bool, undefined where causal masking is enough
 };
 
 /// x / rms(x) * weight over the last dimension, fp32 (Zhang and Sennrich 2019, arXiv 1910.07467).

@@ -16,9 +16,9 @@ struct Compute {
 
 /// What of a run's changes is laid over the dense checkpoint.
 enum class Overlay {
-  kWeights,   ///< the changed tensors
-  kPruned     ///< as the criterion left them, before any repair: its own weights where it moved them, else
-              ///< dense weights with the removed ones zero
+  kWeights,  ///< the changed tensors
+  kPruned    ///< as the criterion left them, before any repair: its own weights where it moved them, else
+             ///< dense weights with the removed ones zero
 };
 
 /// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over

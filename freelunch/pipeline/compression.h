@@ -18,7 +18,7 @@ namespace freelunch::pipeline {
 /// What the stages of one run share.
 struct Compression {
   const CompressPlan& plan;
-  const OpenedModel& opened;           ///< what is changed and saved
+  const OpenedModel& opened;            ///< what is changed and saved
   const model::LanguageModel& teacher;  ///< the dense model; the same, unless the opened one came pruned
   const sparsity::PatternMap& patterns;
   model::Compute compute;
@@ -44,8 +44,8 @@ struct Compression {
 /// Where masks come from: the plan's criterion, or the zeros that the model brought.
 enum class MaskSource { kCriterion, kGiven };
 
-/// Visits the windows a few at a time, visit(begin, count, held_out): the held-out ones come last, and a batch
-/// never mixes the two kinds. Throws Interrupted on request.
+/// Visits the windows a few at a time, visit(begin, count, held_out): the held-out ones come last, and a
+/// batch never mixes the two kinds. Throws Interrupted on request.
 void for_each_batch(int64_t windows, int64_t held_out,
                     const std::function<void(int64_t, int64_t, bool)>& visit);
 

@@ -33,19 +33,20 @@ void check_same_model(const model::LanguageModel& pruned, const model::LanguageM
   if (p.architecture != d.architecture || p.blocks != d.blocks || p.width != d.width ||
       p.vocabulary != d.vocabulary) {
     fail(ErrorKind::kInvalidArgument,
-         "{} are not one model: {} with {} blocks of width {} and {} tokens, {} with {} of width {} and {}", names,
-         p.architecture, p.blocks, p.width, p.vocabulary, d.architecture, d.blocks, d.width, d.vocabulary);
+         "{} are not one model: {} with {} blocks of width {} and {} tokens, {} with {} of width {} and {}",
+         names, p.architecture, p.blocks, p.width, p.vocabulary, d.architecture, d.blocks, d.width,
+         d.vocabulary);
   }
   for (const model::ModelTensor& tensor : pruned.tensors()) {
     if (!tensor.part) continue;
     const model::ModelTensor* other = dense.find(tensor.block, *tensor.part);
     if (other == nullptr || other->shape != tensor.shape) {
-      fail(ErrorKind::kInvalidArgument, "{} are not one model: tensor '{}' differs in shape or is missing", names,
-           tensor.name);
+      fail(ErrorKind::kInvalidArgument, "{} are not one model: tensor '{}' differs in shape or is missing",
+           names, tensor.name);
     }
   }
-  const bool distils = plan.whole.loss == reconstruct::TokenLoss::kKl &&
-                       std::any_of(stages.begin(), stages.end(), is_global);
+  const bool distils =
+      plan.whole.loss == reconstruct::TokenLoss::kKl && std::any_of(stages.begin(), stages.end(), is_global);
   if (distils && !same_values(pruned, pruned.head(), dense, dense.head())) {
     fail(ErrorKind::kInvalidArgument,
          "{} have different heads, so their next-token distributions cannot be compared on one; pass "
@@ -68,8 +69,9 @@ std::string take_given_masks(Compression& run) {
          .zeros = seen.zeros,
          .expected_zeros = seen.zeros,
          .elements = seen.elements,
-         .pattern = sparsity::to_string(seen.pattern ? sparsity::Pattern(*seen.pattern)
-                                                     : sparsity::Pattern(sparsity::Unstructured{seen.sparsity()}))});
+         .pattern =
+             sparsity::to_string(seen.pattern ? sparsity::Pattern(*seen.pattern)
+                                              : sparsity::Pattern(sparsity::Unstructured{seen.sparsity()}))});
     zeros += seen.zeros;
     elements += seen.elements;
   }

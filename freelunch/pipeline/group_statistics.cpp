@@ -30,8 +30,8 @@ void GroupStatistics::add(const at::Tensor& X, const at::Tensor& Y, bool held_ou
 criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damping) const {
   criteria::Evidence evidence;
   if (needs == criteria::Needs::kNothing) return evidence;
-  evidence.column_norms = wanted_.gram ? sides_[0].H->sum().diagonal().clamp_min(0).sqrt().to(at::kFloat)
-                                       : norms_.norms();
+  evidence.column_norms =
+      wanted_.gram ? sides_[0].H->sum().diagonal().clamp_min(0).sqrt().to(at::kFloat) : norms_.norms();
   if (needs == criteria::Needs::kGram) {
     criteria::InverseFactor factor = criteria::inverse_factor(sides_[0].H->sum());
     evidence.inverse_factor = factor.U;

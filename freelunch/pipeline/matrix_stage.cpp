@@ -87,8 +87,10 @@ class MatrixRepair {
     const Part bias = model::bias_of(part);
     const reconstruct::MatrixRegion region(block[part], block[bias], masks[part], run_.compute.dtype);
     const reconstruct::MatrixRegion target(dense[part], dense[bias], {}, run_.compute.dtype);
-    const reconstruct::RegionData data{
-        .inputs = inputs.ours, .targets = target.run(inputs.target), .held_out = run_.held_out, .next_norm = {}};
+    const reconstruct::RegionData data{.inputs = inputs.ours,
+                                       .targets = target.run(inputs.target),
+                                       .held_out = run_.held_out,
+                                       .next_norm = {}};
     const std::string name = fmt::format("blocks.{}.{}", b, model::names(part).hugging_face);
     const auto outcome = reconstruct::descend(region, data, recipe_, random_, name);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

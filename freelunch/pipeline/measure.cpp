@@ -42,4 +42,20 @@ evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks)
                               sinks.progress);
 }
 
+std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks) {
+  const model::Compute compute = resolve(plan.compute);
+  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
+  std::vector<std::vector<evaluate::ChoiceExample>> examples;  // all read before anything long starts
+  for (const evaluate::ChoiceTask& task : plan.tasks)
+    examples.push_back(evaluate::read_examples(task, plan.limit));
+  std::vector<ZeroShotResult> results;
+  for (size_t i = 0; i < plan.tasks.size(); ++i) {
+    results.push_back(
+        {.task = plan.tasks[i].name,
+         .score = evaluate::score_choices(model::Weights(*opened.model), opened.require_tokenizer(),
+                                          examples[i], compute, sinks.progress)});
+  }
+  return results;
+}
+
 }  // namespace freelunch::pipeline

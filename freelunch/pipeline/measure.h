@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/sinks.h"
+#include "evaluate/choice_score.h"
 #include "evaluate/perplexity.h"
 #include "pipeline/plan.h"
 
@@ -26,5 +27,20 @@ struct PerplexityPlan {
 
 /// Perplexity of a model on a text. Throws Error.
 evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks);
+
+struct ZeroShotPlan {
+  std::filesystem::path model;
+  std::vector<evaluate::ChoiceTask> tasks;
+  std::optional<int64_t> limit;  ///< examples of each task; all if absent
+  ComputeOptions compute;
+};
+
+struct ZeroShotResult {
+  std::string task;
+  evaluate::ChoiceScore score;
+};
+
+/// Zero-shot accuracy of a model on each task. Throws Error.
+std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks);
 
 }  // namespace freelunch::pipeline

@@ -13,13 +13,14 @@
 namespace freelunch::pipeline {
 namespace {
 
-constexpr std::array<std::pair<StageKind, std::string_view>, 7> kStages{{{StageKind::kSolve, "solve"},
-                                                                         {StageKind::kMatrix, "matrix"},
-                                                                         {StageKind::kHalf, "half"},
-                                                                         {StageKind::kBlocks, "block"},
-                                                                         {StageKind::kModel, "model"},
-                                                                         {StageKind::kLora, "lora"},
-                                                                         {StageKind::kBiasNorm, "bias-norm"}}};
+constexpr std::array<std::pair<StageKind, std::string_view>, 7> kStages{
+    {{StageKind::kSolve, "solve"},
+     {StageKind::kMatrix, "matrix"},
+     {StageKind::kHalf, "half"},
+     {StageKind::kBlocks, "block"},
+     {StageKind::kModel, "model"},
+     {StageKind::kLora, "lora"},
+     {StageKind::kBiasNorm, "bias-norm"}}};
 constexpr std::array<std::pair<Propagation, std::string_view>, 3> kPropagations{
     {{Propagation::kDense, "dense"},
      {Propagation::kSparse, "sparse"},
@@ -58,7 +59,8 @@ Stage parse_stage(const std::string& text) {
       return {.kind = StageKind::kBlocks, .blocks = blocks};
   }
   fail(ErrorKind::kInvalidArgument,
-       "repair stage '{}' is not known; expected auto, none, or a list of solve, matrix, half, block, blocks:K, "
+       "repair stage '{}' is not known; expected auto, none, or a list of solve, matrix, half, block, "
+       "blocks:K, "
        "model, lora, bias-norm",
        text);
 }
@@ -197,7 +199,8 @@ void validate(const CompressPlan& plan) {
   const criteria::Criterion& criterion = criteria::criterion_named(plan.criterion);
   const bool repairs = plan.repair.automatic || !plan.repair.stages.empty();
   if (!plan.dense.empty() && !repairs)
-    fail(ErrorKind::kInvalidArgument, "a model that came pruned has its masks already; --repair none leaves nothing to do");
+    fail(ErrorKind::kInvalidArgument,
+         "a model that came pruned has its masks already; --repair none leaves nothing to do");
   if (plan.calibration.text.empty() && (repairs || criterion.needs_inputs())) {
     fail(ErrorKind::kInvalidArgument,
          "a calibration text is needed for {}: pass --calibration FILE, or use --criterion magnitude "

@@ -100,7 +100,7 @@ struct RegionOptions {
 struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
   std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
-  std::optional<int64_t> epochs;  ///< absent: 1 after a local stage, else 2
+  std::optional<int64_t> epochs;        ///< absent: 1 after a local stage, else 2
   int64_t batch = 4;
   reconstruct::LoraSettings lora;
 };
@@ -108,14 +108,14 @@ struct ModelStageOptions {
 /// Everything `compress` was asked for.
 struct CompressPlan {
   std::filesystem::path model;
-  /// Empty: the model is dense and gets its masks from the criterion. Else the model came pruned, its zeros are
-  /// the masks, and this is the dense model it is repaired towards.
+  /// Empty: the model is dense and gets its masks from the criterion. Else the model came pruned, its zeros
+  /// are the masks, and this is the dense model it is repaired towards.
   std::filesystem::path dense;
   std::filesystem::path output;
   bool overwrite = false;
   sparsity::Pattern pattern = sparsity::Unstructured{};
   std::optional<sparsity::Group> group;  ///< absent: the criterion's own
-  std::vector<sparsity::Rule> rules;  ///< first match wins; the pattern is for what none matches
+  std::vector<sparsity::Rule> rules;     ///< first match wins; the pattern is for what none matches
   sparsity::Allocation allocation = sparsity::Allocation::kUniform;
   std::string criterion = "wanda";
   StatisticsSource statistics = StatisticsSource::kSparse;

@@ -71,7 +71,10 @@ class Pruner {
     reconstruct::RegionOutcome outcome;
     int64_t matrices = 0;
     const auto groups = model::matrix_groups(half);
-    Block cast = dense_statistics_ ? unpruned_ : block;  // what the walk runs on: each matrix replaced, in the compute dtype, once it is pruned
+    Block cast =
+        dense_statistics_
+            ? unpruned_
+            : block;  // what the walk runs on: each matrix replaced, in the compute dtype, once it is pruned
     for (size_t g = 0; g < groups.size(); ++g) {
       std::optional<GroupStatistics> statistics;
       if (observe_) {
@@ -122,10 +125,11 @@ class Pruner {
     double damping = 0.01;
     const criteria::Evidence evidence = statistics->evidence(needs_, damping);
     if (damping > 0.011) {
-      run_.sinks.log.log(LogLevel::kWarning,
-                         fmt::format("blocks.{}.{}, group {}: sparsegpt needed a damping of {:g} to factorise "
-                                     "the Gram matrix",
-                                     b, model::name(half), group, damping));
+      run_.sinks.log.log(
+          LogLevel::kWarning,
+          fmt::format("blocks.{}.{}, group {}: sparsegpt needed a damping of {:g} to factorise "
+                      "the Gram matrix",
+                      b, model::name(half), group, damping));
     }
     return evidence;
   }
@@ -170,7 +174,8 @@ class Pruner {
     at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
     at::Tensor metric;
     if (run_.plan.sensitivity) {
-      metric = reconstruct::output_metric(run_.store.get(sensitivity_name(tensor.name)).to(run_.compute.device));
+      metric =
+          reconstruct::output_metric(run_.store.get(sensitivity_name(tensor.name)).to(run_.compute.device));
       solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);
     }
     outcome = {.before = reconstruct::relative_error(pruned.W, W, seen, metric),

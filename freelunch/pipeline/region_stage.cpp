@@ -87,7 +87,8 @@ void repair_regions(Compression& run, const Stage& stage) {
 
   // x: the pruned and repaired stream; under dense propagation there is only the dense one
   at::Tensor dense_x = run.dense().embed(run.windows, run.compute.device);
-  at::Tensor x = propagation == Propagation::kDense ? dense_x : run.current().embed(run.windows, run.compute.device);
+  at::Tensor x =
+      propagation == Propagation::kDense ? dense_x : run.current().embed(run.windows, run.compute.device);
   LoadedBlocks blocks(run);
   run.sinks.progress.begin(to_string(stage), config.blocks, "blocks");
   for (const std::vector<Place>& places : regions_of(stage, config.blocks)) {

@@ -34,7 +34,8 @@ at::Tensor sampled_tokens(const at::Tensor& hidden, const at::Tensor& head, Rand
   return tokens;
 }
 
-/// The forward pass: every block's input, bf16, goes to the store; the stream after the last block comes back.
+/// The forward pass: every block's input, bf16, goes to the store; the stream after the last block comes
+/// back.
 at::Tensor forward_pass(Compression& run, const model::Forward& forward, const at::Tensor& windows) {
   const at::NoGradGuard no_grad;
   at::Tensor x = run.dense().embed(windows, run.compute.device);
@@ -65,15 +66,16 @@ at::Tensor final_gradient(Compression& run, at::Tensor x, RandomStream& random) 
       const at::NoGradGuard no_grad;
       next = sampled_tokens(hidden.detach(), head, random);
     }
-    const auto loss = reconstruct::token_loss(reconstruct::TokenLoss::kCe, hidden.detach(), {}, next, head, 1.0);
+    const auto loss =
+        reconstruct::token_loss(reconstruct::TokenLoss::kCe, hidden.detach(), {}, next, head, 1.0);
     hidden.backward(loss.gradient);
     x.select(0, i).copy_(window.grad());
   }
   return x;
 }
 
-/// One block's way back: gradient (windows, l, d) by its output becomes the one by its input; G of each matrix
-/// goes to the store.
+/// One block's way back: gradient (windows, l, d) by its output becomes the one by its input; G of each
+/// matrix goes to the store.
 void backward_block(Compression& run, const model::Forward& forward, int64_t b, at::Tensor& gradient) {
   Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
   const at::Tensor inputs = run.store.get(fmt::format("sensitivity input {}", b));
@@ -81,21 +83,18 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
   for (int64_t i = 0; i < gradient.size(0); i += kBatch) {
     throw_if_interrupted();
     const int64_t n = std::min(kBatch, gradient.size(0) - i);
-    const at::Tensor x =
-        inputs.narrow(0, i, n).to(run.compute.device).to(at::kFloat).requires_grad_(true);
+    const at::Tensor x = inputs.narrow(0, i, n).to(run.compute.device).to(at::kFloat).requires_grad_(true);
     std::vector<std::pair<Part, at::Tensor>> outputs;
     const auto tap = [&](Part part, const at::Tensor& y) {
       y.retain_grad();
       outputs.emplace_back(part, y);
     };
-    const at::Tensor y =
-        forward.half(block, Half::kMlp, forward.half(block, Half::kAttention, x, tap), tap);
+    const at::Tensor y = forward.half(block, Half::kMlp, forward.half(block, Half::kAttention, x, tap), tap);
     y.backward(gradient.narrow(0, i, n));
     const at::NoGradGuard no_grad;
     gradient.narrow(0, i, n).copy_(x.grad());
     for (const auto& [part, output] : outputs) {
-      const auto it =
-          grams.try_emplace(part, output.size(-1), run.compute.device).first;
+      const auto it = grams.try_emplace(part, output.size(-1), run.compute.device).first;
       it->second.add(output.grad());
     }
   }

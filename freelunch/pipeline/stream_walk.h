@@ -5,13 +5,14 @@
 
 namespace freelunch::pipeline {
 
-/// A residual stream on its way through the blocks, as the matrices see it: half by half, and in each half the
-/// input of one group of matrices after the other. What the second group reads is kept, so that a half runs
-/// once. No gradients.
+/// A residual stream on its way through the blocks, as the matrices see it: half by half, and in each half
+/// the input of one group of matrices after the other. What the second group reads is kept, so that a half
+/// runs once. No gradients.
 class StreamWalk {
  public:
   /// stream (windows, l, d) fp32, changed in place by advance().
-  StreamWalk(const model::Forward& forward, at::Tensor stream) : forward_(&forward), stream_(std::move(stream)) {}
+  StreamWalk(const model::Forward& forward, at::Tensor stream)
+      : forward_(&forward), stream_(std::move(stream)) {}
 
   const at::Tensor& stream() const { return stream_; }
   /// What group 0 or 1 of the half (model::matrix_groups) reads for windows [begin, begin + n):

@@ -30,7 +30,8 @@ struct TrainableSettings {
   uint64_t seed = 0;  ///< of the adapters' start
 };
 
-/// A tensor of the model while it is trained: the leaf that the forward pass reads, and whatever is behind it.
+/// A tensor of the model while it is trained: the leaf that the forward pass reads, and whatever is behind
+/// it.
 class TrainableTensor {
  public:
   TrainableTensor(std::string name, at::Tensor leaf) : name_(std::move(name)), leaf_(std::move(leaf)) {}

@@ -33,9 +33,7 @@ Allocation parse_allocation(std::string_view text) {
   fail(ErrorKind::kInvalidArgument, "allocation '{}' is not known; expected one of uniform, owl", text);
 }
 
-std::string_view name(Allocation allocation) {
-  return allocation == Allocation::kOwl ? "owl" : "uniform";
-}
+std::string_view name(Allocation allocation) { return allocation == Allocation::kOwl ? "owl" : "uniform"; }
 
 Pattern PatternMap::of(const std::string& tensor, int64_t block) const {
   for (const Rule& rule : rules_) {
@@ -70,9 +68,10 @@ std::vector<double> owl_fractions(const std::vector<double>& outliers, const std
   for (const double k : kept) {
     const double fraction = zero_fraction - (k - mean);
     if (!(fraction >= 0 && fraction < 1)) {
-      fail(ErrorKind::kInvalidArgument,
-           "owl would remove {:.3f} of a block's weights at an overall fraction of {}; it must stay in [0, 1)",
-           fraction, zero_fraction);
+      fail(
+          ErrorKind::kInvalidArgument,
+          "owl would remove {:.3f} of a block's weights at an overall fraction of {}; it must stay in [0, 1)",
+          fraction, zero_fraction);
     }
     fractions.push_back(fraction);
   }

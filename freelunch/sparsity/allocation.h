@@ -40,8 +40,8 @@ class PatternMap {
 };
 
 /// OWL (Yin et al. 2023, arXiv 2310.05175): blocks with more outliers keep more. outliers: each block's share
-/// of scores above 5 times the mean of its matrix; weights: each block's number of weights. Fractions of zeros
-/// lie within +-spread of each other's middle and average to `zero_fraction` over all weights. Throws
+/// of scores above 5 times the mean of its matrix; weights: each block's number of weights. Fractions of
+/// zeros lie within +-spread of each other's middle and average to `zero_fraction` over all weights. Throws
 /// InvalidArgument if a fraction would leave [0, 1).
 std::vector<double> owl_fractions(const std::vector<double>& outliers, const std::vector<double>& weights,
                                   double zero_fraction, double spread = 0.08);

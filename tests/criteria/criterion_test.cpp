@@ -22,18 +22,16 @@ TEST(Wanda, WeighsEachWeightByTheNormOfItsInput) {
 TEST(Wanda, RefusesMissingOrWrongNorms) {
   EXPECT_THROW(prune(wanda(), at::ones({2, 4}), {}, Unstructured{0.5}, Group::kRow), Error);
   EXPECT_THROW(
-      prune(wanda(), at::ones({2, 4}), {.column_norms = at::ones(3)}, Unstructured{0.5}, Group::kRow),
-      Error);
+      prune(wanda(), at::ones({2, 4}), {.column_norms = at::ones(3)}, Unstructured{0.5}, Group::kRow), Error);
 }
 
 TEST(Ria, IsTheRelativeImportanceOfItsFormula) {
   const at::Tensor W = at::tensor({1.0F, -3.0F, 2.0F, 4.0F}).view({2, 2});
   const Evidence evidence{.column_norms = at::tensor({4.0F, 9.0F})};
   // (|W| / row sum + |W| / column sum) * sqrt(norm): rows sum to 4 and 6, columns to 3 and 7
-  const at::Tensor expected =
-      at::tensor({(1.0F / 4 + 1.0F / 3) * 2, (3.0F / 4 + 3.0F / 7) * 3, (2.0F / 6 + 2.0F / 3) * 2,
-                  (4.0F / 6 + 4.0F / 7) * 3})
-          .view({2, 2});
+  const at::Tensor expected = at::tensor({(1.0F / 4 + 1.0F / 3) * 2, (3.0F / 4 + 3.0F / 7) * 3,
+                                          (2.0F / 6 + 2.0F / 3) * 2, (4.0F / 6 + 4.0F / 7) * 3})
+                                  .view({2, 2});
   EXPECT_TRUE(at::allclose(ria().score(W, evidence), expected));
 }
 
@@ -103,8 +101,7 @@ TEST_P(SparseGptTest, MovesWeightsAsTheSweepSaysAndBeatsItsOwnMask) {
 
 INSTANTIATE_TEST_SUITE_P(Patterns, SparseGptTest,
                          ::testing::Values(sparsity::Pattern(Unstructured{0.5}), Unstructured{0.7},
-                                           sparsity::NofM{2, 4}, sparsity::NofM{1, 5},
-                                           sparsity::NofM{5, 8}));
+                                           sparsity::NofM{2, 4}, sparsity::NofM{1, 5}, sparsity::NofM{5, 8}));
 
 TEST(SparseGpt, CountsExactZerosByRowAndSparesInputsThatFire) {
   Correlated c(6, 160);
@@ -116,8 +113,9 @@ TEST(SparseGpt, CountsExactZerosByRowAndSparesInputsThatFire) {
 }
 
 TEST(SparseGpt, RefusesMissingGrams) {
-  EXPECT_THROW(prune(sparsegpt(), at::ones({2, 4}), {.column_norms = at::ones(4)}, Unstructured{0.5}, Group::kRow),
-               Error);
+  EXPECT_THROW(
+      prune(sparsegpt(), at::ones({2, 4}), {.column_norms = at::ones(4)}, Unstructured{0.5}, Group::kRow),
+      Error);
 }
 
 TEST(Magnitude, ComparesAcrossRows) {

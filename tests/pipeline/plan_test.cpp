@@ -20,8 +20,8 @@ TEST(Repair, ReadsListsOfStages) {
   for (const char* text : {"solve", "matrix", "half", "block", "blocks:3", "model", "lora", "bias-norm"}) {
     EXPECT_EQ(to_string(parse_repair(text).stages.at(0)), text);
   }
-  for (const char* bad : {"", "solve,", "half,half", "half,solve", "none,half", "Solve", "blocks:0", "blocks:", "blocks:2x",
-                          "block,blocks:1"}) {
+  for (const char* bad : {"", "solve,", "half,half", "half,solve", "none,half", "Solve", "blocks:0",
+                          "blocks:", "blocks:2x", "block,blocks:1"}) {
     EXPECT_THROW(parse_repair(bad), Error) << bad;
   }
 }

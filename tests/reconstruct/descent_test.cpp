@@ -75,8 +75,8 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
                         .held_out = 4,
                         .next_norm = {.weight = at::ones({c.config.width})}};
   RandomStream random(0, "order");
-  const RegionOutcome outcome = descend(
-      region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
+  const RegionOutcome outcome =
+      descend(region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
   EXPECT_TRUE(outcome.kept);
   EXPECT_LT(outcome.held_after, 0.98 * outcome.held_before);
   EXPECT_LT(outcome.after, 0.98 * outcome.before);
@@ -96,7 +96,8 @@ INSTANTIATE_TEST_SUITE_P(All, DescentTest,
 TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
   at::manual_seed(1);
   const at::Tensor W_dense = at::randn({6, 10});
-  const sparsity::Mask mask = sparsity::select_largest(W_dense.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+  const sparsity::Mask mask =
+      sparsity::select_largest(W_dense.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
   at::Tensor W = W_dense * mask.kept;
   at::Tensor bias = at::zeros({6});
   const MatrixRegion region(W, bias, mask, at::kFloat);
@@ -113,8 +114,10 @@ TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
 TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
-  const StreamRegion target(forward, {{&c.dense, &c.masks, Half::kAttention}, {&c.dense, &c.masks, Half::kMlp}});
-  const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kAttention}, {&c.pruned, &c.masks, Half::kMlp}});
+  const StreamRegion target(forward,
+                            {{&c.dense, &c.masks, Half::kAttention}, {&c.dense, &c.masks, Half::kMlp}});
+  const StreamRegion region(forward,
+                            {{&c.pruned, &c.masks, Half::kAttention}, {&c.pruned, &c.masks, Half::kMlp}});
   RandomStream random(0, "order");
   const RegionOutcome outcome =
       descend(region, {.inputs = c.inputs, .targets = target.run(c.inputs), .held_out = 4},
@@ -135,9 +138,8 @@ TEST(Descent, PutsBackAStartThatWasNotImproved) {
   at::Tensor disturbed = data.targets.clone();
   disturbed.narrow(0, 0, 20).add_(
       at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
-  const RegionOutcome outcome =
-      descend(region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
-              {.adam = {.learning_rate = 0.05}}, random, "region");
+  const RegionOutcome outcome = descend(region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
+                                        {.adam = {.learning_rate = 0.05}}, random, "region");
   EXPECT_FALSE(outcome.kept);
   EXPECT_EQ(outcome.held_after, outcome.held_before);
   EXPECT_TRUE(at::equal(c.pruned[Part::kGate], before));

@@ -8,14 +8,16 @@ namespace freelunch::sparsity {
 namespace {
 
 TEST(Rules, FirstMatchWinsAndTheRestGetsThePattern) {
-  const PatternMap map(Unstructured{0.6}, {parse_rule("dense=model.layers.0.*"), parse_rule("2:4=*self_attn*")});
+  const PatternMap map(Unstructured{0.6},
+                       {parse_rule("dense=model.layers.0.*"), parse_rule("2:4=*self_attn*")});
   EXPECT_EQ(to_string(map.of("model.layers.0.self_attn.q_proj.weight", 0)), "0%");
   EXPECT_EQ(to_string(map.of("model.layers.3.self_attn.q_proj.weight", 3)), "2:4");
   EXPECT_EQ(to_string(map.of("model.layers.3.mlp.up_proj.weight", 3)), "60%");
 }
 
 TEST(Rules, RefuseBadTextAndGlobsThatMatchNothing) {
-  for (const char* bad : {"2:4", "=x", "2:4=", "5:4=*", "half=*"}) EXPECT_THROW(parse_rule(bad), Error) << bad;
+  for (const char* bad : {"2:4", "=x", "2:4=", "5:4=*", "half=*"})
+    EXPECT_THROW(parse_rule(bad), Error) << bad;
   const PatternMap map(Unstructured{0.5}, {parse_rule("2:4=*attention*")});
   EXPECT_THROW(map.check_used({"model.layers.0.self_attn.q_proj.weight"}), Error);
 }
