@@ -20,6 +20,7 @@ void add_compress(CLI::App& app, Session& session);
 void add_reconstruct(CLI::App& app, Session& session);
 void add_perplexity(CLI::App& app, Session& session);
 void add_zeroshot(CLI::App& app, Session& session);
+void add_study(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
 

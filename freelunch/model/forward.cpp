@@ -89,9 +89,8 @@ at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& norme
   const at::Tensor k = share(rotate(split(map(Part::kKey), config_.kv_heads)));
   const at::Tensor v = share(split(map(Part::kValue), config_.kv_heads));
   const bool masked = mask_.defined();
-  const at::Tensor y =
-      at::scaled_dot_product_attention(q, k, v, masked ? std::optional(mask_) : std::nullopt,
-                                       /*dropout_p=*/0.0, /*is_causal=*/!masked);
+  const at::Tensor y = at::scaled_dot_product_attention(q, k, v, masked ? std::optional(mask_) : std::nullopt,
+                                                        /*dropout_p=*/0.0, /*is_causal=*/!masked);
   return y.transpose(1, 2).reshape({n, l, config_.heads * config_.head_dim});
 }
 

@@ -20,7 +20,8 @@ class Forward {
   Forward(const Config& config, const Compute& compute, int64_t length);
   /// For windows that are no plain sequences: positions (n, l) int64 on the CPU, and which positions each may
   /// attend to, (n, l, l) bool, to be narrowed by a sliding window.
-  Forward(const Config& config, const Compute& compute, const at::Tensor& positions, const at::Tensor& attends);
+  Forward(const Config& config, const Compute& compute, const at::Tensor& positions,
+          const at::Tensor& attends);
 
   const Config& config() const { return config_; }
   const Compute& compute() const { return compute_; }

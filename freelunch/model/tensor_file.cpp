@@ -4,6 +4,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 
 namespace freelunch::model {
@@ -16,6 +19,45 @@ TensorFile::TensorFile(std::filesystem::path path) : path_(std::move(path)) {
 TensorFile::~TensorFile() {
   ::close(descriptor_);
   ::unlink(path_.c_str());
+}
+
+void TensorFile::save(const std::filesystem::path& path) const {
+  namespace fs = std::filesystem;
+  nlohmann::json contents{{"bytes", end_}, {"tensors", nlohmann::json::object()}};
+  for (const auto& [name, entry] : entries_) {
+    contents["tensors"][name] = {
+        {"offset", entry.offset}, {"dtype", static_cast<int>(entry.dtype)}, {"shape", entry.shape}};
+  }
+  std::error_code error;
+  fs::remove(path.string() + ".json", error);  // a crash from here on leaves data without contents: not there
+  fs::copy_file(path_, path, fs::copy_options::overwrite_existing, error);
+  if (error) fail(ErrorKind::kIo, "cannot write '{}': {}", path.string(), error.message());
+  std::ofstream stream(path.string() + ".json");
+  stream << contents.dump();
+  stream.close();
+  if (!stream) fail(ErrorKind::kIo, "cannot write '{}.json': {}", path.string(), system_error_text());
+}
+
+void TensorFile::load(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::ifstream stream(path.string() + ".json");
+  const auto contents = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  std::error_code error;
+  const auto torn = [&] { fail(ErrorKind::kBadFile, "'{}' is torn; remove it", path.string()); };
+  if (!contents.is_object() || !contents.contains("bytes") || !contents.contains("tensors")) torn();
+  if (fs::file_size(path, error) != contents["bytes"].get<uint64_t>() || error) torn();
+  ::close(descriptor_);
+  fs::copy_file(path, path_, fs::copy_options::overwrite_existing, error);
+  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
+  if (error || descriptor_ < 0)
+    fail(ErrorKind::kIo, "cannot create '{}': {}", path_.string(), system_error_text());
+  entries_.clear();
+  for (const auto& [name, entry] : contents["tensors"].items()) {
+    entries_[name] = {.offset = entry["offset"].get<int64_t>(),
+                      .dtype = static_cast<at::ScalarType>(entry["dtype"].get<int>()),
+                      .shape = entry["shape"].get<std::vector<int64_t>>()};
+  }
+  end_ = contents["bytes"].get<int64_t>();
 }
 
 void TensorFile::put(const std::string& name, const at::Tensor& tensor) {

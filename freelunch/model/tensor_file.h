@@ -17,6 +17,11 @@ class TensorFile {
   TensorFile(const TensorFile&) = delete;
   TensorFile& operator=(const TensorFile&) = delete;
 
+  /// Keeps a copy at `path` that load() reads, with `path`.json as its table of contents, written last.
+  void save(const std::filesystem::path& path) const;
+  /// Replaces everything by a copy of what was saved. Throws BadFile if that is torn or not ours.
+  void load(const std::filesystem::path& path);
+
   bool has(const std::string& name) const { return entries_.contains(name); }
   /// Any device and layout; kept as contiguous bytes.
   void put(const std::string& name, const at::Tensor& tensor);

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "base/interrupt.h"
+#include "pipeline/given_masks.h"
 #include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
@@ -74,6 +75,44 @@ void timed(RunReport& report, const std::string& name, const std::function<std::
   const int64_t peak = peak_resident_bytes();
   report.peak_bytes = std::max(report.peak_bytes, peak);
   report.stages.push_back({.name = name, .seconds = seconds, .peak_bytes = peak, .note = note});
+}
+
+void choose_masks(Compression& run, sparsity::PatternMap& patterns) {
+  RunReport& report = run.report;
+  const bool given = !run.plan.dense.empty();
+  const bool solves = !run.stages.empty() && run.stages.front().kind == StageKind::kSolve;
+  if (given) {
+    timed(report, "read masks", [&] { return take_given_masks(run); });
+  } else if (run.plan.allocation == sparsity::Allocation::kOwl) {
+    timed(report, "allocate", [&] {
+      patterns.allocate(owl_allocation(run));
+      return std::string("owl");
+    });
+  }
+  if (run.plan.sensitivity && solves) {
+    timed(report, "sensitivity", [&] {
+      measure_sensitivity(run);
+      return std::string();
+    });
+  }
+  if (given && !solves) return;
+  timed(report, solves ? "solve" : "prune", [&] {
+    prune(run, given ? MaskSource::kGiven : MaskSource::kCriterion, solves);
+    return given ? std::string() : run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
+  });
+}
+
+void repair(Compression& run, const Stage& stage) {
+  timed(run.report, to_string(stage), [&] {
+    if (is_global(stage)) {
+      repair_model(run, stage);
+    } else if (stage.kind == StageKind::kMatrix) {
+      repair_matrices(run, stage);
+    } else {
+      repair_regions(run, stage);
+    }
+    return std::string();
+  });
 }
 
 }  // namespace freelunch::pipeline

@@ -25,6 +25,9 @@ struct Compression {
   at::Tensor windows;  ///< (samples + held_out, length) int64, CPU; undefined without calibration text
   int64_t held_out = 0;
   model::TensorFile& store;  ///< changed weights and masks
+  /// What depends on the dense model and the windows alone: sensitivities, final hidden states. The same as
+  /// `store` unless several runs share it.
+  model::TensorFile& dense_store;
   RunReport& report;
   std::vector<Stage> stages;  ///< of the repair
   Sinks sinks;

@@ -35,6 +35,8 @@ at::Tensor dense_stream(const Compression& run, const model::Forward& forward) {
 /// Its hidden states after the final norm, (windows, l, d) bf16: all that kl needs of the dense model.
 at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
   const at::NoGradGuard no_grad;
+  constexpr const char* kName = "dense hidden states";
+  if (run.dense_store.has(kName)) return run.dense_store.get(kName).to(run.compute.device);
   const at::Tensor x = run.dense_stream.defined() ? run.dense_stream : dense_stream(run, forward);
   run.dense_stream = at::Tensor();
   const at::Tensor norm = run.dense().final_norm(run.compute.device);
@@ -42,6 +44,7 @@ at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
   for (int64_t i = 0; i < x.size(0); ++i) {
     hidden.select(0, i).copy_(model::rms_norm(x.select(0, i), norm, run.model().config().norm_epsilon));
   }
+  if (&run.dense_store != &run.store) run.dense_store.put(kName, hidden);
   return hidden;
 }
 

@@ -145,7 +145,7 @@ class Pruner {
     const sparsity::Pattern pattern = run_.patterns.of(tensor.name, tensor.block);
     criteria::Pruned pruned = criteria::prune(criterion_, W, evidence, pattern, group_);
     run_.store.put(model::mask_name(tensor.name), pruned.mask.kept);
-    if (solve_ && criterion_.moves_weights()) run_.store.put(model::pruned_name(tensor.name), pruned.W);
+    if (criterion_.moves_weights()) run_.store.put(model::pruned_name(tensor.name), pruned.W);
     run_.report.tensors.push_back(
         {.name = tensor.name,
          .shape = tensor.shape,
@@ -174,8 +174,8 @@ class Pruner {
     at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
     at::Tensor metric;
     if (run_.plan.sensitivity) {
-      metric =
-          reconstruct::output_metric(run_.store.get(sensitivity_name(tensor.name)).to(run_.compute.device));
+      metric = reconstruct::output_metric(
+          run_.dense_store.get(sensitivity_name(tensor.name)).to(run_.compute.device));
       solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);
     }
     outcome = {.before = reconstruct::relative_error(pruned.W, W, seen, metric),

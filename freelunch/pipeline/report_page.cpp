@@ -31,12 +31,16 @@ void replace_once(std::string& page, std::string_view placeholder, std::string_v
 
 }  // namespace
 
-std::string report_page(const nlohmann::json& report) {
-  std::string page(embedded::report_template());
-  // The report last: nothing that it holds is then taken for a placeholder.
+std::string fill_page(std::string_view page_template, const nlohmann::json& data) {
+  std::string page(page_template);
+  // The data last: nothing that it holds is then taken for a placeholder.
   replace_once(page, "/*CHART_JS*/", embedded::chart_js());
-  replace_once(page, "/*REPORT_JSON*/", script_safe(report));
+  replace_once(page, "/*REPORT_JSON*/", script_safe(data));
   return page;
+}
+
+std::string report_page(const nlohmann::json& report) {
+  return fill_page(embedded::report_template(), report);
 }
 
 }  // namespace freelunch::pipeline

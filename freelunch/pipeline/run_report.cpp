@@ -19,15 +19,6 @@ json figure(const std::optional<evaluate::Perplexity>& p) {
       {"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
 }
 
-std::string date() {
-  const std::time_t now = std::time(nullptr);
-  std::array<char, 32> text{};
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text.data();
-}
-
 json plan_json(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
                const std::vector<Stage>& stages) {
   json repair = json::array();
@@ -82,11 +73,20 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
 
 }  // namespace
 
+std::string utc_date() {
+  const std::time_t now = std::time(nullptr);
+  std::array<char, 32> text{};
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text.data();
+}
+
 json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
              const model::Compute& compute, const std::vector<Stage>& stages) {
   json object{{"freelunch", kVersion},
               {"command", plan.command},
-              {"date", date()},
+              {"date", utc_date()},
               {"model",
                {{"name", model.path().filename().string()},
                 {"architecture", model.config().architecture},

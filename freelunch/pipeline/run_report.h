@@ -47,6 +47,9 @@ struct RunReport {
   std::string json;  ///< the content of freelunch.json, once the run is over
 };
 
+/// Now, such as "2026-01-31T12:00:00Z".
+std::string utc_date();
+
 /// The content of freelunch.json.
 nlohmann::json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
                        const model::Compute& compute, const std::vector<Stage>& stages);

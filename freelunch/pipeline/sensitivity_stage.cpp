@@ -40,7 +40,7 @@ at::Tensor forward_pass(Compression& run, const model::Forward& forward, const a
   const at::NoGradGuard no_grad;
   at::Tensor x = run.dense().embed(windows, run.compute.device);
   for (int64_t b = 0; b < run.model().config().blocks; ++b) {
-    run.store.put(fmt::format("sensitivity input {}", b), x.to(at::kBFloat16));
+    run.dense_store.put(fmt::format("sensitivity input {}", b), x.to(at::kBFloat16));
     const Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
     for (int64_t i = 0; i < x.size(0); i += kBatch) {
       throw_if_interrupted();
@@ -78,7 +78,7 @@ at::Tensor final_gradient(Compression& run, at::Tensor x, RandomStream& random) 
 /// matrix goes to the store.
 void backward_block(Compression& run, const model::Forward& forward, int64_t b, at::Tensor& gradient) {
   Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
-  const at::Tensor inputs = run.store.get(fmt::format("sensitivity input {}", b));
+  const at::Tensor inputs = run.dense_store.get(fmt::format("sensitivity input {}", b));
   std::map<Part, statistics::Gram> grams;
   for (int64_t i = 0; i < gradient.size(0); i += kBatch) {
     throw_if_interrupted();
@@ -99,12 +99,14 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
     }
   }
   for (const auto& [part, gram] : grams)
-    run.store.put(sensitivity_name(run.model().find(b, part)->name), gram.sum().to(at::kFloat));
+    run.dense_store.put(sensitivity_name(run.model().find(b, part)->name), gram.sum().to(at::kFloat));
 }
 
 }  // namespace
 
 void measure_sensitivity(Compression& run) {
+  const model::ModelTensor* first = run.model().find(0, Part::kQuery);
+  if (run.dense_store.has(sensitivity_name(first->name))) return;  // the last to be written: another run's
   const model::Config& config = run.model().config();
   const at::Tensor windows = run.windows.narrow(0, 0, run.windows.size(0) - run.held_out);
   const model::Forward forward(config, run.compute, windows.size(1));

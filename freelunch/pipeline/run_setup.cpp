@@ -1,0 +1,83 @@
+#include "pipeline/run_setup.h"
+
+#include <ATen/ATen.h>
+
+#include "calibration/text.h"
+#include "pipeline/memory.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+std::vector<std::string> matrix_names(const model::LanguageModel& model) {
+  std::vector<std::string> names;
+  for (const model::ModelTensor& tensor : model.tensors()) {
+    if (tensor.part && model::names(*tensor.part).matrix) names.push_back(tensor.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened) {
+  const CalibrationOptions& options = plan.calibration;
+  if (options.text.empty()) return {};
+  const auto documents =
+      calibration::read_documents(options.text, {.one_document_a_line = options.one_document_a_line});
+  RandomStream random(plan.seed, "calibration windows");
+  return calibration::token_windows(documents, opened.require_tokenizer(), options.rule,
+                                    options.samples + options.held_out, options.length, random);
+}
+
+std::vector<Stage> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model, Sinks sinks) {
+  if (!plan.repair.automatic) return plan.repair.stages;
+  std::vector<Stage> stages{{.kind = StageKind::kSolve}, {.kind = StageKind::kHalf}};
+  const int64_t planned =
+      reconstruct::planned_bytes(model, sparsity::zero_fraction(plan.pattern), {.batch = plan.whole.batch},
+                                 plan.calibration.samples, plan.calibration.length);
+  const int64_t available = available_bytes();
+  if (available == 0 || planned <= available / 10 * 9) {
+    stages.push_back({.kind = StageKind::kModel});
+  } else {
+    sinks.log.log(
+        LogLevel::kWarning,
+        fmt::format("repair auto leaves out the model stage: it plans {:.1f} GB and {:.1f} GB are free",
+                    static_cast<double>(planned) * 1e-9, static_cast<double>(available) * 1e-9));
+  }
+  return stages;
+}
+
+sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model) {
+  sparsity::PatternMap patterns(plan.pattern, plan.rules);
+  const std::vector<std::string> names = matrix_names(model);
+  patterns.check_used(names);
+  for (const std::string& name : names) {
+    const model::ModelTensor& tensor = model.at(name);
+    sparsity::check_width(patterns.of(name, tensor.block), tensor.shape.at(1), name);
+  }
+  return patterns;
+}
+
+void count_zeros(Compression& run) {
+  RunReport& report = run.report;
+  report.parameters = run.model().parameters();
+  report.zeros = 0;
+  for (TensorRecord& record : report.tensors) {
+    const model::ModelTensor& tensor = run.model().at(record.name);
+    const at::Tensor W = run.store.get(record.name);
+    sparsity::check_respected(W, {run.store.get(model::mask_name(record.name))}, record.name);
+    record.zeros = W.to(tensor.saved_dtype == checkpoint::DType::kF32   ? at::kFloat
+                        : tensor.saved_dtype == checkpoint::DType::kF16 ? at::kHalf
+                                                                        : at::kBFloat16)
+                       .eq(0)
+                       .sum()
+                       .item<int64_t>();
+    report.zeros += record.zeros;
+    if (record.zeros != record.expected_zeros) {
+      run.sinks.log.log(LogLevel::kWarning,
+                        fmt::format("{} has {} zeros where {} were asked for: some kept weights are zero",
+                                    record.name, record.zeros, record.expected_zeros));
+    }
+  }
+}
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,49 @@
+#pragma once
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "evaluate/choice_task.h"
+#include "pipeline/plan.h"
+
+namespace freelunch::study {
+
+/// One text that every cell is measured on.
+struct Evaluation {
+  std::string name;
+  pipeline::EvaluationOptions options;
+};
+
+/// One run of the grid: what is done to a model, under which settings.
+struct Cell {
+  std::string grid;  ///< the name of the grid that asked for it first
+  pipeline::CompressPlan plan;
+  /// The settings that matter to this cell, and no others: cells are the same if these are.
+  nlohmann::json settings;
+  /// "wanda-50-solve,half-0f3a...": a file name that says what it is.
+  std::string id;
+};
+
+/// A study file: the product of lists, one cell for each combination (docs/methods/study.md).
+struct StudyPlan {
+  std::vector<Evaluation> evaluations;
+  std::vector<evaluate::ChoiceTask> tasks;
+  std::optional<int64_t> task_limit;
+  std::vector<Cell> cells;  ///< in the order of the file, each once
+};
+
+/// Reads a .toml or .json study file; paths in it are relative to its folder. Throws BadFile for what cannot
+/// be parsed, InvalidArgument for unknown keys and for combinations that cannot run, naming the cell.
+StudyPlan read_study(const std::filesystem::path& path, const pipeline::ComputeOptions& compute);
+
+/// The settings that decide what a cell's weights are after choosing masks and the first `stages` stages
+/// after that (solve belongs to choosing masks). Cells with equal keys share the work.
+std::string prefix_key(const Cell& cell, size_t stages);
+/// How many stages follow the choice of masks.
+size_t stages_after_masks(const Cell& cell);
+
+/// 16 hexadecimal digits.
+std::string digest(const std::string& text);
+
+}  // namespace freelunch::study
