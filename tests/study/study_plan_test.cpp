@@ -1,0 +1,94 @@
+#include "study/study_plan.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+
+namespace freelunch::study {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kHead = R"(
+models = ["m"]
+[calibration]
+text = "t.txt"
+samples = 8
+[[evaluate]]
+name = "e"
+text = "e.txt"
+)";
+
+class StudyPlanTest : public ::testing::Test {
+ protected:
+  fs::path folder_ = fs::temp_directory_path() / ("study_plan_test." + std::to_string(::getpid()));
+  void SetUp() override { fs::create_directories(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::vector<Cell> cells(const std::string& grids) {
+    std::ofstream(folder_ / "s.toml") << kHead << grids;
+    return read_study(folder_ / "s.toml", {}).cells;
+  }
+};
+
+TEST_F(StudyPlanTest, MakesOneCellForEachCombinationAndNoneTwice) {
+  EXPECT_EQ(cells("[[grid]]\nrepair = ['none', 'half']\npattern = ['50%', '2:4']\nseed = [0, 1]").size(),
+            6U);  // masks of wanda draw from no seed: none counts once a pattern
+  EXPECT_EQ(cells("[[grid]]\nrepair = 'half'\n[[grid]]\nrepair = ['half', 'block']").size(), 2U);
+  EXPECT_EQ(cells("[[grid]]\nrepair = 'none'\nlearning_rate = [1e-3, 2e-3]").size(), 1U);
+  EXPECT_EQ(cells("[[grid]]\nrepair = 'solve'\nblend = [[0.0], [0.0, 0.5]]").size(), 2U);
+  EXPECT_EQ(cells("[[grid]]\nrepair = 'solve'\nblend = [0.0, 0.5]").size(), 1U);
+  EXPECT_EQ(cells("[[grid]]\ncriterion = 'random'\nrepair = 'none'\nseed = [0, 1, 2]").size(), 3U);
+}
+
+TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
+  const auto all = cells(
+      "[[grid]]\nrepair = ['solve', 'solve,half', 'solve,half,model', 'half', 'solve,block']\nlearning_rate "
+      "= 1e-3");
+  ASSERT_EQ(all.size(), 5U);
+  EXPECT_EQ(prefix_key(all[0], 0), prefix_key(all[2], 0));
+  EXPECT_EQ(prefix_key(all[1], 1), prefix_key(all[2], 1));
+  EXPECT_NE(prefix_key(all[0], 0), prefix_key(all[3], 0));  // solve chooses its masks on another stream
+  EXPECT_NE(prefix_key(all[1], 1), prefix_key(all[4], 1));
+  EXPECT_EQ(prefix_key(all[4], 0), prefix_key(all[0], 0));
+  const auto seeds = cells("[[grid]]\nrepair = 'solve,half'\nseed = [0, 1]");
+  EXPECT_EQ(prefix_key(seeds[0], 0), prefix_key(seeds[1], 0));
+  EXPECT_NE(prefix_key(seeds[0], 1), prefix_key(seeds[1], 1));
+  const auto sizes = cells("[[grid]]\nrepair = 'solve'\nsamples = [8, 16]");
+  EXPECT_NE(prefix_key(sizes[0], 0), prefix_key(sizes[1], 0));
+}
+
+TEST_F(StudyPlanTest, NamesAreStable) {
+  const auto one = cells("[[grid]]\nrepair = 'solve,half'\npattern = '2:4'");
+  const auto again = cells("[[grid]]\nname = 'other'\npattern = '2:4'\nrepair = 'solve,half'");
+  EXPECT_EQ(one.at(0).id, again.at(0).id);
+  EXPECT_TRUE(one.at(0).id.starts_with("wanda-2x4-solve+half-")) << one.at(0).id;
+}
+
+TEST_F(StudyPlanTest, ReadsJsonAsToml) {
+  const auto toml = cells("[[grid]]\nrepair = ['half', 'model']");
+  std::ofstream(folder_ / "s.json") << R"({"models": ["m"], "calibration": {"text": "t.txt", "samples": 8},
+    "evaluate": [{"name": "e", "text": "e.txt"}], "grid": [{"repair": ["half", "model"]}]})";
+  const auto json = read_study(folder_ / "s.json", {}).cells;
+  ASSERT_EQ(json.size(), 2U);
+  EXPECT_EQ(json[1].id, toml[1].id);
+}
+
+TEST_F(StudyPlanTest, RefusesWhatItDoesNotKnow) {
+  for (const char* bad :
+       {"[[grid]]\nrepairs = 'half'", "[[grid]]\nrepair = []", "[[grid]]\nsamples = 'many'",
+        "[[grid]]\nrepair = 'auto'", "[[grid]]\nsensitivity = 'fisher'\nrepair = 'solve'",
+        "[[grid]]\nrepair = 'half'\nsensitivity = 'kronecker'", "grid = 3\n", "[[grid]\n"}) {
+    EXPECT_THROW(cells(bad), Error) << bad;
+  }
+  EXPECT_THROW(read_study(folder_ / "absent.toml", {}), Error);
+  std::ofstream(folder_ / "s.yaml") << "x";
+  EXPECT_THROW(read_study(folder_ / "s.yaml", {}), Error);
+}
+
+}  // namespace
+}  // namespace freelunch::study
