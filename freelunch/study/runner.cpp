@@ -128,8 +128,9 @@ class StudyRun {
         write_json(cell_path(cell), {{"id", cell.id}, {"settings", cell.settings}, {"error", error.what()}});
       }
       drop_stale_states({pending.begin() + static_cast<std::ptrdiff_t>(i) + 1, pending.end()});
+      write_results(study_, folder_);  // a study that is stopped has its tables up to here
     }
-    write_results(study_, folder_);
+    if (pending.empty()) write_results(study_, folder_);
     return outcome;
   }
 
