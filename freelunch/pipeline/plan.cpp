@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <sstream>
 
 #include "base/error.h"
@@ -236,8 +237,13 @@ double default_rate(const Stage& stage, int64_t width) {
       return 2e-3 * scale;
     case StageKind::kBiasNorm:
       return 1e-2 * scale;
-    default:
-      return 4e-3 * scale;
+    case StageKind::kMatrix:
+      return 5e-4 * scale;
+    default: {
+      // Every half in series adds its change to the region's output, so each may move less.
+      const int64_t halves = stage.kind == StageKind::kHalf ? 1 : 2 * stage.blocks;
+      return 2e-3 * scale / std::sqrt(static_cast<double>(halves));
+    }
   }
 }
 

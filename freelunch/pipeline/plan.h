@@ -91,8 +91,8 @@ struct RegionOptions {
   Propagation propagation = Propagation::kSparseDense;
   reconstruct::Loss loss = reconstruct::Loss::kRelativeMse;
   std::optional<double> learning_rate;  ///< absent: from the model's width
-  int64_t epochs = 2;
-  int64_t batch = 4;
+  int64_t epochs = 1;
+  int64_t batch = 1;  ///< many small steps beat few large ones at equal tokens (docs/decisions/0007)
   bool freeze_norms = false;
 };
 
@@ -101,7 +101,7 @@ struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
   std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
   std::optional<int64_t> epochs;        ///< absent: 1 after a local stage, else 2
-  int64_t batch = 4;
+  int64_t batch = 1;
   reconstruct::LoraSettings lora;
 };
 
@@ -134,7 +134,8 @@ struct CompressPlan {
 /// Refuses what cannot be done, before anything is read. Throws InvalidArgument with a hint.
 void validate(const CompressPlan& plan);
 
-/// Peak learning rates that follow from the width of the residual stream (docs/methods/learning_rate.md).
+/// Peak learning rates that follow from the width of the residual stream and from how many halves a region
+/// has (docs/methods/learning_rate.md).
 double default_rate(const Stage& stage, int64_t width);
 
 }  // namespace freelunch::pipeline
