@@ -51,7 +51,6 @@ reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& s
 
 reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage) {
   const ModelStageOptions& options = run.plan.whole;
-  const bool after_local = std::any_of(run.stages.begin(), run.stages.end(), is_local);
   using reconstruct::Trains;
   const Trains trains = stage.kind == StageKind::kLora       ? Trains::kLora
                         : stage.kind == StageKind::kBiasNorm ? Trains::kBiasNorm
@@ -59,7 +58,7 @@ reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& sta
   return {.loss = options.loss,
           .adam = {.learning_rate =
                        options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
-          .epochs = options.epochs.value_or(after_local ? 1 : 2),
+          .epochs = options.epochs.value_or(default_model_epochs(run.stages)),
           .batch = options.batch,
           .trainable = {.trains = trains, .lora = options.lora, .seed = run.plan.seed}};
 }

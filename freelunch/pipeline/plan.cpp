@@ -247,4 +247,8 @@ double default_rate(const Stage& stage, int64_t width) {
   }
 }
 
+int64_t default_model_epochs(const std::vector<Stage>& stages) {
+  return std::any_of(stages.begin(), stages.end(), is_local) ? 1 : 2;
+}
+
 }  // namespace freelunch::pipeline

@@ -100,7 +100,7 @@ struct RegionOptions {
 struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
   std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
-  std::optional<int64_t> epochs;        ///< absent: 1 after a local stage, else 2
+  std::optional<int64_t> epochs;        ///< absent: default_model_epochs
   int64_t batch = 1;
   reconstruct::LoraSettings lora;
 };
@@ -137,5 +137,8 @@ void validate(const CompressPlan& plan);
 /// Peak learning rates that follow from the width of the residual stream and from how many halves a region
 /// has (docs/methods/learning_rate.md).
 double default_rate(const Stage& stage, int64_t width);
+
+/// Epochs of the stages that train through the whole model: 1 after a local stage, else 2.
+int64_t default_model_epochs(const std::vector<Stage>& stages);
 
 }  // namespace freelunch::pipeline

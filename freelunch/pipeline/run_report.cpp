@@ -63,7 +63,7 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
   if (global != stages.end()) {
     object["model"] = {{"loss", reconstruct::name(plan.whole.loss)},
                        {"learning_rate", plan.whole.learning_rate.value_or(default_rate(*global, width))},
-                       {"epochs", plan.whole.epochs.value_or(local != stages.end() ? 1 : 2)},
+                       {"epochs", plan.whole.epochs.value_or(default_model_epochs(stages))},
                        {"batch", plan.whole.batch}};
     if (global->kind == StageKind::kLora)
       object["model"]["lora"] = {{"rank", plan.whole.lora.rank}, {"alpha", plan.whole.lora.alpha}};

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "checkpoint/atomic_file.h"
+#include "pipeline/plan.h"
 
 namespace freelunch::study {
 namespace {
@@ -127,6 +128,8 @@ std::string repair_label(const json& settings) {
   if (settings.contains("solve"))
     for (const auto& [key, value] : settings["solve"].items())
       add(fmt::format("{} {}", key, value.is_string() ? value.get<std::string>() : value.dump()));
+  const std::string repair = settings["repair"].get<std::string>();
+  const int64_t model_epochs = pipeline::default_model_epochs(pipeline::parse_repair(repair).stages);
   for (const json& stage : settings["stages"]) {
     const bool local = stage.contains("propagation");
     if (local && stage["loss"] != "relative-mse") add(stage["loss"]);
@@ -134,12 +137,12 @@ std::string repair_label(const json& settings) {
       add(fmt::format("propagation {}", stage["propagation"].get<std::string>()));
     if (!local && stage["loss"] != "kl") add(stage["loss"]);
     if (stage.contains("learning_rate")) add(fmt::format("rate {:g}", stage["learning_rate"].get<double>()));
-    if (stage.value("epochs", 2) != 2) add(fmt::format("{} epochs", stage["epochs"].get<int64_t>()));
+    const int64_t usual = local ? pipeline::RegionOptions{}.epochs : model_epochs;
+    if (stage.value("epochs", usual) != usual) add(fmt::format("epochs {}", stage["epochs"].get<int64_t>()));
     if (stage.value("freeze_norms", false)) add("norms frozen");
   }
   if (settings.contains("statistics")) add("statistics dense");
   if (settings.contains("allocation")) add(settings["allocation"]);
-  const std::string repair = settings["repair"].get<std::string>();
   return details.empty() ? repair : fmt::format("{} ({})", repair, details);
 }
 

@@ -156,9 +156,8 @@ json stage_settings(const CompressPlan& p, const Stage& stage) {
     if (p.region.learning_rate) s["learning_rate"] = *p.region.learning_rate;
     if (p.region.freeze_norms) s["freeze_norms"] = true;
   } else {
-    const bool after_local = std::any_of(p.repair.stages.begin(), p.repair.stages.end(), pipeline::is_local);
     s["loss"] = reconstruct::name(p.whole.loss);
-    s["epochs"] = p.whole.epochs.value_or(after_local ? 1 : 2);
+    s["epochs"] = p.whole.epochs.value_or(pipeline::default_model_epochs(p.repair.stages));
     s["batch"] = p.whole.batch;
     if (p.whole.learning_rate) s["learning_rate"] = *p.whole.learning_rate;
     if (stage.kind == StageKind::kLora) s["rank"] = p.whole.lora.rank;
