@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""How the time of a run grows with calibration tokens, blocks and the square of the width: growth.py [--command FILE] [--repeats 3] [--results DIR]
+
+Random models of Llama's shape, made on the spot. Each sweep changes one figure of the base and leaves the others. Times are those of the stages in
+freelunch.json, medians over the repeats; "of linear": the time over what the smallest of the sweep times the growth would take, 1.00 being exactly linear.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests/cli"))
+import tiny_model
+
+BASE = {"windows": 16, "blocks": 4, "width": 512}
+SWEEPS = {"tokens": [{"windows": n} for n in (16, 32, 64)], "blocks": [{"blocks": n} for n in (4, 8, 16)], "width^2": [{"width": n} for n in (512, 768, 1024)]}
+LENGTH = 512
+STAGES = ("prune", "solve", "half")
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def measure(command, folder, text, case, repair):
+    """Seconds of each stage of one run."""
+    output = folder.parent / "out"
+    subprocess.run([command, "compress", folder, "--output", output, "--overwrite", "--sparsity", "0.5", "--repair", repair, "--calibration", text, "--samples",
+                    str(case["windows"]), "--held-out", str(case["windows"] // 8), "--length", str(LENGTH)], check=True, capture_output=True)
+    stages = json.loads((output / "freelunch.json").read_text())["stages"]
+    return {s["name"]: s["seconds"] for s in stages if s["name"] in STAGES}
+
+
+def growth_of(sweep, case):
+    return {"tokens": case["windows"], "blocks": case["blocks"], "width^2": case["width"] ** 2}[sweep]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--command", default=ROOT / "build/release/freelunch")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "benchmarks/results")
+    parser.add_argument("--note", default="")
+    o = parser.parse_args()
+    cases = {tuple(sorted({**BASE, **change}.items())) for sweep in SWEEPS.values() for change in sweep}
+    seconds = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        root = pathlib.Path(temporary)
+        text = root / "text.txt"
+        text.write_text(tiny_model.text(40000, seed=1))
+        for key in sorted(cases):
+            case = dict(key)
+            folder = root / "-".join(f"{k}{v}" for k, v in key)
+            tiny_model.make(folder, hidden_size=case["width"], intermediate_size=3 * case["width"], num_hidden_layers=case["blocks"],
+                            num_attention_heads=case["width"] // 64, num_key_value_heads=case["width"] // 128, max_position_embeddings=LENGTH)
+            runs = {}
+            for _ in range(o.repeats):
+                for stages in (measure(o.command, folder, text, case, "half"), measure(o.command, folder, text, case, "solve")):
+                    for stage, value in stages.items():
+                        runs.setdefault(stage, []).append(value)
+            seconds[key] = {stage: statistics.median(values) for stage, values in runs.items()}
+            print(case, seconds[key], flush=True)
+    lines = ["| sweep | windows of 512 | blocks | width | " + " | ".join(f"{s}, s | of linear" for s in STAGES) + " |", "|" + "---|" * (4 + 2 * len(STAGES))]
+    for sweep, changes in SWEEPS.items():
+        first = {**BASE, **changes[0]}
+        for change in changes:
+            case = {**BASE, **change}
+            growth = growth_of(sweep, case) / growth_of(sweep, first)
+            now, then = seconds[tuple(sorted(case.items()))], seconds[tuple(sorted(first.items()))]
+            cells = " | ".join(f"{now[s]:.2f} | {now[s] / (then[s] * growth):.2f}" for s in STAGES)
+            lines.append(f"| {sweep} | {case['windows']} | {case['blocks']} | {case['width']} | {cells} |")
+    head = f"{machine()}; {datetime.date.today().isoformat()}; medians of {o.repeats}. {o.note}".strip()
+    page = "\n".join(["# Growth", "", head, "`prune` (Wanda) and `half` are one run, `solve` another; `scripts/bench growth`.", "", *lines, ""])
+    (o.results / "growth.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+// kernel_benchmarks [--model MODEL --text FILE] [--benchmark_filter=REGEX ...]
+#include <fmt/core.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/registration.h"
+#include "kernels/table.h"
+
+int main(int argc, char** argv) {
+  using namespace freelunch;
+  benchmarks::TokeniserInput input;
+  std::vector<char*> rest{argv[0]};
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--model" && i + 1 < argc) {
+      input.model = argv[++i];
+    } else if (argument == "--text" && i + 1 < argc) {
+      input.text = argv[++i];
+    } else {
+      rest.push_back(argv[i]);
+    }
+  }
+  int count = static_cast<int>(rest.size());
+  benchmark::Initialize(&count, rest.data());
+  if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
+  try {
+    benchmarks::register_halves();
+    benchmarks::register_statistics();
+    benchmarks::register_closed_form();
+    benchmarks::register_pruning();
+    benchmarks::register_dequantise();
+    benchmarks::register_tokenise(input);
+    benchmarks::TableReporter table;
+    benchmark::RunSpecifiedBenchmarks(&table);
+  } catch (const Error& error) {
+    fmt::print(stderr, "kernel_benchmarks: {}\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,21 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "model/block.h"
+#include "model/config.h"
+
+namespace freelunch::benchmarks {
+
+/// Shapes of models in use, by the width of the residual stream: SmolLM2-135M (576), Qwen2.5-0.5B (896),
+/// Llama 3.2 1B (2048), Llama 3 8B (4096).
+const std::vector<model::Config>& model_shapes();
+
+/// A half's tensors filled with small random numbers: matrices in the given dtype, the norm in fp32.
+model::Block random_half(const model::Config& config, model::Half half, at::ScalarType dtype);
+
+/// Operations of one half's forward pass over a window: its matrices, and for attention the products of
+/// queries, keys and values that causality asks for.
+double forward_flop(const model::Config& config, model::Half half, int64_t length);
+
+}  // namespace freelunch::benchmarks

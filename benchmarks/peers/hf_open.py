@@ -1,0 +1,30 @@
+"""Opening a GGUF in transformers until the first logits are there: hf_open.py FILE.gguf --text FILE --length N
+
+Prints {"seconds", "perplexity"}: from the loaded packages to the perplexity of one short window.
+"""
+import argparse
+import json
+import math
+import os
+import time
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from texts import text_windows
+
+parser = argparse.ArgumentParser()
+parser.add_argument("model")
+parser.add_argument("--text", required=True)
+parser.add_argument("--length", type=int, default=16)
+arguments = parser.parse_args()
+
+start = time.time()
+folder, file = os.path.split(os.path.abspath(arguments.model))
+model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.bfloat16).eval()
+window = text_windows(AutoTokenizer.from_pretrained(folder, gguf_file=file), arguments.text, 1, arguments.length)[0]
+with torch.no_grad():
+    loss = cross_entropy(model(window[None]).logits[0, :-1].float(), window[1:]).item()
+print(json.dumps({"seconds": time.time() - start, "perplexity": math.exp(loss)}))
