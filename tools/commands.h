@@ -17,6 +17,7 @@ struct Session {
 
 /// Each adds its subcommand; the callback runs it and throws Error.
 void add_compress(CLI::App& app, Session& session);
+void add_plan(CLI::App& app, Session& session);
 void add_reconstruct(CLI::App& app, Session& session);
 void add_perplexity(CLI::App& app, Session& session);
 void add_zeroshot(CLI::App& app, Session& session);

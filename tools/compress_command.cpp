@@ -14,6 +14,7 @@ void add_compress(CLI::App& app, Session& session) {
   add_calibration_options(*command, *options);
   add_repair_options(*command, *options);
   add_evaluation_options(*command, *options);
+  add_memory_options(*command, *options);
   add_compute_options(*command, options->plan.compute);
   command->callback([options, &session] { run_plan(*options, session); });
 }

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "pipeline/inspection.h"
+#include "pipeline/memory_options.h"
 #include "terminal.h"
 
 namespace freelunch::tools {
@@ -13,7 +14,7 @@ namespace {
 void print_inspection(const nlohmann::json& report) {
   fmt::print("{}: {} ({}), {} parameters, {} on disk\n", report["path"].get<std::string>(),
              report["architecture"].get<std::string>(), report["format"].get<std::string>(),
-             report["parameters"].get<int64_t>(), bytes_text(report["bytes"].get<int64_t>()));
+             report["parameters"].get<int64_t>(), pipeline::bytes_text(report["bytes"].get<int64_t>()));
   fmt::print(
       "  vocabulary {}, width {}, intermediate {}, blocks {}, heads {} ({} key/value) of {}, length {}\n",
       report["vocabulary"].get<int64_t>(), report["width"].get<int64_t>(),

@@ -104,6 +104,7 @@ int run(int argc, char** argv) {
   Session session{.arguments = {argv + 1, argv + argc}};
   add_compress(app, session);
   add_reconstruct(app, session);
+  add_plan(app, session);
   add_perplexity(app, session);
   add_zeroshot(app, session);
   add_study(app, session);

@@ -53,9 +53,10 @@ void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& 
   fmt::print("Stages\n");
   for (const auto& stage : report.stages) {
     print_row(stage.name, fmt::format("{:8.1f} s   peak {:>8}   {}", stage.seconds,
-                                      bytes_text(stage.peak_bytes), stage.note));
+                                      pipeline::bytes_text(stage.peak_bytes), stage.note));
   }
-  print_row("all", fmt::format("{:8.1f} s   peak {:>8}", report.seconds, bytes_text(report.peak_bytes)));
+  print_row("all",
+            fmt::format("{:8.1f} s   peak {:>8}", report.seconds, pipeline::bytes_text(report.peak_bytes)));
   fmt::print("Output\n");
   print_row("model", plan.output.string());
   print_row("report", (plan.output / "report.html").string());
@@ -84,6 +85,9 @@ void finish(PlanOptions& options, const Session& session) {
   plan.whole.loss = reconstruct::parse_token_loss(options.model_loss);
   plan.evaluation.windows =
       options.evaluate_windows > 0 ? std::optional(options.evaluate_windows) : std::nullopt;
+  plan.memory.activations = pipeline::parse_activation_place(options.activations);
+  plan.memory.activation_dtype = pipeline::parse_activation_dtype(options.activation_dtype);
+  if (!options.memory_limit.empty()) plan.memory.limit = pipeline::parse_bytes(options.memory_limit);
   plan.command = quoted(session.arguments);
 }
 
@@ -225,6 +229,24 @@ void add_pruning_options(CLI::App& command, PlanOptions& options) {
       .add_option("--statistics", options.statistics,
                   "Statistics for masks and solve from the sparse (pruned so far) or the dense stream")
       ->capture_default_str()
+      ->group(group);
+}
+
+void add_memory_options(CLI::App& command, PlanOptions& options) {
+  const char* group = "Memory";
+  command
+      .add_option("--activations", options.activations,
+                  "Residual streams in memory or in a file on disk; auto: in memory while they fit")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--activation-dtype", options.activation_dtype,
+                  "Residual streams kept as fp32 or bf16; auto: fp32, bf16 only to fit")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--memory-limit", options.memory_limit,
+                  "Resident memory to stay below, such as 2GiB: picks settings that fit, or refuses")
       ->group(group);
 }
 

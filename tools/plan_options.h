@@ -13,6 +13,7 @@ struct PlanOptions {
   std::string sparsity = "0.5", pattern, group, repair = "auto", windows = "consecutive";
   std::string allocation = "uniform", statistics = "sparse", sensitivity = "none";
   std::string loss = "relative-mse", propagation = "sparse-dense", model_loss = "kl";
+  std::string activations = "auto", activation_dtype = "auto", memory_limit;
   std::vector<std::string> rules;
   int64_t evaluate_windows = 10;
   bool json = false;
@@ -22,6 +23,8 @@ void add_output_options(CLI::App& command, PlanOptions& options, Session& sessio
 void add_pruning_options(CLI::App& command, PlanOptions& options);
 void add_calibration_options(CLI::App& command, PlanOptions& options);
 void add_repair_options(CLI::App& command, PlanOptions& options);
+/// --activations, --activation-dtype, --memory-limit.
+void add_memory_options(CLI::App& command, PlanOptions& options);
 void add_evaluation_options(CLI::App& command, PlanOptions& options);
 
 /// Turns the text into values. Throws InvalidArgument.

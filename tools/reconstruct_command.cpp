@@ -22,6 +22,7 @@ void add_reconstruct(CLI::App& app, Session& session) {
       ->group("Repair");
   add_repair_options(*command, *options);
   add_evaluation_options(*command, *options);
+  add_memory_options(*command, *options);
   add_compute_options(*command, options->plan.compute);
   command->callback([options, &session] { run_plan(*options, session); });
 }

@@ -80,9 +80,4 @@ std::string duration_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
-std::string bytes_text(int64_t bytes) {
-  const double mega = static_cast<double>(bytes) * 1e-6;
-  return mega < 1000 ? fmt::format("{:.0f} MB", mega) : fmt::format("{:.2f} GB", mega / 1000);
-}
-
 }  // namespace freelunch::tools

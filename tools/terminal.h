@@ -38,7 +38,5 @@ class StderrProgress : public ProgressSink {
 
 /// "1:02:03", "2:05", "4 s".
 std::string duration_text(double seconds);
-/// "812 MB", "1.94 GB".
-std::string bytes_text(int64_t bytes);
 
 }  // namespace freelunch::tools

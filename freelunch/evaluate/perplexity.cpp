@@ -13,7 +13,9 @@
 namespace freelunch::evaluate {
 namespace {
 
-constexpr int64_t kLogitRows = 256;
+constexpr int64_t kLogitRows = 64;  // of the vocabulary's width each, in fp32 twice
+
+constexpr int64_t kStreamBytes = 64LL << 20U;
 
 /// Which predictions of a window count: those of tokens first .. length-1 by the position before each.
 int64_t first_scored(const PerplexitySettings& settings) {
@@ -53,6 +55,26 @@ double negative_log_likelihood(const at::Tensor& hidden, const at::Tensor& windo
   return sum;
 }
 
+/// The stream after the last block, (windows, l, d) fp32: each block read once and applied to window after
+/// window.
+at::Tensor final_stream(const model::Weights& weights, const at::Tensor& windows,
+                        const model::Forward& forward, const std::function<void(int64_t)>& finished) {
+  const model::Compute& compute = forward.compute();
+  at::Tensor x = at::empty({windows.size(0), windows.size(1), forward.config().width},
+                           at::TensorOptions().dtype(at::kFloat).device(compute.device));
+  for (int64_t i = 0; i < x.size(0); ++i)
+    x.select(0, i).copy_(weights.embed(windows.select(0, i), compute.device));
+  for (int64_t b = 0; b < forward.config().blocks; ++b) {
+    const model::Block block = weights.block(b, compute.device, compute.dtype);
+    for (int64_t i = 0; i < x.size(0); ++i) {
+      throw_if_interrupted();
+      x.narrow(0, i, 1).copy_(forward.block(block, x.narrow(0, i, 1)));
+    }
+    finished(b + 1);
+  }
+  return x;
+}
+
 }  // namespace
 
 Protocol parse_protocol(std::string_view text) {
@@ -69,25 +91,23 @@ Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>&
   const at::Tensor windows = cut(tokens, settings);
   const int64_t n = windows.size(0);
   const model::Forward forward(config, compute, settings.length);
-  progress.begin("evaluate", config.blocks + 1, "blocks");
-  // (n, l, d), the only thing that grows with the text
-  at::Tensor x = weights.embed(windows, compute.device);
-  for (int64_t b = 0; b < config.blocks; ++b) {
-    const model::Block block = weights.block(b, compute.device, compute.dtype);
-    for (int64_t i = 0; i < n; ++i) {
-      throw_if_interrupted();
-      x.narrow(0, i, 1).copy_(forward.block(block, x.narrow(0, i, 1)));
-    }
-    progress.advance(b + 1, "");
-  }
-  const at::Tensor norm = weights.final_norm(compute.device);
-  const at::Tensor head = weights.head(compute);
   const int64_t first = first_scored(settings);
+  // Windows at a time: the longer the text, the more often the blocks are read.
+  const int64_t group = std::max<int64_t>(1, kStreamBytes / (settings.length * config.width * 4));
+  const int64_t groups = (n + group - 1) / group;
+  progress.begin("evaluate", groups * (config.blocks + 1), "blocks");
   double sum = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    throw_if_interrupted();
-    const at::Tensor hidden = model::rms_norm(x.select(0, i), norm, config.norm_epsilon);
-    sum += negative_log_likelihood(hidden, windows.select(0, i).to(compute.device), head, first);
+  for (int64_t g = 0; g < groups; ++g) {
+    const at::Tensor part = windows.narrow(0, g * group, std::min(group, n - g * group));
+    const at::Tensor x = final_stream(weights, part, forward,
+                                      [&](int64_t b) { progress.advance(g * (config.blocks + 1) + b, ""); });
+    const at::Tensor norm = weights.final_norm(compute.device);
+    const at::Tensor head = weights.head(compute);
+    for (int64_t i = 0; i < part.size(0); ++i) {
+      throw_if_interrupted();
+      const at::Tensor hidden = model::rms_norm(x.select(0, i), norm, config.norm_epsilon);
+      sum += negative_log_likelihood(hidden, part.select(0, i).to(compute.device), head, first);
+    }
   }
   progress.end();
   const double mean = sum / static_cast<double>(n * (settings.length - first));

@@ -34,8 +34,9 @@ struct Perplexity {
   int64_t length = 0;
 };
 
-/// Perplexity over a token stream. Blocks are read once each and applied to all windows, so memory holds one
-/// block and the windows' residual stream. Throws InvalidArgument if there are fewer tokens than one window.
+/// Perplexity over a token stream. Blocks are read once for as many windows as have 64 MiB of residual
+/// stream: memory holds these, one block or the head, and the tokens. Throws InvalidArgument if there are
+/// fewer tokens than one window.
 Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>& tokens,
                       const PerplexitySettings& settings, const model::Compute& compute,
                       ProgressSink& progress);

@@ -32,7 +32,7 @@ std::vector<double> owl_allocation(Compression& run) {
   const at::NoGradGuard no_grad;
   const model::Config& config = run.model().config();
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  StreamWalk walk(forward, run.dense().embed(run.windows, run.compute.device));
+  StreamWalk walk(forward, run.activations, run.embed(run.dense()));
   std::vector<double> outliers, weights;
   run.sinks.progress.begin("outliers", config.blocks, "blocks");
   for (int64_t b = 0; b < config.blocks; ++b) {

@@ -39,34 +39,29 @@ void run_stages(Compression& run, sparsity::PatternMap& patterns, const Evaluato
 
 }  // namespace
 
-RunReport compress(const CompressPlan& plan, Sinks sinks) {
+RunReport compress(const CompressPlan& asked, Sinks sinks) {
   const auto start = std::chrono::steady_clock::now();
-  validate(plan);
-  const model::Compute compute = resolve(plan.compute);
-  checkpoint::OutputFolder output(plan.output, plan.overwrite);
+  validate(asked);
+  const model::Compute compute = resolve(asked.compute);
+  checkpoint::OutputFolder output(asked.output, asked.overwrite);
   RunReport report;
-  OpenedModel opened;
-  std::unique_ptr<model::LanguageModel> dense;
-  at::Tensor windows;
-  std::optional<Evaluator> evaluator;
+  RunInputs inputs;
   timed(report, "open", [&] {
-    opened = open_model(plan.model, plan.calibration.text.empty() && plan.evaluation.text.empty()
-                                        ? TokenizerUse::kNone
-                                        : TokenizerUse::kRequired);
-    if (!plan.dense.empty()) dense = model::LanguageModel::open(plan.dense);
-    windows = calibration_windows(plan, opened);
-    evaluator.emplace(plan.evaluation, opened, compute, sinks.progress);
+    inputs = open_inputs(asked, compute, sinks);
     return std::string();
   });
-  const std::vector<Stage> stages = chosen_stages(plan, *opened.model, sinks);
-  const model::LanguageModel& teacher = dense ? *dense : *opened.model;
-  if (dense) check_same_model(*opened.model, teacher, plan, stages);
+  const SettledPlan settled = settle_run(asked, inputs, compute, sinks);
+  report.planned = settled.budget;
+  const CompressPlan& plan = settled.plan;
+  const OpenedModel& opened = inputs.opened;
+  const at::Tensor& windows = inputs.windows;
+  const Evaluator& evaluator = *inputs.evaluator;
   sparsity::PatternMap patterns = checked_patterns(plan, *opened.model);
   {
     model::TensorFile store(output.path() / "weights.scratch");
     Compression run{.plan = plan,
                     .opened = opened,
-                    .teacher = teacher,
+                    .teacher = inputs.teacher(),
                     .patterns = patterns,
                     .compute = compute,
                     .windows = windows,
@@ -74,32 +69,33 @@ RunReport compress(const CompressPlan& plan, Sinks sinks) {
                     .store = store,
                     .dense_store = store,
                     .report = report,
-                    .stages = stages,
+                    .stages = settled.stages,
                     .sinks = sinks,
-                    .dense_stream = {}};
-    if (evaluator->wanted()) {
+                    .activations = activation_settings(plan.memory, output.path()),
+                    .dense_stream = std::nullopt};
+    if (evaluator.wanted()) {
       timed(report, "evaluate dense", [&] {
-        report.dense = evaluator->run(run.dense());
+        report.dense = evaluator.run(run.dense());
         return fmt::format("perplexity {:.3f}", report.dense->perplexity);
       });
     }
-    run_stages(run, patterns, *evaluator);
+    run_stages(run, patterns, evaluator);
     count_zeros(run);
     timed(report, "save", [&] {
       export_hugging_face(opened, run.current(), output.path(), sinks.progress);
       return std::string();
     });
   }
-  if (evaluator->wanted()) {
+  if (evaluator.wanted()) {
     // Of the folder as it was written, not of what was meant to be in it.
     timed(report, "evaluate repaired", [&] {
       const auto saved = model::LanguageModel::open(output.path());
-      report.repaired = evaluator->run(model::Weights(*saved));
+      report.repaired = evaluator.run(model::Weights(*saved));
       return fmt::format("perplexity {:.3f}", report.repaired->perplexity);
     });
   }
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const nlohmann::json json = to_json(report, plan, *opened.model, compute, stages);
+  const nlohmann::json json = to_json(report, plan, *opened.model, compute, settled.stages);
   report.json = json.dump(2);
   checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
   checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));

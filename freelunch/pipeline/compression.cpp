@@ -21,6 +21,18 @@ reconstruct::BlockMasks Compression::masks(int64_t block) const {
   return masks;
 }
 
+model::ActivationStore Compression::empty_stream(int64_t windows_wanted) const {
+  return {activations, {windows_wanted, windows.size(1), model().config().width}, at::kFloat, compute.device};
+}
+
+model::ActivationStore Compression::embed(const model::Weights& weights) const {
+  model::ActivationStore stream = empty_stream(windows.size(0));
+  for_each_batch(windows.size(0), held_out, [&](int64_t i, int64_t n, bool) {
+    stream.write(i, weights.embed(windows.narrow(0, i, n), compute.device));
+  });
+  return stream;
+}
+
 void Compression::keep(int64_t block, const model::Block& tensors, model::Half half) {
   for (const model::Part part : model::parts_of(half)) {
     if (tensors[part].defined()) store.put(model().find(block, part)->name, tensors[part]);
@@ -49,18 +61,21 @@ reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& s
           .freeze_norms = options.freeze_norms};
 }
 
+reconstruct::Trains trained_by(const Stage& stage) {
+  using reconstruct::Trains;
+  return stage.kind == StageKind::kLora       ? Trains::kLora
+         : stage.kind == StageKind::kBiasNorm ? Trains::kBiasNorm
+                                              : Trains::kKept;
+}
+
 reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage) {
   const ModelStageOptions& options = run.plan.whole;
-  using reconstruct::Trains;
-  const Trains trains = stage.kind == StageKind::kLora       ? Trains::kLora
-                        : stage.kind == StageKind::kBiasNorm ? Trains::kBiasNorm
-                                                             : Trains::kKept;
   return {.loss = options.loss,
           .adam = {.learning_rate =
                        options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
           .epochs = options.epochs.value_or(default_model_epochs(run.stages)),
           .batch = options.batch,
-          .trainable = {.trains = trains, .lora = options.lora, .seed = run.plan.seed}};
+          .trainable = {.trains = trained_by(stage), .lora = options.lora, .seed = run.plan.seed}};
 }
 
 std::string sensitivity_name(const std::string& tensor) { return tensor + "#sensitivity"; }
@@ -112,6 +127,9 @@ void repair(Compression& run, const Stage& stage) {
     }
     return std::string();
   });
+  // The dense model's stream is for the stage that distils from it, not for whatever comes in between.
+  const auto next = std::find(run.stages.begin(), run.stages.end(), stage) + 1;
+  if (next == run.stages.end() || !is_global(*next)) run.dense_stream.reset();
 }
 
 }  // namespace freelunch::pipeline

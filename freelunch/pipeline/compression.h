@@ -2,9 +2,11 @@
 #include <ATen/core/TensorBody.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/sinks.h"
+#include "model/activation_store.h"
 #include "model/forward.h"
 #include "model/tensor_file.h"
 #include "pipeline/opened_model.h"
@@ -31,15 +33,21 @@ struct Compression {
   RunReport& report;
   std::vector<Stage> stages;  ///< of the repair
   Sinks sinks;
-  /// The dense model's stream after its last block, (windows, l, d) fp32, where a stage has made it on its
-  /// way; the model stage takes it instead of a pass of its own.
-  at::Tensor dense_stream;
+  /// Where the stages keep their streams.
+  model::ActivationSettings activations;
+  /// The dense model's stream after its last block, (windows, l, d), where a stage has made it on its way;
+  /// the model stage takes it instead of a pass of its own.
+  std::optional<model::ActivationStore> dense_stream;
 
   const model::LanguageModel& model() const { return *opened.model; }
   model::Weights dense() const { return model::Weights(teacher); }
   model::Weights current() const { return model::Weights(model(), &store); }
   /// The masks of a block, on the device.
   reconstruct::BlockMasks masks(int64_t block) const;
+  /// A residual stream of the first `windows` windows, (windows, l, d) fp32 to its users: not yet written.
+  model::ActivationStore empty_stream(int64_t windows) const;
+  /// The stream before the first block, of all windows.
+  model::ActivationStore embed(const model::Weights& weights) const;
   /// Puts a block's fp32 tensors into the store: the given half's, or all.
   void keep(int64_t block, const model::Block& tensors, model::Half half);
 };
@@ -54,6 +62,8 @@ void for_each_batch(int64_t windows, int64_t held_out,
 
 /// What the plan asks of a stage, defaults filled in from the model.
 reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage);
+/// Of the stages model, lora and bias-norm.
+reconstruct::Trains trained_by(const Stage& stage);
 reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage);
 
 /// Fractions of zeros by block under OWL, from one pass over the dense model.

@@ -25,4 +25,9 @@ Evaluator::Evaluator(const EvaluationOptions& options, const OpenedModel& opened
   }
 }
 
+int64_t Evaluator::windows() const {
+  const int64_t all = static_cast<int64_t>(tokens_.size()) / settings_.length;
+  return settings_.windows ? std::min(all, *settings_.windows) : all;
+}
+
 }  // namespace freelunch::pipeline

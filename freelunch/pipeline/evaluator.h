@@ -15,6 +15,9 @@ class Evaluator {
   Evaluator(const EvaluationOptions& options, const OpenedModel& opened, const model::Compute& compute,
             ProgressSink& progress);
 
+  /// Windows that will be scored, and tokens of each.
+  int64_t windows() const;
+  int64_t length() const { return settings_.length; }
   bool wanted() const { return !tokens_.empty(); }
   evaluate::Perplexity run(const model::Weights& weights) const {
     return evaluate::perplexity(weights, tokens_, settings_, compute_, progress_);

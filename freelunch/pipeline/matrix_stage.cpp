@@ -9,6 +9,7 @@
 namespace freelunch::pipeline {
 namespace {
 
+using model::ActivationStore;
 using model::Block;
 using model::Half;
 using model::Part;
@@ -22,10 +23,10 @@ class MatrixRepair {
         forward_(run.model().config(), run.compute, run.windows.size(1)),
         recipe_(descent_recipe(run, stage)),
         random_(run.plan.seed, "order of windows, stage matrix"),
-        walk_(forward_, (propagation_ == Propagation::kDense ? run.dense() : run.current())
-                            .embed(run.windows, run.compute.device)) {
+        walk_(forward_, run.activations,
+              run.embed(propagation_ == Propagation::kDense ? run.dense() : run.current())) {
     if (propagation_ == Propagation::kSparseDense)
-      dense_walk_.emplace(forward_, run.dense().embed(run.windows, run.compute.device));
+      dense_walk_.emplace(forward_, run.activations, run.embed(run.dense()));
   }
 
   void run() {
@@ -40,20 +41,25 @@ class MatrixRepair {
       run_.sinks.progress.advance(b + 1, "");
     }
     run_.sinks.progress.end();
-    if (dense_walk_) run_.dense_stream = dense_walk_->stream();
-    if (propagation_ == Propagation::kDense) run_.dense_stream = walk_.stream();
+    if (dense_walk_) run_.dense_stream = dense_walk_->take_stream();
+    if (propagation_ == Propagation::kDense) run_.dense_stream = walk_.take_stream();
   }
 
  private:
   /// What a group of matrices reads, for all windows.
-  at::Tensor inputs(StreamWalk& walk, const Block& block, Half half, size_t group) {
-    at::Tensor all;
-    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
-      const at::Tensor X = walk.input(block, half, group, i, n);
-      if (!all.defined()) all = at::empty({run_.windows.size(0), X.size(1), X.size(2)}, X.options());
-      all.narrow(0, i, n).copy_(X);
-    });
+  ActivationStore inputs(StreamWalk& walk, const Block& block, Half half, size_t group) {
+    ActivationStore all = store_of(block[model::matrix_groups(half)[group][0]].size(1));
+    for_each_batch(run_.windows.size(0), run_.held_out,
+                   [&](int64_t i, int64_t n, bool) { all.write(i, walk.input(block, half, group, i, n)); });
     return all;
+  }
+
+  /// Inputs or outputs of a matrix, in the compute dtype.
+  ActivationStore store_of(int64_t width) const {
+    return {run_.activations,
+            {run_.windows.size(0), run_.windows.size(1), width},
+            run_.compute.dtype,
+            run_.compute.device};
   }
 
   void repair_half(int64_t b, Half half, Block& block, const Block& dense,
@@ -62,10 +68,11 @@ class MatrixRepair {
     Block cast = propagation_ == Propagation::kDense ? dense : block;
     const auto groups = model::matrix_groups(half);
     for (size_t g = 0; g < groups.size(); ++g) {
-      const at::Tensor X = inputs(walk_, cast, half, g);
-      const at::Tensor target_inputs = dense_walk_ ? inputs(*dense_walk_, dense, half, g) : X;
+      const ActivationStore X = inputs(walk_, cast, half, g);
+      std::optional<ActivationStore> dense_X;
+      if (dense_walk_) dense_X = inputs(*dense_walk_, dense, half, g);
       for (const Part part : groups[g]) {
-        repair_matrix(b, part, block, dense, masks, {X, target_inputs});
+        repair_matrix(b, part, block, dense, masks, {X, dense_X ? *dense_X : X});
         if (propagation_ != Propagation::kDense) cast[part] = block[part].to(run_.compute.dtype);
       }
     }
@@ -79,7 +86,8 @@ class MatrixRepair {
   }
 
   struct Inputs {
-    at::Tensor ours, target;
+    const ActivationStore& ours;
+    const ActivationStore& target;
   };
   void repair_matrix(int64_t b, Part part, Block& block, const Block& dense,
                      const reconstruct::BlockMasks& masks, const Inputs& inputs) {
@@ -87,10 +95,10 @@ class MatrixRepair {
     const Part bias = model::bias_of(part);
     const reconstruct::MatrixRegion region(block[part], block[bias], masks[part], run_.compute.dtype);
     const reconstruct::MatrixRegion target(dense[part], dense[bias], {}, run_.compute.dtype);
-    const reconstruct::RegionData data{.inputs = inputs.ours,
-                                       .targets = target.run(inputs.target),
-                                       .held_out = run_.held_out,
-                                       .next_norm = {}};
+    ActivationStore targets = store_of(block[part].size(0));
+    target.run(inputs.target, targets);
+    const reconstruct::RegionData data{
+        .inputs = inputs.ours, .targets = targets, .held_out = run_.held_out, .next_norm = {}};
     const std::string name = fmt::format("blocks.{}.{}", b, model::names(part).hugging_face);
     const auto outcome = reconstruct::descend(region, data, recipe_, random_, name);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

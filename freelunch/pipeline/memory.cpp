@@ -25,6 +25,8 @@ int64_t kilobytes_after(const char* file, const std::string& key) {
 
 }  // namespace
 
+int64_t resident_bytes() { return kilobytes_after("/proc/self/status", "VmRSS:"); }
+
 int64_t peak_resident_bytes() { return kilobytes_after("/proc/self/status", "VmHWM:"); }
 
 void reset_peak_resident() {

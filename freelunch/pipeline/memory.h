@@ -3,6 +3,8 @@
 
 namespace freelunch::pipeline {
 
+/// The process's resident memory, in bytes; 0 where the system does not tell.
+int64_t resident_bytes();
 /// The process's peak resident memory since the last reset, in bytes; 0 where the system does not tell.
 int64_t peak_resident_bytes();
 /// Starts a new peak, so that each stage can report its own. Without permission the old peak stays.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "base/interrupt.h"
 #include "pipeline/compression.h"
@@ -14,17 +16,16 @@ namespace {
 constexpr int64_t kBatch = 4;
 
 /// The dense model's stream after its last block, (windows, l, d) fp32.
-at::Tensor dense_stream(const Compression& run, const model::Forward& forward) {
+model::ActivationStore dense_stream(const Compression& run, const model::Forward& forward) {
   const model::Weights dense = run.dense();
   const model::Config& config = run.model().config();
-  at::Tensor x = dense.embed(run.windows, run.compute.device);
+  model::ActivationStore x = run.embed(dense);
   run.sinks.progress.begin("dense targets", config.blocks, "blocks");
   for (int64_t b = 0; b < config.blocks; ++b) {
     const model::Block block = dense.block(b, run.compute.device, run.compute.dtype);
-    for (int64_t i = 0; i < x.size(0); i += kBatch) {
+    for (int64_t i = 0; i < x.windows(); i += kBatch) {
       throw_if_interrupted();
-      at::Tensor part = x.narrow(0, i, std::min(kBatch, x.size(0) - i));
-      part.copy_(forward.block(block, part));
+      x.write(i, forward.block(block, x.read(i, std::min(kBatch, x.windows() - i))));
     }
     run.sinks.progress.advance(b + 1, "");
   }
@@ -37,12 +38,13 @@ at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
   const at::NoGradGuard no_grad;
   constexpr const char* kName = "dense hidden states";
   if (run.dense_store.has(kName)) return run.dense_store.get(kName).to(run.compute.device);
-  const at::Tensor x = run.dense_stream.defined() ? run.dense_stream : dense_stream(run, forward);
-  run.dense_stream = at::Tensor();
+  const model::ActivationStore x =
+      run.dense_stream ? *std::exchange(run.dense_stream, std::nullopt) : dense_stream(run, forward);
   const at::Tensor norm = run.dense().final_norm(run.compute.device);
-  at::Tensor hidden = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
-  for (int64_t i = 0; i < x.size(0); ++i) {
-    hidden.select(0, i).copy_(model::rms_norm(x.select(0, i), norm, run.model().config().norm_epsilon));
+  at::Tensor hidden = at::empty({x.windows(), x.length(), x.width()},
+                                at::TensorOptions().dtype(at::kBFloat16).device(run.compute.device));
+  for (int64_t i = 0; i < x.windows(); ++i) {
+    hidden.narrow(0, i, 1).copy_(model::rms_norm(x.read(i, 1), norm, run.model().config().norm_epsilon));
   }
   if (&run.dense_store != &run.store) run.dense_store.put(kName, hidden);
   return hidden;

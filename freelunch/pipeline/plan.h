@@ -8,6 +8,7 @@
 #include "calibration/windows.h"
 #include "criteria/criterion.h"
 #include "model/weights.h"
+#include "pipeline/memory_options.h"
 #include "reconstruct/closed_form.h"
 #include "reconstruct/loss.h"
 #include "reconstruct/token_loss.h"
@@ -127,6 +128,7 @@ struct CompressPlan {
   RegionOptions region;
   ModelStageOptions whole;
   ComputeOptions compute;
+  MemoryOptions memory;
   uint64_t seed = 0;
   std::string command;  ///< as typed, for the report
 };

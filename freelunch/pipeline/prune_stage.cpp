@@ -35,8 +35,8 @@ class Pruner {
         forward_(run.model().config(), run.compute, observe_ ? run.windows.size(1) : 2) {
     if (!observe_) return;
     const model::Weights read = dense_statistics_ ? run.dense() : run.current();
-    walk_.emplace(forward_, read.embed(run.windows, run.compute.device));
-    if (cross_) dense_walk_.emplace(forward_, run.dense().embed(run.windows, run.compute.device));
+    walk_.emplace(forward_, run.activations, run.embed(read));
+    if (cross_) dense_walk_.emplace(forward_, run.activations, run.embed(run.dense()));
   }
 
   void run() {

@@ -9,6 +9,7 @@
 namespace freelunch::pipeline {
 namespace {
 
+using model::ActivationStore;
 using model::Block;
 using model::Half;
 using model::Part;
@@ -85,10 +86,12 @@ void repair_regions(Compression& run, const Stage& stage) {
   const reconstruct::DescentRecipe recipe = descent_recipe(run, stage);
   RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
 
-  // x: the pruned and repaired stream; under dense propagation there is only the dense one
-  at::Tensor dense_x = run.dense().embed(run.windows, run.compute.device);
-  at::Tensor x =
-      propagation == Propagation::kDense ? dense_x : run.current().embed(run.windows, run.compute.device);
+  // What regions read: the pruned and repaired stream, or under dense propagation the dense one. The dense
+  // model's outputs are made in place where nothing else reads what they replace.
+  const bool from_dense = propagation == Propagation::kDense;
+  const bool dense_targets = propagation == Propagation::kSparseDense;
+  ActivationStore x = run.embed(from_dense ? run.dense() : run.current());
+  ActivationStore targets = dense_targets ? run.embed(run.dense()) : run.empty_stream(run.windows.size(0));
   LoadedBlocks blocks(run);
   run.sinks.progress.begin(to_string(stage), config.blocks, "blocks");
   for (const std::vector<Place>& places : regions_of(stage, config.blocks)) {
@@ -102,17 +105,20 @@ void repair_regions(Compression& run, const Stage& stage) {
     }
     const StreamRegion region(forward, ours);
     const StreamRegion target(forward, theirs);
+    target.run(dense_targets ? targets : x, targets);
     const reconstruct::RegionData data{
         .inputs = x,
-        .targets = target.run(propagation == Propagation::kSparse ? x : dense_x),
+        .targets = targets,
         .held_out = run.held_out,
         .next_norm = options.loss == reconstruct::Loss::kNextNorm
                          ? next_norm(run, places.back().block, places.back().half)
                          : reconstruct::NextNorm{}};
     const std::string name = region_name(places);
     const auto outcome = reconstruct::descend(region, data, recipe, random, name);
-    if (propagation != Propagation::kSparse) dense_x = data.targets;
-    x = propagation == Propagation::kDense ? dense_x : region.run(x);
+    if (from_dense)
+      std::swap(x, targets);
+    else
+      region.run(x, x);
     for (const Place& place : places) run.keep(place.block, blocks.at(place.block).masters, place.half);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     run.report.regions.push_back(
@@ -124,7 +130,7 @@ void repair_regions(Compression& run, const Stage& stage) {
     }
   }
   run.sinks.progress.end();
-  if (propagation != Propagation::kSparse) run.dense_stream = dense_x;
+  if (propagation != Propagation::kSparse) run.dense_stream = std::move(from_dense ? x : targets);
 }
 
 }  // namespace freelunch::pipeline

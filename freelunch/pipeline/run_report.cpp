@@ -32,6 +32,9 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
               {"seed", plan.seed},
               {"threads", at::get_num_threads()},
               {"device", compute.device.str()},
+              {"activations",
+               {{"place", name(plan.memory.activations)},
+                {"dtype", plan.memory.activation_dtype == at::kBFloat16 ? "bf16" : "fp32"}}},
               {"compute", compute.dtype == at::kBFloat16 ? "bf16" : "fp32"},
               {"statistics", name(plan.statistics)},
               {"sensitivity", plan.sensitivity ? "kronecker" : "none"},
@@ -99,12 +102,15 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
               {"peak_bytes", report.peak_bytes},
               {"seconds", report.seconds},
               {"output", plan.output.string()}};
+  if (report.planned) object["planned"] = to_json(*report.planned);
   if (report.dense) object["figures"]["dense"] = figure(report.dense);
   if (report.pruned) object["figures"]["pruned"] = figure(report.pruned);
   if (report.repaired) object["figures"]["repaired"] = figure(report.repaired);
   for (const StageRecord& s : report.stages) {
     object["stages"].push_back(
         {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
+    if (const StageBudget* planned = report.planned ? report.planned->find(s.name) : nullptr)
+      object["stages"].back()["planned_bytes"] = planned->bytes();
   }
   for (const RegionRecord& r : report.regions) {
     object["regions"].push_back({{"stage", r.stage},

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "evaluate/perplexity.h"
+#include "pipeline/budget.h"
 #include "pipeline/plan.h"
 #include "reconstruct/descent.h"
 
@@ -44,7 +45,8 @@ struct RunReport {
   int64_t zeros = 0;
   int64_t peak_bytes = 0;
   double seconds = 0;
-  std::string json;  ///< the content of freelunch.json, once the run is over
+  std::optional<Budget> planned;  ///< what the run was expected to hold
+  std::string json;               ///< the content of freelunch.json, once the run is over
 };
 
 /// Now, such as "2026-01-31T12:00:00Z".

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "calibration/text.h"
+#include "pipeline/given_masks.h"
 #include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
@@ -28,22 +29,29 @@ at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& open
                                     options.samples + options.held_out, options.length, random);
 }
 
-std::vector<Stage> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model, Sinks sinks) {
-  if (!plan.repair.automatic) return plan.repair.stages;
-  std::vector<Stage> stages{{.kind = StageKind::kSolve}, {.kind = StageKind::kHalf}};
-  const int64_t planned =
-      reconstruct::planned_bytes(model, sparsity::zero_fraction(plan.pattern), {.batch = plan.whole.batch},
-                                 plan.calibration.samples, plan.calibration.length);
-  const int64_t available = available_bytes();
-  if (available == 0 || planned <= available / 10 * 9) {
-    stages.push_back({.kind = StageKind::kModel});
-  } else {
-    sinks.log.log(
-        LogLevel::kWarning,
-        fmt::format("repair auto leaves out the model stage: it plans {:.1f} GB and {:.1f} GB are free",
-                    static_cast<double>(planned) * 1e-9, static_cast<double>(available) * 1e-9));
-  }
-  return stages;
+RunInputs open_inputs(const CompressPlan& plan, const model::Compute& compute, Sinks sinks) {
+  RunInputs inputs;
+  const bool reads = !plan.calibration.text.empty() || !plan.evaluation.text.empty();
+  inputs.opened = open_model(plan.model, reads ? TokenizerUse::kRequired : TokenizerUse::kNone);
+  if (!plan.dense.empty()) inputs.dense = model::LanguageModel::open(plan.dense);
+  inputs.windows = calibration_windows(plan, inputs.opened);
+  inputs.evaluator = std::make_unique<Evaluator>(plan.evaluation, inputs.opened, compute, sinks.progress);
+  inputs.opened.tokenizer.reset();
+  return inputs;
+}
+
+SettledPlan settle_run(const CompressPlan& plan, const RunInputs& inputs, const model::Compute& compute,
+                       Sinks sinks) {
+  const model::LanguageModel& model = *inputs.opened.model;
+  const MachineRates rates = measure_rates(model.config(), compute);
+  release_freed_memory();
+  const bool evaluates = inputs.evaluator->wanted();
+  const RunSize size{.runtime = resident_bytes(),
+                     .evaluated = evaluates ? inputs.evaluator->windows() : 0,
+                     .eval_length = evaluates ? inputs.evaluator->length() : 0};
+  SettledPlan settled = settle(plan, model, compute, size, rates, sinks.log);
+  if (inputs.dense) check_same_model(model, *inputs.dense, settled.plan, settled.stages);
+  return settled;
 }
 
 sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model) {

@@ -1,13 +1,34 @@
 #pragma once
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+
 #include "pipeline/compression.h"
+#include "pipeline/evaluator.h"
+#include "pipeline/settled_plan.h"
 
 namespace freelunch::pipeline {
 
 /// (samples + held_out, length) int64; undefined without a calibration text.
 at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened);
 
-/// What `auto` becomes: solve, half, and the whole model if its planned memory fits into what is free.
-std::vector<Stage> chosen_stages(const CompressPlan& plan, const model::LanguageModel& model, Sinks sinks);
+/// What a run reads before its first stage.
+struct RunInputs {
+  OpenedModel opened;
+  std::unique_ptr<model::LanguageModel> dense;  ///< where the opened model came pruned
+  at::Tensor windows;                           ///< calibration_windows
+  std::unique_ptr<Evaluator> evaluator;
+
+  const model::LanguageModel& teacher() const { return dense ? *dense : *opened.model; }
+};
+/// Opens the models and tokenises the texts; the tokenizer is dropped, no stage needs it.
+RunInputs open_inputs(const CompressPlan& plan, const model::Compute& compute, Sinks sinks);
+
+/// Decides what the plan leaves open, after a short measurement of the machine.
+SettledPlan settle_run(const CompressPlan& plan, const RunInputs& inputs, const model::Compute& compute,
+                       Sinks sinks);
+
+/// What `freelunch plan` prints: the plan as `compress` would run it. Nothing is written. Throws Error.
+nlohmann::json planned_run(const CompressPlan& plan, Sinks sinks);
 
 /// The patterns of the plan, checked against the model's names and widths.
 sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model);

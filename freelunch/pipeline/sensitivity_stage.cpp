@@ -12,6 +12,7 @@
 namespace freelunch::pipeline {
 namespace {
 
+using model::ActivationStore;
 using model::Block;
 using model::Half;
 using model::Part;
@@ -34,32 +35,40 @@ at::Tensor sampled_tokens(const at::Tensor& hidden, const at::Tensor& head, Rand
   return tokens;
 }
 
-/// The forward pass: every block's input, bf16, goes to the store; the stream after the last block comes
-/// back.
-at::Tensor forward_pass(Compression& run, const model::Forward& forward, const at::Tensor& windows) {
+/// The forward pass: every block's input, bf16, goes to disk; the stream after the last block comes back.
+ActivationStore forward_pass(Compression& run, const model::Forward& forward, const at::Tensor& windows,
+                             std::vector<ActivationStore>& inputs) {
   const at::NoGradGuard no_grad;
-  at::Tensor x = run.dense().embed(windows, run.compute.device);
+  ActivationStore x = run.empty_stream(windows.size(0));
+  for (int64_t i = 0; i < x.windows(); i += kBatch) {
+    const int64_t n = std::min(kBatch, x.windows() - i);
+    x.write(i, run.dense().embed(windows.narrow(0, i, n), run.compute.device));
+  }
+  const model::ActivationSettings on_disk{
+      .on_disk = true, .folder = run.activations.folder, .dtype = at::kBFloat16};
   for (int64_t b = 0; b < run.model().config().blocks; ++b) {
-    run.dense_store.put(fmt::format("sensitivity input {}", b), x.to(at::kBFloat16));
     const Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
-    for (int64_t i = 0; i < x.size(0); i += kBatch) {
+    inputs.emplace_back(on_disk, std::vector<int64_t>{x.windows(), x.length(), x.width()}, at::kFloat,
+                        run.compute.device);
+    for (int64_t i = 0; i < x.windows(); i += kBatch) {
       throw_if_interrupted();
-      at::Tensor part = x.narrow(0, i, std::min(kBatch, x.size(0) - i));
-      part.copy_(forward.block(block, part));
+      const at::Tensor part = x.read(i, std::min(kBatch, x.windows() - i));
+      inputs.back().write(i, part);
+      x.write(i, forward.block(block, part));
     }
     run.sinks.progress.advance(b + 1, "forward");
   }
   return x;
 }
 
-/// The gradient by the last block's output of the log-likelihood of a sampled continuation.
-at::Tensor final_gradient(Compression& run, at::Tensor x, RandomStream& random) {
+/// The last block's output becomes the gradient by it of the log-likelihood of a sampled continuation.
+void to_final_gradient(Compression& run, ActivationStore& x, RandomStream& random) {
   const at::Tensor head = run.dense().head(run.compute);
   const at::Tensor norm = run.dense().final_norm(run.compute.device);
   const double epsilon = run.model().config().norm_epsilon;
-  for (int64_t i = 0; i < x.size(0); ++i) {
+  for (int64_t i = 0; i < x.windows(); ++i) {
     throw_if_interrupted();
-    at::Tensor window = x.select(0, i).detach().clone().requires_grad_(true);  // (l, d)
+    at::Tensor window = x.read(i, 1).select(0, 0).clone().requires_grad_(true);  // (l, d)
     const at::Tensor hidden = model::rms_norm(window, norm, epsilon);
     at::Tensor next;
     {
@@ -69,30 +78,29 @@ at::Tensor final_gradient(Compression& run, at::Tensor x, RandomStream& random) 
     const auto loss =
         reconstruct::token_loss(reconstruct::TokenLoss::kCe, hidden.detach(), {}, next, head, 1.0);
     hidden.backward(loss.gradient);
-    x.select(0, i).copy_(window.grad());
+    x.write(i, window.grad().unsqueeze(0));
   }
-  return x;
 }
 
 /// One block's way back: gradient (windows, l, d) by its output becomes the one by its input; G of each
 /// matrix goes to the store.
-void backward_block(Compression& run, const model::Forward& forward, int64_t b, at::Tensor& gradient) {
+void backward_block(Compression& run, const model::Forward& forward, int64_t b, const ActivationStore& inputs,
+                    ActivationStore& gradient) {
   Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
-  const at::Tensor inputs = run.dense_store.get(fmt::format("sensitivity input {}", b));
   std::map<Part, statistics::Gram> grams;
-  for (int64_t i = 0; i < gradient.size(0); i += kBatch) {
+  for (int64_t i = 0; i < gradient.windows(); i += kBatch) {
     throw_if_interrupted();
-    const int64_t n = std::min(kBatch, gradient.size(0) - i);
-    const at::Tensor x = inputs.narrow(0, i, n).to(run.compute.device).to(at::kFloat).requires_grad_(true);
+    const int64_t n = std::min(kBatch, gradient.windows() - i);
+    const at::Tensor x = inputs.read(i, n).detach().requires_grad_(true);
     std::vector<std::pair<Part, at::Tensor>> outputs;
     const auto tap = [&](Part part, const at::Tensor& y) {
       y.retain_grad();
       outputs.emplace_back(part, y);
     };
     const at::Tensor y = forward.half(block, Half::kMlp, forward.half(block, Half::kAttention, x, tap), tap);
-    y.backward(gradient.narrow(0, i, n));
+    y.backward(gradient.read(i, n));
     const at::NoGradGuard no_grad;
-    gradient.narrow(0, i, n).copy_(x.grad());
+    gradient.write(i, x.grad());
     for (const auto& [part, output] : outputs) {
       const auto it = grams.try_emplace(part, output.size(-1), run.compute.device).first;
       it->second.add(output.grad());
@@ -112,9 +120,12 @@ void measure_sensitivity(Compression& run) {
   const model::Forward forward(config, run.compute, windows.size(1));
   RandomStream random(run.plan.seed, "sampled continuations");
   run.sinks.progress.begin("sensitivity", 2 * config.blocks, "blocks");
-  at::Tensor gradient = final_gradient(run, forward_pass(run, forward, windows), random);
+  std::vector<ActivationStore> inputs;
+  ActivationStore gradient = forward_pass(run, forward, windows, inputs);
+  to_final_gradient(run, gradient, random);
   for (int64_t b = config.blocks; b-- > 0;) {
-    backward_block(run, forward, b, gradient);
+    backward_block(run, forward, b, inputs.back(), gradient);
+    inputs.pop_back();
     release_freed_memory();
     run.sinks.progress.advance(2 * config.blocks - b, "backward");
   }

@@ -1,6 +1,9 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
+#include <optional>
+
+#include "model/activation_store.h"
 #include "model/forward.h"
 
 namespace freelunch::pipeline {
@@ -10,22 +13,27 @@ namespace freelunch::pipeline {
 /// runs once. No gradients.
 class StreamWalk {
  public:
-  /// stream (windows, l, d) fp32, changed in place by advance().
-  StreamWalk(const model::Forward& forward, at::Tensor stream)
-      : forward_(&forward), stream_(std::move(stream)) {}
+  /// stream (windows, l, d), changed in place by advance(); what the second group of a half reads is kept
+  /// with the same settings.
+  StreamWalk(const model::Forward& forward, const model::ActivationSettings& settings,
+             model::ActivationStore stream)
+      : forward_(&forward), settings_(&settings), stream_(std::move(stream)) {}
 
-  const at::Tensor& stream() const { return stream_; }
+  /// Gives the stream away, at the end.
+  model::ActivationStore take_stream() { return std::move(stream_); }
   /// What group 0 or 1 of the half (model::matrix_groups) reads for windows [begin, begin + n):
   /// (n, l, in) in the compute dtype.
   at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n);
   /// Past the half, for the same windows; input() of group 1 must have seen them.
   void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Drops what advance() no longer needs.
-  void end_half() { inner_ = at::Tensor(); }
+  void end_half() { inner_.reset(); }
 
  private:
   const model::Forward* forward_;
-  at::Tensor stream_, inner_;
+  const model::ActivationSettings* settings_;
+  model::ActivationStore stream_;
+  std::optional<model::ActivationStore> inner_;
 };
 
 }  // namespace freelunch::pipeline

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <span>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -50,26 +52,46 @@ struct Trainer {
   MaskedAdam optimiser;
 };
 
-at::Tensor rows_of(const at::Tensor& t, const at::Tensor& windows) {
-  return t.index_select(0, windows).to(at::kFloat);
+using Windows = std::vector<int64_t>;
+
+constexpr size_t kEvaluated = 8;  // windows at a time where the loss is only measured
+
+double mean_loss(const Region& region, const RegionData& data, const Windows& windows, Loss loss) {
+  if (windows.empty()) return 0;
+  double sum = 0;
+  for (size_t i = 0; i < windows.size(); i += kEvaluated) {
+    const std::span<const int64_t> part =
+        std::span(windows).subspan(i, std::min(kEvaluated, windows.size() - i));
+    const at::Tensor y = region.run(data.inputs.read(part)).to(at::kFloat);
+    const double mean =
+        evaluate(loss, y, data.targets.read(part).to(at::kFloat), data.next_norm).item<double>();
+    if (part.size() == windows.size()) return mean;
+    sum += mean * static_cast<double>(part.size());
+  }
+  return sum / static_cast<double>(windows.size());
 }
 
-double mean_loss(const Region& region, const RegionData& data, const at::Tensor& windows, Loss loss) {
-  if (windows.numel() == 0) return 0;
-  const at::Tensor y = region.run(data.inputs.index_select(0, windows)).to(at::kFloat);
-  return evaluate(loss, y, rows_of(data.targets, windows), data.next_norm).item<double>();
+/// The windows of each step of an epoch.
+std::vector<Windows> batches(const Windows& order, int64_t batch) {
+  std::vector<Windows> steps;
+  for (size_t i = 0; i < order.size(); i += static_cast<size_t>(batch)) {
+    const size_t end = std::min(i + static_cast<size_t>(batch), order.size());
+    steps.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(i),
+                       order.begin() + static_cast<std::ptrdiff_t>(end));
+  }
+  return steps;
 }
 
 }  // namespace
 
 RegionOutcome descend(const Region& region, const RegionData& data, const DescentRecipe& recipe,
                       RandomStream& random, const std::string& name) {
-  const int64_t trained = data.inputs.size(0) - data.held_out;
-  const auto index_options = at::TensorOptions().dtype(at::kLong).device(data.inputs.device());
-  const at::Tensor held = at::arange(trained, trained + data.held_out, index_options);
-  const int64_t seen = data.held_out > 0 ? std::min(data.held_out, trained) : trained;
-  const at::Tensor sample = at::arange(seen, index_options) * trained / seen;
-  const at::Tensor sampled = sample.to(at::kLong);
+  const int64_t trained = data.inputs.windows() - data.held_out;
+  Windows held(static_cast<size_t>(data.held_out));
+  std::iota(held.begin(), held.end(), trained);
+  Windows sampled(static_cast<size_t>(data.held_out > 0 ? std::min(data.held_out, trained) : trained));
+  for (size_t i = 0; i < sampled.size(); ++i)
+    sampled[i] = static_cast<int64_t>(i) * trained / static_cast<int64_t>(sampled.size());
 
   RegionOutcome outcome;
   outcome.before = mean_loss(region, data, sampled, recipe.loss);
@@ -85,12 +107,16 @@ RegionOutcome descend(const Region& region, const RegionData& data, const Descen
   const int64_t steps = recipe.epochs * steps_per_epoch;
   int64_t step = 0;
   for (int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
-    const at::Tensor order = at::tensor(random.permutation(trained)).to(data.inputs.device());
-    for (int64_t i = 0; i < trained; i += recipe.batch, ++step) {
+    const std::vector<Windows> epoch_batches = batches(random.permutation(trained), recipe.batch);
+    for (size_t i = 0; i < epoch_batches.size(); ++i, ++step) {
       throw_if_interrupted();
-      const at::Tensor windows = order.narrow(0, i, std::min(recipe.batch, trained - i));
-      const at::Tensor y = region.forward(data.inputs.index_select(0, windows)).to(at::kFloat);
-      const at::Tensor loss = evaluate(recipe.loss, y, rows_of(data.targets, windows), data.next_norm);
+      const at::Tensor x = data.inputs.read(epoch_batches[i]);
+      const at::Tensor t = data.targets.read(epoch_batches[i]).to(at::kFloat);
+      if (i + 1 < epoch_batches.size()) {
+        data.inputs.prefetch(epoch_batches[i + 1]);
+        data.targets.prefetch(epoch_batches[i + 1]);
+      }
+      const at::Tensor loss = evaluate(recipe.loss, region.forward(x).to(at::kFloat), t, data.next_norm);
       if (!std::isfinite(loss.item<double>())) {
         fail(ErrorKind::kNumerical,
              "{}: the loss is not finite at step {} of {}; try a lower learning rate than {}", name, step + 1,

@@ -18,11 +18,10 @@ struct DescentRecipe {
   bool freeze_norms = false;
 };
 
-/// A region's inputs (n, l, in) and targets (n, l, out), windows first. The last `held_out` windows are not
-/// trained on.
+/// A region's inputs (n, l, in) and targets (n, l, out). The last `held_out` windows are not trained on.
 struct RegionData {
-  at::Tensor inputs;
-  at::Tensor targets;
+  const model::ActivationStore& inputs;
+  const model::ActivationStore& targets;
   int64_t held_out = 0;
   NextNorm next_norm;
 };

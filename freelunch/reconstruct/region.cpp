@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/interrupt.h"
+
 namespace freelunch::reconstruct {
 namespace {
 
@@ -33,22 +35,41 @@ std::vector<RegionHalf> cast_halves(const std::vector<RegionHalf>& halves, at::S
 
 }  // namespace
 
+at::Tensor Region::run(const at::Tensor& inputs) const {
+  const at::NoGradGuard no_grad;
+  at::Tensor outputs;
+  with_cast_weights([&](const Pass& pass) {
+    for (int64_t i = 0; i < inputs.size(0); i += kForwardBatch) {
+      const int64_t n = std::min(kForwardBatch, inputs.size(0) - i);
+      const at::Tensor y = pass(inputs.narrow(0, i, n));
+      if (!outputs.defined()) outputs = at::empty({inputs.size(0), y.size(1), y.size(2)}, y.options());
+      outputs.narrow(0, i, n).copy_(y);
+    }
+  });
+  return outputs;
+}
+
+void Region::run(const model::ActivationStore& inputs, model::ActivationStore& outputs) const {
+  const at::NoGradGuard no_grad;
+  with_cast_weights([&](const Pass& pass) {
+    for (int64_t i = 0; i < inputs.windows(); i += kForwardBatch) {
+      throw_if_interrupted();
+      const int64_t n = std::min(kForwardBatch, inputs.windows() - i);
+      outputs.write(i, pass(inputs.read(i, n)));
+    }
+  });
+}
+
 at::Tensor StreamRegion::forward(const at::Tensor& x) const {
   at::Tensor y = x;
   for (const RegionHalf& part : halves_) y = forward_.half(*part.block, part.half, y);
   return y;
 }
 
-at::Tensor StreamRegion::run(const at::Tensor& inputs) const {
-  const at::NoGradGuard no_grad;
+void StreamRegion::with_cast_weights(const std::function<void(const Pass&)>& body) const {
   std::vector<Block> storage;
   const StreamRegion cast(forward_, cast_halves(halves_, forward_.compute().dtype, storage));
-  at::Tensor outputs = at::empty_like(inputs);
-  for (int64_t i = 0; i < inputs.size(0); i += kForwardBatch) {
-    const int64_t n = std::min(kForwardBatch, inputs.size(0) - i);
-    outputs.narrow(0, i, n).copy_(cast.forward(inputs.narrow(0, i, n)));
-  }
-  return outputs;
+  body([&](const at::Tensor& x) { return cast.forward(x); });
 }
 
 std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) const {
@@ -65,9 +86,9 @@ std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) const {
 
 at::Tensor MatrixRegion::forward(const at::Tensor& x) const { return model::linear(x, W_, bias_, dtype_); }
 
-at::Tensor MatrixRegion::run(const at::Tensor& inputs) const {
-  const at::NoGradGuard no_grad;
-  return model::linear(inputs, W_.detach(), bias_, dtype_);
+void MatrixRegion::with_cast_weights(const std::function<void(const Pass&)>& body) const {
+  const at::Tensor W = W_.detach().to(dtype_);
+  body([&](const at::Tensor& x) { return model::linear(x, W, bias_, dtype_); });
 }
 
 std::vector<TrainedTensor> MatrixRegion::trained(bool) const {

@@ -2,8 +2,10 @@
 #include <ATen/core/TensorBody.h>
 
 #include <array>
+#include <functional>
 #include <vector>
 
+#include "model/activation_store.h"
 #include "model/block.h"
 #include "model/forward.h"
 #include "sparsity/mask.h"
@@ -29,9 +31,16 @@ class Region {
   virtual ~Region() = default;
   /// x (n, l, in) -> (n, l, out), differentiable in the trained tensors.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
-  /// The same for any number of windows, a few at a time, weights cast once. No gradients.
-  virtual at::Tensor run(const at::Tensor& inputs) const = 0;
+  /// The same without gradients, a few windows at a time, weights cast once.
+  at::Tensor run(const at::Tensor& inputs) const;
+  /// All windows of a store into those of another, or into their own place.
+  void run(const model::ActivationStore& inputs, model::ActivationStore& outputs) const;
   virtual std::vector<TrainedTensor> trained(bool freeze_norms) const = 0;
+
+ protected:
+  using Pass = std::function<at::Tensor(const at::Tensor&)>;
+  /// Hands `body` a forward pass with the weights cast once.
+  virtual void with_cast_weights(const std::function<void(const Pass&)>& body) const = 0;
 };
 
 /// One half, in the order of the forward pass. The block holds fp32 master weights.
@@ -47,8 +56,10 @@ class StreamRegion final : public Region {
   StreamRegion(const model::Forward& forward, std::vector<RegionHalf> halves)
       : forward_(forward), halves_(std::move(halves)) {}
   at::Tensor forward(const at::Tensor& x) const override;
-  at::Tensor run(const at::Tensor& inputs) const override;
   std::vector<TrainedTensor> trained(bool freeze_norms) const override;
+
+ protected:
+  void with_cast_weights(const std::function<void(const Pass&)>& body) const override;
 
  private:
   const model::Forward& forward_;
@@ -63,8 +74,10 @@ class MatrixRegion final : public Region {
   MatrixRegion(at::Tensor W, at::Tensor bias, sparsity::Mask mask, at::ScalarType dtype)
       : W_(std::move(W)), bias_(std::move(bias)), mask_(std::move(mask)), dtype_(dtype) {}
   at::Tensor forward(const at::Tensor& x) const override;
-  at::Tensor run(const at::Tensor& inputs) const override;
   std::vector<TrainedTensor> trained(bool freeze_norms) const override;
+
+ protected:
+  void with_cast_weights(const std::function<void(const Pass&)>& body) const override;
 
  private:
   at::Tensor W_, bias_;

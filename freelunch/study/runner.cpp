@@ -226,7 +226,8 @@ class StudyRun {
                     .report = report,
                     .stages = stages,
                     .sinks = sinks_,
-                    .dense_stream = {}};
+                    .activations = pipeline::activation_settings(plan.memory, folder_),
+                    .dense_stream = std::nullopt};
     const std::set<std::string> wanted = needed_states(later);
     size_t done = 0;  // 1: masks; then a stage each
     for (size_t i = after_masks + 1; i-- > 0 && done == 0;) {

@@ -9,6 +9,7 @@
 namespace freelunch::reconstruct {
 namespace {
 
+using model::ActivationStore;
 using model::Block;
 using model::Half;
 using model::Part;
@@ -70,8 +71,8 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
   const model::Forward forward(c.config, {}, 8);
   const StreamRegion target(forward, {{&c.dense, &c.masks, half}});
   const StreamRegion region(forward, {{&c.pruned, &c.masks, half}});
-  const RegionData data{.inputs = c.inputs,
-                        .targets = target.run(c.inputs),
+  const RegionData data{.inputs = ActivationStore(c.inputs),
+                        .targets = ActivationStore(target.run(c.inputs)),
                         .held_out = 4,
                         .next_norm = {.weight = at::ones({c.config.width})}};
   RandomStream random(0, "order");
@@ -104,8 +105,9 @@ TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
   const MatrixRegion target(W_dense, at::ones({6}), {}, at::kFloat);
   const at::Tensor X = at::matmul(at::randn({24, 8, 10}), at::randn({10, 10}));
   RandomStream random(0, "order");
-  const RegionOutcome outcome = descend(region, {.inputs = X, .targets = target.run(X), .held_out = 4},
-                                        {.adam = {.learning_rate = 2e-2}, .epochs = 12}, random, "matrix");
+  const RegionOutcome outcome = descend(
+      region, {.inputs = ActivationStore(X), .targets = ActivationStore(target.run(X)), .held_out = 4},
+      {.adam = {.learning_rate = 2e-2}, .epochs = 12}, random, "matrix");
   EXPECT_LT(outcome.held_after, 0.9 * outcome.held_before);
   EXPECT_GT(bias.mean().item<double>(), 0.1);
   sparsity::check_respected(W, mask, "W");
@@ -119,9 +121,10 @@ TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
   const StreamRegion region(forward,
                             {{&c.pruned, &c.masks, Half::kAttention}, {&c.pruned, &c.masks, Half::kMlp}});
   RandomStream random(0, "order");
-  const RegionOutcome outcome =
-      descend(region, {.inputs = c.inputs, .targets = target.run(c.inputs), .held_out = 4},
-              {.adam = {.learning_rate = 1e-2}, .epochs = 12, .freeze_norms = true}, random, "block");
+  const RegionOutcome outcome = descend(
+      region,
+      {.inputs = ActivationStore(c.inputs), .targets = ActivationStore(target.run(c.inputs)), .held_out = 4},
+      {.adam = {.learning_rate = 1e-2}, .epochs = 12, .freeze_norms = true}, random, "block");
   EXPECT_LT(outcome.held_after, 0.95 * outcome.held_before);
   EXPECT_TRUE(at::equal(c.pruned[Part::kMlpNorm], at::ones({c.config.width})));
   EXPECT_EQ(region.trained(true).size() + 2, region.trained(false).size());
@@ -133,13 +136,13 @@ TEST(Descent, PutsBackAStartThatWasNotImproved) {
   const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
   const at::Tensor before = c.pruned[Part::kGate].clone();
   // The target is what the region gives already: any step away is worse.
-  const RegionData data{.inputs = c.inputs, .targets = region.run(c.inputs), .held_out = 4};
   RandomStream random(0, "order");
-  at::Tensor disturbed = data.targets.clone();
+  at::Tensor disturbed = region.run(c.inputs);
   disturbed.narrow(0, 0, 20).add_(
       at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
-  const RegionOutcome outcome = descend(region, {.inputs = data.inputs, .targets = disturbed, .held_out = 4},
-                                        {.adam = {.learning_rate = 0.05}}, random, "region");
+  const RegionOutcome outcome = descend(
+      region, {.inputs = ActivationStore(c.inputs), .targets = ActivationStore(disturbed), .held_out = 4},
+      {.adam = {.learning_rate = 0.05}}, random, "region");
   EXPECT_FALSE(outcome.kept);
   EXPECT_EQ(outcome.held_after, outcome.held_before);
   EXPECT_TRUE(at::equal(c.pruned[Part::kGate], before));
@@ -149,7 +152,9 @@ TEST(Descent, NamesTheRegionAndStepOfALossThatIsNotFinite) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
   const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
-  const RegionData data{.inputs = c.inputs, .targets = at::full_like(c.inputs, NAN), .held_out = 0};
+  const RegionData data{.inputs = ActivationStore(c.inputs),
+                        .targets = ActivationStore(at::full_like(c.inputs, NAN)),
+                        .held_out = 0};
   RandomStream random(0, "order");
   try {
     descend(region, data, {}, random, "blocks.7.mlp");

@@ -1,0 +1,37 @@
+#pragma once
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "model/activation_store.h"
+
+namespace freelunch::pipeline {
+
+/// Where activations are kept; auto: in memory while there is room, else in a file.
+enum class ActivationPlace { kAuto, kMemory, kDisk };
+ActivationPlace parse_activation_place(std::string_view text);
+std::string_view name(ActivationPlace place);
+
+/// "fp32", "bf16", or "auto": absent. Throws InvalidArgument for anything else.
+std::optional<at::ScalarType> parse_activation_dtype(std::string_view text);
+
+/// Bytes of "2GiB", "700MB", "1.5G" (of 10^9) or "800000000". Throws InvalidArgument.
+int64_t parse_bytes(std::string_view text);
+/// "1.61 GB", "84 MB", in powers of ten.
+std::string bytes_text(int64_t bytes);
+
+struct MemoryOptions {
+  ActivationPlace activations = ActivationPlace::kAuto;
+  std::optional<at::ScalarType> activation_dtype;  ///< of residual streams; absent: fp32, bf16 only to fit
+  std::optional<int64_t> limit;                    ///< resident bytes that the run is to stay below
+};
+
+/// What the stages are to do, auto and absent resolved to memory and fp32. `folder` is where files go.
+model::ActivationSettings activation_settings(const MemoryOptions& options,
+                                              const std::filesystem::path& folder);
+
+}  // namespace freelunch::pipeline

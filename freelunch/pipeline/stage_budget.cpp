@@ -1,0 +1,294 @@
+#include "pipeline/stage_budget.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "pipeline/compression.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+constexpr int64_t kBatch = 4;        // windows a pass without gradients takes at a time
+constexpr int64_t kEvaluated = 8;    // windows whose loss is measured at a time
+constexpr int64_t kLogitRows = 64;   // of an evaluation
+constexpr int64_t kTrainRows = 256;  // of a loss with a gradient
+constexpr int64_t kFp32 = 4;
+constexpr int64_t kFp64 = 8;
+// Of the rate of bare matrix products, what whole passes reach: norms, attention, activations, autograd.
+constexpr double kEfficiency = 0.5;
+
+int64_t size_of(at::ScalarType dtype) { return static_cast<int64_t>(at::elementSize(dtype)); }
+
+}  // namespace
+
+StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageModel& model,
+                               const model::Compute& compute, const RunSize& size, const MachineRates& rates)
+    : plan_(plan),
+      model_(model),
+      config_(model.config()),
+      compute_(compute),
+      size_(size),
+      rates_(rates),
+      compute_bytes_(size_of(compute.dtype)),
+      windows_(plan.calibration.text.empty() ? 0 : plan.calibration.samples + plan.calibration.held_out),
+      length_(plan.calibration.length) {
+  for (int64_t b = 0; b < config_.blocks; ++b) {
+    for (size_t h = 0; h < 2; ++h) {
+      HalfShape half{.heads = h == 0 ? config_.heads * config_.head_dim : 0};
+      const auto groups = model::matrix_groups(model::kHalves.at(h));
+      for (size_t g = 0; g < groups.size(); ++g) {
+        for (const model::Part part : groups[g]) {
+          const model::ModelTensor* tensor = model.find(b, part);
+          if (tensor == nullptr) continue;
+          const int64_t elements = tensor->shape[0] * tensor->shape[1];
+          half.elements += elements;
+          half.largest = std::max(half.largest, elements);
+          if (g == 0) half.outputs += tensor->shape[0];
+          if (g == 1) half.inner = tensor->shape[1];
+        }
+      }
+      scratch_ += half.elements * (kFp32 + 1);
+      HalfShape& largest = halves_.at(h);
+      if (half.elements > largest.elements) largest = half;
+    }
+  }
+}
+
+StageBudget StageEstimator::named(const std::string& name) const {
+  StageBudget stage;
+  stage.name = name;
+  stage.runtime = size_.runtime;
+  return stage;
+}
+
+void StageEstimator::add_streams(StageBudget& stage, double count, int64_t width, at::ScalarType kept) const {
+  const int64_t window = length_ * width * size_of(kept);
+  if (plan_.memory.activations == ActivationPlace::kDisk) {
+    stage.activations += static_cast<int64_t>(count * static_cast<double>(2 * std::min(kBatch, windows_) * window));
+    stage.disk += static_cast<int64_t>(count * static_cast<double>(windows_ * window));
+  } else {
+    stage.activations += static_cast<int64_t>(count * static_cast<double>(windows_ * window));
+  }
+}
+
+void StageEstimator::add_residual_streams(StageBudget& stage, double count) const {
+  add_streams(stage, count, config_.width, plan_.memory.activation_dtype.value_or(at::kFloat));
+}
+
+int64_t StageEstimator::pass(const HalfShape& half, int64_t tokens) const {
+  // the stream, its square and its norm in fp32 and the cast; outputs, their product or rotated copies, inner
+  const int64_t rotated = half.heads > 0 ? 2 * half.heads * kFp32 + 2 * half.heads * compute_bytes_ : 0;
+  return tokens * (config_.width * (3 * kFp32 + 2 * compute_bytes_) +
+                   (2 * half.outputs + half.inner) * compute_bytes_ + rotated);
+}
+
+int64_t StageEstimator::widest_pass(int64_t tokens) const {
+  return std::max(pass(halves_[0], tokens), pass(halves_[1], tokens));
+}
+
+double StageEstimator::forward(const HalfShape& half, int64_t length) const {
+  // causal attention: half of the scores, twice
+  return 2.0 * static_cast<double>(half.elements) + 2.0 * static_cast<double>(half.heads * length);
+}
+
+void StageEstimator::spend(StageBudget& stage, double operations, double fp32_operations,
+                           double swept_bytes) const {
+  stage.operations = operations + fp32_operations;
+  stage.seconds = operations / (rates_.products * kEfficiency) + fp32_operations / rates_.fp32_products +
+                  swept_bytes / rates_.bytes;
+}
+
+StageBudget StageEstimator::evaluate(const std::string& name) const {
+  StageBudget stage = named(name);
+  const int64_t window = size_.eval_length * config_.width * kFp32;
+  const int64_t stream = std::min(size_.evaluated, std::max<int64_t>(1, (64LL << 20U) / window)) * window;
+  const int64_t head = config_.vocabulary * config_.width * compute_bytes_;
+  const int64_t block = block_elements() * compute_bytes_;
+  stage.activations = stream;
+  // while blocks are at work, and after them
+  const int64_t reading = std::max(halves_[0].largest, halves_[1].largest) * kFp32;
+  const int64_t passing = block + std::max(reading, widest_pass(size_.eval_length));
+  const int64_t scoring = head + kLogitRows * config_.vocabulary * (compute_bytes_ + 2 * kFp32) + 3 * window;
+  stage.weights = scoring > passing ? head : block;
+  stage.workspace = std::max(scoring, passing) - stage.weights;
+  const double tokens = static_cast<double>(size_.evaluated * size_.eval_length);
+  const double vocabulary = 2.0 * static_cast<double>(config_.vocabulary * config_.width);
+  spend(stage, tokens * (static_cast<double>(config_.blocks) * forward_block(size_.eval_length) + vocabulary), 0, 0);
+  return stage;
+}
+
+StageBudget StageEstimator::allocate() const {
+  StageBudget stage = named("allocate");
+  add_residual_streams(stage, 1);
+  add_streams(stage, 1, std::max(halves_[0].inner, halves_[1].inner), compute_.dtype);
+  stage.weights = block_elements() * (compute_bytes_ + kFp32);  // and the scores
+  stage.workspace = widest_pass(kBatch * length_);
+  const double tokens = static_cast<double>(windows_ * length_ * config_.blocks);
+  spend(stage, tokens * forward_block(length_), 0, 0);
+  return stage;
+}
+
+StageBudget StageEstimator::sensitivity() const {
+  StageBudget stage = named("sensitivity");
+  add_residual_streams(stage, 1);
+  const int64_t inputs = (windows_ - plan_.calibration.held_out) * length_ * config_.width * 2;
+  stage.disk += config_.blocks * inputs;
+  stage.weights = block_elements() * compute_bytes_;
+  double products = 0;
+  for (const model::PartNames& part : model::all_parts()) {
+    const model::ModelTensor* tensor = model_.find(0, part.part);
+    if (!part.matrix || tensor == nullptr) continue;
+    stage.statistics += tensor->shape[0] * tensor->shape[0] * kFp64;
+    products += static_cast<double>(tensor->shape[0] * tensor->shape[0]);
+  }
+  const int64_t tokens = kBatch * length_;
+  int64_t outputs = 0;
+  for (const HalfShape& half : halves_) outputs += 3 * half.outputs + 2 * half.inner + config_.width;
+  const int64_t graph = tokens * (8 * config_.width * kFp32 + 2 * outputs * compute_bytes_);
+  const int64_t head = config_.vocabulary * config_.width * compute_bytes_;
+  const int64_t sampling = kTrainRows * config_.vocabulary * (compute_bytes_ + 3 * kFp32);
+  stage.workspace = std::max(graph, head + sampling - stage.weights - stage.statistics);
+  const auto all = static_cast<double>((windows_ - plan_.calibration.held_out) * length_);
+  spend(stage,
+        all * (static_cast<double>(config_.blocks) * 4 * forward_block(length_) +
+               8.0 * static_cast<double>(config_.vocabulary * config_.width)),
+        all * static_cast<double>(config_.blocks) * 1.25 * products, 0);
+  return stage;
+}
+
+StageBudget StageEstimator::prune(bool solve, bool given) const {
+  const criteria::Criterion& criterion = criteria::criterion_named(plan_.criterion);
+  const bool cross = solve && std::any_of(plan_.grid.betas.begin(), plan_.grid.betas.end(),
+                                          [](double beta) { return beta != 0; });
+  const bool gram = solve || criterion.needs == criteria::Needs::kGram;
+  const bool observes = solve || (!given && criterion.needs != criteria::Needs::kNothing);
+  StageBudget stage = named(solve ? "solve" : "prune");
+  const int64_t largest = std::max(halves_[0].largest, halves_[1].largest);
+  const int64_t widest = std::max({config_.width, halves_[0].inner, halves_[1].inner});
+  const int64_t square = widest * widest;
+  stage.weights = block_elements() * kFp32 + std::max(halves_[0].elements, halves_[1].elements) * compute_bytes_;
+  if (cross || plan_.statistics == StatisticsSource::kDense) stage.weights += block_elements() * compute_bytes_;
+  if (observes) {
+    add_residual_streams(stage, cross ? 2 : 1);
+    add_streams(stage, cross ? 2 : 1, widest, compute_.dtype);
+  }
+  const int64_t moments = cross ? 3 : 1;
+  if (gram) stage.statistics = 2 * moments * square * kFp64;  // windows trained on, and held out
+  // scores, sorted copies and masks; then the solver's vectors beside the moments in fp32
+  const int64_t choosing = largest * 3 * kFp32 +
+                           (criterion.needs == criteria::Needs::kGram && !given ? 4 * square * kFp64 : 0);
+  const int64_t solving = solve ? (2 * moments + 1) * square * kFp32 + largest * 9 * kFp32 : 0;
+  const int64_t tokens = kBatch * length_;
+  const int64_t observing =
+      observes ? widest_pass(tokens) + (gram ? 2 * tokens * widest * kFp32 + square / 4 * (kFp32 + kFp64) : 0) : 0;
+  stage.workspace = std::max({choosing, solving, observing});
+
+  double operations = 0;
+  double fp32 = 0;
+  const double all = observes ? static_cast<double>(windows_ * length_) : 0;
+  for (const HalfShape& half : halves_) {
+    operations += all * (cross ? 2 : 1) * forward(half, length_);
+    if (gram) {
+      for (const int64_t w : {config_.width, half.inner})
+        fp32 += all * (cross ? 4.5 : 1.25) * static_cast<double>(w * w);
+    }
+    if (!solve) continue;
+    const auto settings = static_cast<double>(plan_.grid.lambdas.size() * plan_.grid.betas.size());
+    for (const int64_t w : {config_.width, half.inner}) {
+      const double elements = static_cast<double>(w == half.inner ? half.inner * config_.width
+                                                                  : half.elements - half.inner * config_.width);
+      const double rows = elements / static_cast<double>(w);
+      const double tried = settings * std::min(static_cast<double>(plan_.grid.rows), rows);
+      fp32 += 2.0 * static_cast<double>(w * w) * static_cast<double>(plan_.grid.iterations) * (rows + tried);
+    }
+  }
+  const auto blocks = static_cast<double>(config_.blocks);
+  // choosing a mask reads and writes its scores a dozen times
+  spend(stage, blocks * operations, blocks * fp32, blocks * 12.0 * kFp32 * static_cast<double>(block_elements()));
+  return stage;
+}
+
+StageBudget StageEstimator::matrices() const {
+  StageBudget stage = named("matrix");
+  const bool two = plan_.region.propagation == Propagation::kSparseDense;
+  const double streams = two ? 2 : 1;
+  const int64_t inner = halves_[1].inner;
+  const int64_t largest = std::max(halves_[0].largest, halves_[1].largest);
+  add_residual_streams(stage, streams);
+  add_streams(stage, 2 * streams, inner, compute_.dtype);  // what the walk keeps, and the matrix's inputs
+  add_streams(stage, 1, config_.width, compute_.dtype);    // its targets
+  stage.weights = block_elements() * (kFp32 + 2 * compute_bytes_ + 1);
+  stage.optimiser = largest * 5 * kFp32;
+  const int64_t tokens = plan_.region.batch * length_;
+  stage.workspace = std::max({widest_pass(kBatch * length_), tokens * inner * (3 * kFp32) + largest * 2 * compute_bytes_,
+                              kEvaluated * length_ * std::max(inner, config_.width) * 4 * kFp32});
+  const auto all = static_cast<double>(windows_ * length_);
+  const auto trained = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
+  const auto steps = static_cast<double>(plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) /
+                                                                plan_.region.batch));
+  const auto elements = static_cast<double>(block_elements());
+  const auto blocks = static_cast<double>(config_.blocks);
+  spend(stage, blocks * (all * (streams + 1) * forward_block(length_) + trained * 6 * elements), 0,
+        blocks * steps * elements * 12 * kFp32);
+  return stage;
+}
+
+StageBudget StageEstimator::regions(const Stage& stage_kind) const {
+  StageBudget stage = named(to_string(stage_kind));
+  const bool half = stage_kind.kind == StageKind::kHalf;
+  const int64_t blocks = half ? 1 : std::min(stage_kind.blocks, config_.blocks);
+  const int64_t trained = half ? std::max(halves_[0].elements, halves_[1].elements) : blocks * block_elements();
+  add_residual_streams(stage, 2);
+  stage.weights = blocks * block_elements() * (kFp32 + compute_bytes_ + 1);
+  stage.optimiser = trained * 5 * kFp32;  // mask, gradient, two moments, the state to go back to
+  const int64_t tokens = plan_.region.batch * length_;
+  int64_t graph = 0;
+  for (const HalfShape& one : halves_) {
+    const int64_t rotated = 4 * one.heads * kFp32;
+    const int64_t saved = tokens * (config_.width * (3 * kFp32 + 2 * compute_bytes_) + rotated +
+                                    (2 * one.outputs + 2 * one.inner) * compute_bytes_);
+    graph = half ? std::max(graph, saved) : graph + blocks * saved;
+  }
+  // weights cast for the pass, and their gradients before they are fp32
+  const int64_t training = graph + trained * compute_bytes_ + tokens * (halves_[1].outputs + 6 * config_.width) * kFp32;
+  const int64_t measuring = kEvaluated * length_ * config_.width * 6 * kFp32 + trained * compute_bytes_;
+  stage.workspace = std::max(training, measuring + widest_pass(kBatch * length_));
+  const auto all = static_cast<double>(windows_ * length_);
+  const auto seen = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
+  const auto steps = static_cast<double>(plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) /
+                                                                plan_.region.batch));
+  const auto every = static_cast<double>(config_.blocks);
+  spend(stage, every * (2 * all + 3 * seen) * forward_block(length_), 0,
+        every * steps * static_cast<double>(block_elements()) * 12 * kFp32);
+  return stage;
+}
+
+StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& stages) const {
+  StageBudget stage = named(to_string(kind));
+  const reconstruct::Trains trains = trained_by(kind);
+  const reconstruct::DistilRecipe recipe{
+      .batch = plan_.whole.batch, .trainable = {.trains = trains, .lora = plan_.whole.lora, .seed = plan_.seed}};
+  const int64_t planned = reconstruct::planned_bytes(model_, sparsity::zero_fraction(plan_.pattern), recipe,
+                                                     windows_, length_);
+  const int64_t matrices = scratch_ / (kFp32 + 1);
+  // planned_bytes has the total, the process included; what it is for follows from the recipe
+  stage.weights = matrices * (compute_bytes_ + 1) + config_.vocabulary * config_.width * compute_bytes_;
+  stage.activations = windows_ * length_ * config_.width * 2 +
+                      config_.blocks * plan_.whole.batch * length_ * config_.width * kFp32;
+  if (trains == reconstruct::Trains::kKept)
+    stage.optimiser = static_cast<int64_t>(static_cast<double>(matrices) *
+                                           (1 - sparsity::zero_fraction(plan_.pattern))) *
+                      3 * kFp32;
+  stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
+  const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_model_epochs(stages)));
+  const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);
+  const double steps = epochs * static_cast<double>(plan_.calibration.samples) / static_cast<double>(plan_.whole.batch);
+  spend(stage,
+        tokens * (4 * static_cast<double>(config_.blocks) * forward_block(length_) +
+                  6.0 * static_cast<double>(config_.vocabulary * config_.width)),
+        0, steps * static_cast<double>(matrices) * 6 * kFp32);
+  return stage;
+}
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,38 @@
+#include "pipeline/memory_options.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+TEST(Bytes, AreReadWithTheirUnit) {
+  EXPECT_EQ(parse_bytes("2GiB"), int64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("700MB"), 700000000);
+  EXPECT_EQ(parse_bytes("1.5G"), 1500000000);
+  EXPECT_EQ(parse_bytes("512MiB"), int64_t{512} << 20);
+  EXPECT_EQ(parse_bytes("800000000"), 800000000);
+  for (const char* bad : {"", "GB", "-1GB", "0", "2gb", "2 GB", "1e30", "nan", "inf", "2GBs"})
+    EXPECT_THROW(parse_bytes(bad), Error) << bad;
+}
+
+TEST(Bytes, AreWrittenInPowersOfTen) {
+  EXPECT_EQ(bytes_text(84000000), "84 MB");
+  EXPECT_EQ(bytes_text(1610000000), "1.61 GB");
+}
+
+TEST(Activations, AreResolvedForTheStages) {
+  EXPECT_EQ(parse_activation_place("disk"), ActivationPlace::kDisk);
+  EXPECT_EQ(name(ActivationPlace::kAuto), "auto");
+  EXPECT_FALSE(parse_activation_dtype("auto"));
+  const auto settings = activation_settings(
+      {.activations = ActivationPlace::kDisk, .activation_dtype = at::kBFloat16, .limit = {}}, "folder");
+  EXPECT_TRUE(settings.on_disk);
+  EXPECT_EQ(settings.dtype, at::kBFloat16);
+  EXPECT_FALSE(activation_settings({}, "folder").on_disk);
+  EXPECT_EQ(activation_settings({}, "folder").dtype, at::kFloat);
+}
+
+}  // namespace
+}  // namespace freelunch::pipeline
