@@ -18,10 +18,11 @@ enum class ErrorKind {
 };
 
 /// The one exception type of the library. The message is one line: who, what was found, what was expected,
-/// likely cause.
+/// likely cause. Whatever a file or an argument put into it, it stays one: the constructor makes it
+/// printable() and cuts it after 2000 bytes.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& message);
   ErrorKind kind() const noexcept { return kind_; }
 
  private:

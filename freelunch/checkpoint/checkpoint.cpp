@@ -1,8 +1,8 @@
 #include "checkpoint/checkpoint.h"
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "checkpoint/dequantise.h"
-#include "checkpoint/printable.h"
 
 namespace freelunch::checkpoint {
 

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "checkpoint/gguf_header.h"
-#include "checkpoint/printable.h"
 
 namespace freelunch::checkpoint {
 namespace {
@@ -21,6 +21,8 @@ std::vector<fs::path> parts_of(const fs::path& path) {
   const std::string file = path.filename().string();
   if (!std::regex_match(file, match, kSplit)) return {path};
   const int count = std::stoi(match[3]);
+  if (std::stoi(match[2]) < 1 || std::stoi(match[2]) > count)
+    fail(ErrorKind::kBadFile, "gguf: {} says it is part {} of {}", file, match[2].str(), match[3].str());
   std::vector<fs::path> parts;
   for (int i = 1; i <= count; ++i) {
     parts.push_back(path.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", match[1].str(), i, count));

@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "checkpoint/byte_reader.h"
 #include "checkpoint/mapped_file.h"
-#include "checkpoint/printable.h"
 
 namespace freelunch::checkpoint {
 namespace {

@@ -1,7 +1,7 @@
 #include "checkpoint/gguf_metadata.h"
 
 #include "base/error.h"
-#include "checkpoint/printable.h"
+#include "base/printable.h"
 
 namespace freelunch::checkpoint {
 

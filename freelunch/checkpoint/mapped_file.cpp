@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "checkpoint/printable.h"
+#include "base/printable.h"
 
 namespace freelunch::checkpoint {
 namespace {

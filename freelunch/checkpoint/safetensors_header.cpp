@@ -6,8 +6,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "checkpoint/mapped_file.h"
-#include "checkpoint/printable.h"
 
 namespace freelunch::checkpoint {
 namespace {

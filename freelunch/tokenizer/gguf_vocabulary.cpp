@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
@@ -117,6 +118,8 @@ json build(const GgufVocabulary& v, std::string_view file) {
                        {"normalized", false},
                        {"special", type != kUserDefined}});
     }
+    if (!is_valid_utf8(v.tokens[id]))
+      fail(ErrorKind::kBadFile, "{}: token {} '{}' is not UTF-8", file, id, v.tokens[id]);
     if (!vocabulary.emplace(v.tokens[id], id).second) {
       fail(ErrorKind::kBadFile, "{}: token '{}' stands twice in tokenizer.ggml.tokens", file, v.tokens[id]);
     }

@@ -40,6 +40,10 @@ PreTokenizer PreTokenizer::from_json(const json& entry, std::string_view file) {
 
 void PreTokenizer::add(const json& entry, std::string_view file) {
   if (entry.is_null()) return;
+  constexpr size_t kMostSteps = 64;  // run() recurses once a step
+  if (steps_.size() > kMostSteps)
+    fail(ErrorKind::kUnsupported, "{}: more than {} pre-tokenizers in a row are not supported", file,
+         kMostSteps);
   const std::string type = entry.at("type").get<std::string>();
   if (type == "Sequence") {
     for (const json& part : entry.at("pretokenizers")) add(part, file);

@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
@@ -46,9 +47,16 @@ struct Scratch {
   Scratch() : match(pcre2_match_data_create(1, nullptr)), context(pcre2_match_context_create(nullptr)) {
     stack = pcre2_jit_stack_create(1 << 16, 1 << 26, nullptr);
     pcre2_jit_stack_assign(context, nullptr, stack);
-    pcre2_set_match_limit(context, UINT32_MAX);
     pcre2_set_depth_limit(context, UINT32_MAX);
-    pcre2_set_heap_limit(context, UINT32_MAX);
+  }
+  /// A hostile expression backtracks for ever; those in use take a few steps a byte. The interpreter's frames
+  /// take up to 200 bytes each.
+  void limit(size_t text_size) const {
+    constexpr uint64_t kSteps = 10'000'000;
+    pcre2_set_match_limit(context,
+                          static_cast<uint32_t>(std::min<uint64_t>(kSteps + 100 * text_size, UINT32_MAX)));
+    pcre2_set_heap_limit(context,
+                         static_cast<uint32_t>(std::min<uint64_t>((1U << 16U) + text_size / 4, UINT32_MAX)));
   }
   ~Scratch() {
     pcre2_match_data_free(match);
@@ -68,15 +76,19 @@ struct Scratch {
 struct Regex::State {
   pcre2_code* code = nullptr;
   bool jit = false;
+  std::string pattern, file;  // for messages
   ~State() { pcre2_code_free(code); }
 };
 
 Regex::Regex(const std::string& pattern, std::string_view file) : state_(std::make_unique<State>()) {
+  state_->pattern = pattern;
+  state_->file = file;
   const std::string spelled = spell_out_space(pattern);
   int error = 0;
   PCRE2_SIZE offset = 0;
   state_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(),
-                               PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &offset, nullptr);
+                               PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error,
+                               &offset, nullptr);
   if (state_->code == nullptr) {
     std::array<PCRE2_UCHAR, 128> message{};
     pcre2_get_error_message(error, message.data(), message.size());
@@ -92,6 +104,7 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 
 bool Regex::find(std::string_view text, size_t from, Match& match) const {
   thread_local const Scratch scratch;
+  scratch.limit(text.size());
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   int result = state_->jit ? pcre2_jit_match(state_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK,
                                              scratch.match, scratch.context)
@@ -102,7 +115,11 @@ bool Regex::find(std::string_view text, size_t from, Match& match) const {
                          scratch.match, scratch.context);
   }
   if (result == PCRE2_ERROR_NOMATCH) return false;
-  if (result < 0) fail(ErrorKind::kNumerical, "regular expression failed with PCRE2 error {}", result);
+  if (result < 0) {
+    fail(ErrorKind::kUnsupported,
+         "{}: regular expression '{}' takes too many steps on a text of {} bytes (PCRE2 error {})",
+         state_->file, state_->pattern, text.size(), result);
+  }
   const PCRE2_SIZE* vector = pcre2_get_ovector_pointer(scratch.match);
   match = {vector[0], vector[1]};
   return true;

@@ -18,7 +18,8 @@ class Regex {
   struct Match {
     size_t begin, end;
   };
-  /// The first match at or after `from` in valid UTF-8. False if there is none.
+  /// The first match at or after `from` in valid UTF-8. False if there is none. Throws Unsupported where the
+  /// expression backtracks beyond 10 million steps and 100 a byte.
   bool find(std::string_view text, size_t from, Match& match) const;
 
  private:

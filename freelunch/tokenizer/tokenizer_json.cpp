@@ -9,18 +9,20 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/json_nesting.h"
+#include "base/utf8.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/pre_tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace freelunch::tokenizer {
 namespace {
 
 using nlohmann::json;
 
-constexpr TokenId kMaxId = 1 << 24;  // far above any vocabulary; keeps a hostile id from sizing the tables
+constexpr TokenId kMaxId =
+    1 << 21;  // eight times the largest vocabulary in use; keeps a hostile id from sizing the tables
 
 /// What a tokenizer.json describes, checked.
 struct Spec {
@@ -271,6 +273,9 @@ class ByteLevelTokenizer : public Tokenizer {
     const bool ascii =
         std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
     if (ascii || U_FAILURE(status) != 0) return std::string(text);
+    if (text.size() > INT32_MAX)
+      fail(ErrorKind::kUnsupported, "a text of {} bytes without added tokens is too long to normalise",
+           text.size());
     std::string out;
     icu::StringByteSink<std::string> sink(&out);
     normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
@@ -315,27 +320,6 @@ class ByteLevelTokenizer : public Tokenizer {
   std::vector<bool> is_added_;
   AddedTokenFinder raw_{{}}, normalized_{{}};
 };
-
-/// nlohmann's parser is iterative, but its values are destroyed recursively along nesting.
-void refuse_deep_nesting(std::string_view text, std::string_view file) {
-  constexpr int kDeepest = 200;
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kDeepest)
-        fail(ErrorKind::kBadFile, "{}: JSON is nested more than {} deep", file, kDeepest);
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-}
 
 }  // namespace
 

@@ -197,6 +197,10 @@ TEST_F(GgufTest, OpensSplitFilesAsOneAndMissesLostParts) {
   EXPECT_EQ(file->at("b").file, "m-00002-of-00002.gguf");
   write(part("a"), "m-00002-of-00002.gguf");
   EXPECT_THROW(GgufCheckpoint::open(folder_ / "m-00001-of-00002.gguf"), Error);
+  for (const char* impossible : {"m-00001-of-00000.gguf", "m-00000-of-00001.gguf", "m-00002-of-00001.gguf"}) {
+    write(part("a"), impossible);
+    EXPECT_THROW(GgufCheckpoint::open(folder_ / impossible), Error) << impossible;
+  }
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <fstream>
+#include <thread>
 
 #include "base/error.h"
 #include "checkpoint/atomic_file.h"
@@ -163,6 +165,31 @@ TEST_F(SafetensorsTest, OpensShardsAndMissesLostOnes) {
   EXPECT_THAT(message(), HasSubstr("no tensor"));
   write("{}", "model.safetensors.index.json");
   EXPECT_THAT(message(), HasSubstr("weight_map"));
+}
+
+TEST_F(SafetensorsTest, SeveralThreadsReadAtOnce) {
+  std::string header = "{";
+  for (int i = 0; i < 50; ++i)
+    header += (i > 0 ? "," : "") + std::string("\"t") + std::to_string(i) +
+              R"(":{"dtype":"BF16","shape":[8,16],"data_offsets":[)" + std::to_string(256 * i) + "," +
+              std::to_string(256 * (i + 1)) + "]}";
+  const auto file = SafetensorsCheckpoint::open(write(file_of(header + "}", 256 * 50)));
+  std::atomic<int> found = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int k = 0; k < 4; ++k) {
+      threads.emplace_back([&] {
+        std::vector<float> values(128);
+        for (int i = 0; i < 50; ++i) {
+          const TensorInfo& info = file->at("t" + std::to_string(i));  // the first at() builds the index
+          file->read_f32(info, values);
+          file->release(info);
+          if (values[0] == 0) ++found;
+        }
+      });
+    }
+  }
+  EXPECT_EQ(found, 200);
 }
 
 TEST_F(SafetensorsTest, AFolderWithoutWeightsIsRefused) {

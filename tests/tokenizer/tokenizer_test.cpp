@@ -3,14 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/gguf_vocabulary.h"
 #include "tokenizer/tokenizer_json.h"
-#include "tokenizer/utf8.h"
 
 namespace freelunch::tokenizer {
 namespace {
@@ -68,6 +70,24 @@ TEST(Tokenizer, DecodingUndoesEncodingOfValidText) {
                                   std::string("a\0b", 3), std::string("low  <|end|> lower")}) {
     EXPECT_EQ(t->decode(t->encode(text)), text);
   }
+}
+
+TEST(Tokenizer, SeveralThreadsEncodeAtOnce) {
+  const auto t = from_gguf(small(), "f");
+  const std::string text = "lower low  <|end|> h\u00e9llo 12 " + std::string(200, 'l');
+  const auto expected = t->encode(text);
+  std::atomic<int> wrong = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] {
+        for (int k = 0; k < 50; ++k) {
+          if (t->encode(text) != expected || t->decode(expected).empty()) ++wrong;
+        }
+      });
+    }
+  }
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(Tokenizer, PutsBosInFrontWhereTheFileSaysSo) {
@@ -138,6 +158,44 @@ TEST(TokenizerJson, NamesWhatItDoesNotHandle) {
       HasSubstr("'('"));
 }
 
+TEST(TokenizerJson, BoundsWhatAHostileFileCanAskFor) {
+  const auto unsupported = ErrorKind::kUnsupported;
+  // an id sizes the tables: 16 million of them would take a gigabyte
+  EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":{"a":16000000},"merges":[]})")),
+              HasSubstr("16000000"));
+  const std::string bpe = R"({"type":"BPE","vocab":{"a":0},"merges":[]})";
+  const auto split = [&](const std::string& regex) {
+    return R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":")" + regex +
+           R"("},"behavior":"Isolated"},"model":)" + bpe + "}";
+  };
+  // \\C matches a byte, which would cut characters in two
+  EXPECT_THAT(message(split("\\\\C"), unsupported), HasSubstr("regular expression"));
+  // each step of a pre-tokenizer is a step down the stack
+  std::string steps;
+  for (int i = 0; i < 100000; ++i) steps += R"({"type":"Digits"},)";
+  steps += R"({"type":"Digits"})";
+  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[)" + steps + R"(]},"model":)" +
+                          bpe + "}",
+                      unsupported),
+              HasSubstr("in a row"));
+  // an expression that backtracks for ever ends in an error, not in a run without end
+  const auto t = from_tokenizer_json(split("(a+)+$"), "tokenizer.json");
+  try {
+    t->encode(std::string(60, 'a') + "b");
+    FAIL() << "an exponential expression came to an end";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("too many steps"));
+  }
+  EXPECT_EQ(t->encode(std::string(1 << 20, 'a')).size(), size_t{1} << 20);  // while a long text is no reason
+}
+
+TEST(TokenizerJson, ErrorsStayOneLineWhateverATokenHolds) {
+  const std::string said = message(with_model("{\"type\":\"BPE\",\"vocab\":{\"a\\nb\":-1},\"merges\":[]}"));
+  EXPECT_THAT(said, HasSubstr("a?b"));
+  EXPECT_EQ(said.find('\n'), std::string::npos);
+}
+
 TEST(GgufVocabulary, RefusesWhatIsInconsistent) {
   const auto kind_of = [](const GgufVocabulary& v) {
     try {
@@ -159,6 +217,9 @@ TEST(GgufVocabulary, RefusesWhatIsInconsistent) {
   EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
   v = small();
   v.bos = 5000;
+  EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
+  v = small();
+  v.tokens[10] = "\xff";  // could not be written into a tokenizer.json
   EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
   v = small();
   v.tokens[10] = v.tokens[11];

@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-namespace freelunch::tokenizer {
+namespace freelunch {
 
 /// Whether a text is valid UTF-8.
 bool is_valid_utf8(std::string_view text);
@@ -20,4 +20,4 @@ CodePoint code_point_at(std::string_view text, size_t position);
 /// Appends a code point.
 void append_utf8(std::string& out, char32_t value);
 
-}  // namespace freelunch::tokenizer
+}  // namespace freelunch

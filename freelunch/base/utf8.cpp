@@ -1,8 +1,8 @@
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 #include <cstdint>
 
-namespace freelunch::tokenizer {
+namespace freelunch {
 namespace {
 
 struct Sequence {
@@ -91,4 +91,4 @@ void append_utf8(std::string& out, char32_t value) {
   }
 }
 
-}  // namespace freelunch::tokenizer
+}  // namespace freelunch

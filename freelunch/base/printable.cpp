@@ -1,0 +1,35 @@
+#include "base/printable.h"
+
+#include "base/utf8.h"
+
+namespace freelunch {
+namespace {
+
+/// What would break a line, move a terminal's cursor, or show text in another order than it has.
+bool disturbs_a_line(char32_t c) {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+}
+
+}  // namespace
+
+std::string printable(std::string_view text, size_t longest) {
+  const bool cut = text.size() > longest;
+  if (cut) {
+    while (longest > 0 && (static_cast<unsigned char>(text[longest]) & 0xC0U) == 0x80U) --longest;
+    text = text.substr(0, longest);
+  }
+  const std::string valid = replace_invalid_utf8(text);
+  std::string shown;
+  for (size_t i = 0; i < valid.size();) {
+    const CodePoint c = code_point_at(valid, i);
+    if (disturbs_a_line(c.value)) {
+      shown += '?';
+    } else {
+      shown.append(valid, i, c.length);
+    }
+    i += c.length;
+  }
+  return cut ? shown + "..." : shown;
+}
+
+}  // namespace freelunch
