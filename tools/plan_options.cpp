@@ -166,11 +166,24 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
   command.add_option("--lora-alpha", plan.whole.lora.alpha, "lora: adapters count alpha / rank times")
       ->capture_default_str()
       ->group(group);
+  CLI::Option* sensitivity =
+      command
+          .add_option(
+              "--sensitivity", options.sensitivity,
+              "solve: none, or kronecker: errors weighed by what an output is worth to the likelihood")
+          ->check(CLI::IsMember({"none", "kronecker"}))
+          ->capture_default_str()
+          ->group(group);
   command
-      .add_option("--sensitivity", options.sensitivity,
-                  "solve: none, or kronecker: errors weighed by what an output is worth to the likelihood")
-      ->check(CLI::IsMember({"none", "kronecker"}))
+      .add_option("--sensitivity-damping", plan.sensitivity_damping,
+                  "solve: share of all outputs alike in that, in units of the mean worth")
+      ->needs(sensitivity)
       ->capture_default_str()
+      ->group(group);
+  command
+      .add_flag("--sensitivity-masks", plan.sensitivity_masks,
+                "Masks by the same worths: scores times their root, where rows compete (--group matrix)")
+      ->needs(sensitivity)
       ->group(group);
   command
       .add_option("--lambda", plan.grid.lambdas,

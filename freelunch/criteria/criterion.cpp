@@ -38,8 +38,14 @@ Pruned prune(const Criterion& criterion, const at::Tensor& W, const Evidence& ev
     fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the Gram matrix does not have as many",
          criterion.name, W.size(1));
   }
+  if (evidence.row_weights.defined() && evidence.row_weights.numel() != W.size(0)) {
+    fail(ErrorKind::kInvalidArgument, "{}: W has {} outputs, but there are {} row weights", criterion.name,
+         W.size(0), evidence.row_weights.numel());
+  }
   if (criterion.moves_weights()) return criterion.prune(W, evidence, pattern, group);
-  Pruned result{.mask = sparsity::select_largest(criterion.score(W, evidence), pattern, group), .W = {}};
+  at::Tensor scores = criterion.score(W, evidence);
+  if (evidence.row_weights.defined()) scores = scores * evidence.row_weights.unsqueeze(1);
+  Pruned result{.mask = sparsity::select_largest(scores, pattern, group), .W = {}};
   result.W = W * result.mask.kept;
   return result;
 }

@@ -13,8 +13,11 @@ namespace freelunch::criteria {
 
 /// What a criterion may look at besides the weights.
 struct Evidence {
-  at::Tensor column_norms;         ///< (in) fp32: sqrt(sum_t X_tj^2); undefined unless the criterion needs it
-  at::Tensor inverse_factor;       ///< (in, in) fp32, of inverse_factor(); undefined unless needed
+  at::Tensor column_norms;    ///< (in) fp32: sqrt(sum_t X_tj^2); undefined unless the criterion needs it
+  at::Tensor inverse_factor;  ///< (in, in) fp32, of inverse_factor(); undefined unless needed
+  /// (out) fp32, positive: what an error of each output is worth beside those of the others; scores are
+  /// multiplied by it. Undefined: all alike. Changes a mask only where weights of different rows compete.
+  at::Tensor row_weights;
   RandomStream* random = nullptr;  ///< the stream of this matrix
 };
 

@@ -53,7 +53,9 @@ Pruned sweep(const at::Tensor& W_dense, const Evidence& evidence, const Pattern&
     const at::Tensor diagonal = factor.diagonal().contiguous();
     const at::Tensor block_fired = fired.narrow(0, i, n);
     if (n_of_m == nullptr) {
-      const at::Tensor scores = saliency(block, diagonal, block_fired);
+      at::Tensor scores = saliency(block, diagonal, block_fired);
+      // the score is a square, and so is the weight of a row
+      if (evidence.row_weights.defined()) scores.mul_(evidence.row_weights.square());
       block_kept.copy_(keep_of_block(scores, std::get<Unstructured>(pattern).zero_fraction, i, group));
     }
     at::Tensor errors = at::empty_like(block);

@@ -103,6 +103,29 @@ void require_positive(int64_t value, std::string_view option) {
   if (value < 1) fail(ErrorKind::kInvalidArgument, "{} is {}, expected at least 1", option, value);
 }
 
+/// Masks chosen by what outputs are worth: needs those worths, scores, and rows that compete.
+void refuse_pointless_sensitivity_masks(const CompressPlan& plan) {
+  if (!plan.sensitivity)
+    fail(ErrorKind::kInvalidArgument,
+         "--sensitivity-masks needs --sensitivity kronecker, which measures the factors");
+  if (!plan.dense.empty())
+    fail(ErrorKind::kInvalidArgument, "--sensitivity-masks chooses masks, but the model came with its own");
+  if (plan.criterion == "random")
+    fail(ErrorKind::kInvalidArgument, "--sensitivity-masks weighs a criterion's scores, but random has none");
+  if (const auto* n = std::get_if<sparsity::NofM>(&plan.pattern)) {
+    fail(ErrorKind::kInvalidArgument,
+         "--sensitivity-masks weighs rows against each other, but with --pattern {} the {} weights that "
+         "compete are of "
+         "one row",
+         sparsity::to_string(plan.pattern), n->of);
+  }
+  if (plan.group.value_or(criteria::criterion_named(plan.criterion).group) == sparsity::Group::kRow)
+    fail(ErrorKind::kInvalidArgument,
+         "--sensitivity-masks weighs rows against each other, but the weights of a row compete among "
+         "themselves; pass "
+         "--group matrix");
+}
+
 /// Combinations that cannot mean anything, each with the reason.
 void refuse_contradictions(const CompressPlan& plan, bool repairs) {
   const auto& stages = plan.repair.stages;
@@ -113,6 +136,10 @@ void refuse_contradictions(const CompressPlan& plan, bool repairs) {
   if (plan.sensitivity && !solves)
     fail(ErrorKind::kInvalidArgument,
          "--sensitivity changes how solve fits matrices, but the repair has no solve");
+  if (!(plan.sensitivity_damping > 0 && plan.sensitivity_damping <= 1000))
+    fail(ErrorKind::kInvalidArgument, "--sensitivity-damping is {}, expected a number in (0, 1000]",
+         plan.sensitivity_damping);
+  if (plan.sensitivity_masks) refuse_pointless_sensitivity_masks(plan);
   if (blends && plan.statistics == StatisticsSource::kDense)
     fail(ErrorKind::kInvalidArgument,
          "--blend mixes the pruned and the dense stream, but with --statistics dense there is only one");

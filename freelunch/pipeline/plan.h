@@ -120,7 +120,9 @@ struct CompressPlan {
   sparsity::Allocation allocation = sparsity::Allocation::kUniform;
   std::string criterion = "wanda";
   StatisticsSource statistics = StatisticsSource::kSparse;
-  bool sensitivity = false;  ///< solve under the Kronecker-factored Fisher metric
+  bool sensitivity = false;          ///< solve under the Kronecker-factored Fisher metric
+  double sensitivity_damping = 0.1;  ///< of the identity added to it, in units of its mean diagonal
+  bool sensitivity_masks = false;    ///< scores times the root of its diagonal, too
   Repair repair{.automatic = true, .stages = {}};
   CalibrationOptions calibration;
   EvaluationOptions evaluation;

@@ -160,7 +160,15 @@ class Pruner {
                                           const criteria::Evidence& evidence,
                                           const std::optional<GroupStatistics>& statistics) {
     const model::ModelTensor& tensor = *run_.model().find(b, part);
-    const criteria::Pruned pruned = choose(tensor, W, evidence);
+    at::Tensor metric;
+    if (run_.plan.sensitivity && solve_) {
+      metric = reconstruct::output_metric(
+          run_.dense_store.get(sensitivity_name(tensor.name)).to(run_.compute.device),
+          run_.plan.sensitivity_damping);
+    }
+    criteria::Evidence weighed = evidence;
+    if (run_.plan.sensitivity_masks) weighed.row_weights = metric.diagonal().sqrt();
+    const criteria::Pruned pruned = choose(tensor, W, weighed);
     reconstruct::RegionOutcome outcome;
     if (!solve_) {
       W = pruned.W;
@@ -172,12 +180,8 @@ class Pruner {
     const reconstruct::Moments held = can_choose ? statistics->moments(true) : seen;
     if (can_choose) settings = reconstruct::choose_settings(W, pruned.mask, seen, held, run_.plan.grid);
     at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
-    at::Tensor metric;
-    if (run_.plan.sensitivity) {
-      metric = reconstruct::output_metric(
-          run_.dense_store.get(sensitivity_name(tensor.name)).to(run_.compute.device));
+    if (metric.defined())
       solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);
-    }
     outcome = {.before = reconstruct::relative_error(pruned.W, W, seen, metric),
                .after = reconstruct::relative_error(solved, W, seen, metric),
                .held_before = reconstruct::relative_error(pruned.W, W, held, metric),

@@ -40,6 +40,10 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
               {"sensitivity", plan.sensitivity ? "kronecker" : "none"},
               {"allocation", sparsity::name(plan.allocation)},
               {"rules", json::array()}};
+  if (plan.sensitivity) {
+    object["sensitivity_damping"] = plan.sensitivity_damping;
+    object["sensitivity_masks"] = plan.sensitivity_masks;
+  }
   for (const sparsity::Rule& rule : plan.rules)
     object["rules"].push_back({{"pattern", sparsity::to_string(rule.pattern)}, {"glob", rule.glob}});
   if (!plan.dense.empty()) {

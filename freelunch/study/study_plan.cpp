@@ -72,6 +72,8 @@ const std::map<std::string, Setter>& setters() {
          if (v.text() != "none" && v.text() != "kronecker") v.refuse("none or kronecker");
          p.sensitivity = v.text() == "kronecker";
        }},
+      {"sensitivity_damping", [](CompressPlan& p, const Value& v) { p.sensitivity_damping = v.number(); }},
+      {"sensitivity_masks", [](CompressPlan& p, const Value& v) { p.sensitivity_masks = v.flag(); }},
       {"blend", [](CompressPlan& p, const Value& v) { p.grid.betas = v.numbers(); }},
       {"lambda", [](CompressPlan& p, const Value& v) { p.grid.lambdas = v.numbers(); }},
       {"iterations", [](CompressPlan& p, const Value& v) { p.grid.iterations = v.integer(); }},
@@ -141,7 +143,12 @@ json mask_settings(const CompressPlan& p, bool trains) {
     if (p.grid.betas != defaults.betas) s["solve"]["blend"] = p.grid.betas;
     if (p.grid.lambdas != defaults.lambdas) s["solve"]["lambda"] = p.grid.lambdas;
     if (p.grid.iterations != defaults.iterations) s["solve"]["iterations"] = p.grid.iterations;
-    if (p.sensitivity) s["solve"]["sensitivity"] = "kronecker";
+    if (p.sensitivity) {
+      s["solve"]["sensitivity"] = "kronecker";
+      if (p.sensitivity_damping != CompressPlan{}.sensitivity_damping)
+        s["solve"]["sensitivity_damping"] = p.sensitivity_damping;
+      if (p.sensitivity_masks) s["solve"]["sensitivity_masks"] = true;
+    }
   }
   return s;
 }

@@ -98,6 +98,15 @@ with tempfile.TemporaryDirectory() as temporary:
         assert (out / "report.html").stat().st_size > 100000
         print(f"compress {name}: dense {figures['dense']['perplexity']:.3f}, pruned {figures['pruned']['perplexity']:.3f}, repaired {figures['repaired']['perplexity']:.3f}")
 
+    # masks by sensitivity: other rows pay, the count of zeros stays
+    kept = {}
+    for name, options in {"plain": [], "weighed": ["--sensitivity-masks", "--sensitivity-damping", 0.01]}.items():
+        run("compress", base / "dense", "--output", base / name, "--group", "matrix", "--repair", "solve", "--sensitivity", "kronecker", *common, *options)
+        kept[name] = {key: tensor != 0 for key, tensor in tensors(base / name).items() if is_matrix(key)}
+        assert all(k.sum().item() == k.numel() - k.numel() // 2 for k in kept[name].values()), name
+    assert any(not torch.equal(kept["plain"][key], kept["weighed"][key]) for key in kept["plain"])
+    print("sensitivity masks: other rows, as many zeros")
+
     # rules and OWL: each matrix as told, the whole as asked for
     run("compress", base / "dense", "--output", base / "rules", "--sparsity", 0.75, "--rule", "dense=model.layers.0.mlp.*", "--rule", "2:4=*self_attn*", "--repair", "solve", *common)
     for key, tensor in tensors(base / "rules").items():

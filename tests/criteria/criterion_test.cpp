@@ -124,6 +124,33 @@ TEST(Magnitude, ComparesAcrossRows) {
   EXPECT_TRUE(at::equal(kept, at::tensor({1, 1, 0, 0}).view({2, 2}).to(at::kBool)));
 }
 
+TEST(RowWeights, DecideBetweenRowsAndNotWithinOne) {
+  const at::Tensor W = at::tensor({4.0F, 3.0F, 2.0F, 1.0F}).view({2, 2});
+  Evidence evidence{.column_norms = at::tensor({1.0F, 1.0F}), .row_weights = at::tensor({1.0F, 10.0F})};
+  // scores 4, 3, 20, 10
+  const at::Tensor kept = prune(wanda(), W, evidence, Unstructured{0.5}, Group::kMatrix).mask.kept;
+  EXPECT_TRUE(at::equal(kept, at::tensor({0, 0, 1, 1}).view({2, 2}).to(at::kBool)));
+  const at::Tensor by_row = prune(wanda(), W, evidence, Unstructured{0.5}, Group::kRow).mask.kept;
+  EXPECT_TRUE(at::equal(by_row, at::tensor({1, 0, 1, 0}).view({2, 2}).to(at::kBool)));
+  evidence.row_weights = at::ones(3);
+  EXPECT_THROW(prune(wanda(), W, evidence, Unstructured{0.5}, Group::kMatrix), Error);
+}
+
+TEST(RowWeights, AreSquaredForSparseGptAsItsScoreIs) {
+  Correlated c(6, 160);
+  const at::Tensor plain = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.5}, Group::kMatrix).mask.kept;
+  c.evidence.row_weights = at::tensor({1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1e3F});
+  const Pruned weighed = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.5}, Group::kMatrix);
+  EXPECT_EQ(weighed.mask.kept.select(0, 5).sum().item<int64_t>(), 160);  // the dear row keeps all
+  EXPECT_LT(plain.select(0, 5).sum().item<int64_t>(), 160);
+  EXPECT_EQ(weighed.mask.kept.sum().item<int64_t>(), 480);
+  // An error of 1 in a row of weight 1e3 counts as one of 1e6 in squares: scaling all rows alike changes
+  // nothing.
+  c.evidence.row_weights = at::full({6}, 7.0F);
+  EXPECT_TRUE(
+      at::equal(prune(sparsegpt(), c.W, c.evidence, Unstructured{0.5}, Group::kMatrix).mask.kept, plain));
+}
+
 TEST(Random, RepeatsWithItsSeedAndIgnoresTheWeights) {
   const auto mask = [](uint64_t seed, double scale) {
     RandomStream stream(seed, "mask");

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/error.h"
 
 namespace freelunch::pipeline {
@@ -66,6 +68,32 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   EXPECT_NO_THROW(validate(plan));
   plan.repair = parse_repair("half");
   expect_refused(plan, "no solve");
+
+  plan = sensible();
+  plan.sensitivity = true;
+  plan.sensitivity_masks = true;
+  expect_refused(plan, "--group matrix");  // wanda compares within a row
+  plan.group = sparsity::Group::kMatrix;
+  EXPECT_NO_THROW(validate(plan));
+  plan.group.reset();
+  plan.criterion = "sparsegpt";
+  EXPECT_NO_THROW(validate(plan));
+  plan.pattern = sparsity::NofM{};
+  expect_refused(plan, "of one row");
+  plan.pattern = sparsity::Unstructured{};
+  plan.criterion = "random";
+  expect_refused(plan, "random");
+  plan.criterion = "magnitude";
+  plan.dense = "d";
+  expect_refused(plan, "came with its own");
+  plan.dense.clear();
+  plan.sensitivity = false;
+  expect_refused(plan, "--sensitivity kronecker");
+  plan = sensible();
+  for (const double bad : {0.0, -1.0, std::nan(""), 1e9}) {
+    plan.sensitivity_damping = bad;
+    expect_refused(plan, "--sensitivity-damping");
+  }
 
   plan = sensible();
   plan.grid.betas = {0, 0.5};

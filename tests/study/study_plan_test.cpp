@@ -62,6 +62,20 @@ TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
   EXPECT_NE(prefix_key(sizes[0], 0), prefix_key(sizes[1], 0));
 }
 
+TEST_F(StudyPlanTest, SensitivityDampingMakesCellsOnlyWhereItCounts) {
+  const auto all = cells(
+      "[[grid]]\nrepair = 'solve'\nsensitivity = ['none', 'kronecker']\nsensitivity_damping = [0.1, 0.01]");
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_FALSE(all[0].settings["solve"].contains("sensitivity_damping"));
+  EXPECT_FALSE(all[1].settings["solve"].contains("sensitivity_damping"));  // the default is not named
+  EXPECT_EQ(all[2].settings["solve"]["sensitivity_damping"], 0.01);
+  const auto masks = cells(
+      "[[grid]]\nrepair = 'solve'\ngroup = 'matrix'\nsensitivity = 'kronecker'\nsensitivity_masks = [false, "
+      "true]");
+  ASSERT_EQ(masks.size(), 2U);
+  EXPECT_NE(prefix_key(masks[0], 0), prefix_key(masks[1], 0));
+}
+
 TEST_F(StudyPlanTest, NamesAreStable) {
   const auto one = cells("[[grid]]\nrepair = 'solve,half'\npattern = '2:4'");
   const auto again = cells("[[grid]]\nname = 'other'\npattern = '2:4'\nrepair = 'solve,half'");
@@ -79,10 +93,11 @@ TEST_F(StudyPlanTest, ReadsJsonAsToml) {
 }
 
 TEST_F(StudyPlanTest, RefusesWhatItDoesNotKnow) {
-  for (const char* bad :
-       {"[[grid]]\nrepairs = 'half'", "[[grid]]\nrepair = []", "[[grid]]\nsamples = 'many'",
-        "[[grid]]\nrepair = 'auto'", "[[grid]]\nsensitivity = 'fisher'\nrepair = 'solve'",
-        "[[grid]]\nrepair = 'half'\nsensitivity = 'kronecker'", "grid = 3\n", "[[grid]\n"}) {
+  for (const char* bad : {"[[grid]]\nrepairs = 'half'", "[[grid]]\nrepair = []", "[[grid]]\nsamples = 'many'",
+                          "[[grid]]\nrepair = 'auto'", "[[grid]]\nsensitivity = 'fisher'\nrepair = 'solve'",
+                          "[[grid]]\nrepair = 'half'\nsensitivity = 'kronecker'",
+                          "[[grid]]\nrepair = 'solve'\nsensitivity = 'kronecker'\nsensitivity_masks = true",
+                          "grid = 3\n", "[[grid]\n"}) {
     EXPECT_THROW(cells(bad), Error) << bad;
   }
   EXPECT_THROW(read_study(folder_ / "absent.toml", {}), Error);
