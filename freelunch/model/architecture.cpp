@@ -26,7 +26,7 @@ const Architecture& architecture_of_model_type(std::string_view model_type, cons
 
 const Architecture& architecture_of_gguf(std::string_view gguf_name, const std::string& file) {
   for (const Architecture* a : all_architectures()) {
-    if (a->gguf_name == gguf_name) return *a;
+    if (!gguf_name.empty() && a->gguf_name == gguf_name) return *a;
   }
   fail(ErrorKind::kUnsupported, "{}: general.architecture '{}' is not supported; this version handles {}",
        file, gguf_name, handled_names());

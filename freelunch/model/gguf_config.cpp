@@ -16,6 +16,9 @@ using checkpoint::GgufMetadata;
 /// the largest divisor is the factor; the others prove the guess.
 RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, Config config, const std::string& name) {
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
+  if (info.elements() != config.head_dim / 2)
+    fail(ErrorKind::kBadFile, "{}: rope_freqs.weight holds {} frequencies, but a head of {} has {} pairs",
+         name, info.elements(), config.head_dim, config.head_dim / 2);
   std::vector<float> divisors(static_cast<size_t>(info.elements()));
   file.read_f32(info, divisors);
   config.rope_scaling = {
@@ -73,7 +76,11 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.max_length = size("context_length");
   config.norm_epsilon = metadata.get_float(prefix + "attention.layer_norm_rms_epsilon");
   config.rope_theta = metadata.get_float(prefix + "rope.freq_base", 10000.0);
-  config.vocabulary = file.at("token_embd.weight").shape.at(0);
+  const checkpoint::TensorInfo& embedding = file.at("token_embd.weight");
+  if (embedding.shape.size() != 2)
+    fail(ErrorKind::kBadFile, "{}: tensor 'token_embd.weight' is {}, expected a matrix", name,
+         checkpoint::shape_text(embedding.shape));
+  config.vocabulary = embedding.shape[0];
   config.tied_embeddings = file.find("output.weight") == nullptr;
   config.bos = token_id(metadata, "tokenizer.ggml.bos_token_id");
   config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");

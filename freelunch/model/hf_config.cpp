@@ -1,22 +1,31 @@
 #include "model/hf_config.h"
 
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "base/error.h"
+#include "base/json_nesting.h"
 
 namespace freelunch::model {
 namespace {
 
 using nlohmann::json;
 
+/// Sizes (T = int64_t) must be written as integers that fit.
 template <typename T>
 T required(const json& object, const char* key, const std::string& file) {
+  constexpr bool kWhole = std::is_integral_v<T>;
   const auto it = object.find(key);
-  if (it == object.end() || !it->is_number()) {
-    fail(ErrorKind::kBadFile, "{}: '{}' is {}, expected a number", file, key,
-         it == object.end() ? "missing" : it->dump());
+  const bool fits =
+      it != object.end() && (kWhole ? it->is_number_integer() : it->is_number()) &&
+      !(kWhole && it->is_number_unsigned() && it->template get<uint64_t>() > uint64_t{INT64_MAX});
+  if (!fits) {
+    const std::string found =
+        it == object.end() ? "missing" : (it->is_structured() ? it->type_name() : it->dump());
+    fail(ErrorKind::kBadFile, "{}: '{}' is {}, expected {}", file, key, found,
+         kWhole ? "an integer" : "a number");
   }
-  return it->get<T>();
+  return it->template get<T>();
 }
 
 template <typename T>
@@ -61,8 +70,8 @@ void read_rope(const json& object, Config& config, const std::string& file) {
 std::optional<int64_t> token_id(const json& object, const char* key) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return std::nullopt;
-  if (it->is_array()) return it->empty() ? std::nullopt : std::optional((*it)[0].get<int64_t>());
-  return it->is_number_integer() ? std::optional(it->get<int64_t>()) : std::nullopt;
+  const json& first = it->is_array() && !it->empty() ? it->front() : *it;
+  return first.is_number_integer() ? std::optional(first.get<int64_t>()) : std::nullopt;
 }
 
 Config read(const json& object, const std::string& file) {
@@ -101,6 +110,17 @@ Config read(const json& object, const std::string& file) {
 }
 
 }  // namespace
+
+Config parse_config(std::string_view text, const std::string& file) {
+  refuse_deep_nesting(text, file);
+  json object;
+  try {
+    object = json::parse(text);
+  } catch (const json::exception& error) {
+    fail(ErrorKind::kBadFile, "{}: not valid JSON ({})", file, error.what());
+  }
+  return config_from_hugging_face(object, file);
+}
 
 Config config_from_hugging_face(const json& object, const std::string& file) {
   try {

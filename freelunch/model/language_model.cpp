@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/error.h"
@@ -20,14 +19,12 @@ using checkpoint::DType;
 using checkpoint::TensorInfo;
 namespace fs = std::filesystem;
 
-nlohmann::json read_json(const fs::path& path) {
-  std::ifstream stream(path);
+Config read_config(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
   if (!stream) fail(ErrorKind::kBadFile, "cannot open '{}': {}", path.string(), system_error_text());
-  try {
-    return nlohmann::json::parse(stream);
-  } catch (const nlohmann::json::exception& error) {
-    fail(ErrorKind::kBadFile, "{}: not valid JSON ({})", path.filename().string(), error.what());
-  }
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return parse_config(text.str(), path.filename().string());
 }
 
 /// What a part's tensor must look like.
@@ -120,7 +117,7 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
 }
 
 void LanguageModel::open_folder() {
-  config_ = config_from_hugging_face(read_json(path_ / "config.json"), "config.json");
+  config_ = read_config(path_ / "config.json");
   checkpoint_ = checkpoint::SafetensorsCheckpoint::open(path_);
   for (const TensorInfo& info : checkpoint_->tensors()) {
     ModelTensor tensor{.name = info.name,
@@ -145,7 +142,7 @@ void LanguageModel::open_gguf() {
   const auto add_stored = [&](const std::string& name, const std::string& stored, int64_t block,
                               std::optional<Part> part) {
     const TensorInfo* info = checkpoint_->find(stored);
-    if (info == nullptr) return;
+    if (info == nullptr) return false;
     const bool plain =
         info->dtype == DType::kF32 || info->dtype == DType::kF16 || info->dtype == DType::kBF16;
     // Norms are kept in F32 by GGUF writers whatever the model's dtype is; quantised weights become BF16.
@@ -162,12 +159,16 @@ void LanguageModel::open_gguf() {
     if (permuted && part && (*part == Part::kKey || *part == Part::kKeyBias))
       tensor.rotary_heads = config_.kv_heads;
     add(std::move(tensor));
+    return true;
   };
   add_stored("model.embed_tokens.weight", "token_embd.weight", -1, std::nullopt);
-  for (int64_t block = 0; block < config_.blocks; ++block) {
+  // Metadata may announce any number of blocks; one without a tensor is where check_complete() will stop.
+  bool found = true;
+  for (int64_t block = 0; found && block < config_.blocks; ++block) {
+    found = false;
     for (const PartNames& part : all_parts()) {
-      add_stored(fmt::format("model.layers.{}.{}", block, part.hugging_face),
-                 fmt::format("blk.{}.{}", block, part.gguf), block, part.part);
+      found |= add_stored(fmt::format("model.layers.{}.{}", block, part.hugging_face),
+                          fmt::format("blk.{}.{}", block, part.gguf), block, part.part);
     }
   }
   add_stored("model.norm.weight", "output_norm.weight", -1, std::nullopt);
@@ -234,16 +235,20 @@ int64_t LanguageModel::parameters() const {
   return total;
 }
 
-at::Tensor LanguageModel::read(const ModelTensor& tensor) const {
-  at::Tensor data = at::empty(tensor.shape, at::kFloat);
-  const TensorInfo& info = checkpoint_->at(tensor.stored_name);
-  checkpoint_->read_f32(info, {data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())});
-  checkpoint_->release(info);
+void LanguageModel::require_finite(const at::Tensor& data, const ModelTensor& tensor) const {
   // One number says whether all are finite: the largest magnitude is NaN or infinite if any is.
   if (data.numel() > 0 && !std::isfinite(data.abs().max().item<float>())) {
     fail(ErrorKind::kBadFile, "{}: tensor '{}' holds NaN or infinite values", path_.filename().string(),
          tensor.stored_name);
   }
+}
+
+at::Tensor LanguageModel::read(const ModelTensor& tensor) const {
+  at::Tensor data = at::empty(tensor.shape, at::kFloat);
+  const TensorInfo& info = checkpoint_->at(tensor.stored_name);
+  checkpoint_->read_f32(info, {data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())});
+  checkpoint_->release(info);
+  require_finite(data, tensor);
   if (tensor.rotary_heads == 0) return data;
   // GGUF stores pair (i, i + head_dim / 2) of a head in rows 2i and 2i + 1.
   std::vector<int64_t> pairs{tensor.rotary_heads, tensor.shape[0] / tensor.rotary_heads / 2, 2};
@@ -265,6 +270,15 @@ at::Tensor LanguageModel::read_rows(const ModelTensor& tensor, const std::vector
     checkpoint_->read_f32_rows(info, rows[i], 1,
                                {out + static_cast<int64_t>(i) * columns, static_cast<size_t>(columns)});
   }
+  require_finite(data, tensor);
+  return data;
+}
+
+at::Tensor LanguageModel::read_rows(const ModelTensor& tensor, int64_t first, int64_t rows) const {
+  at::Tensor data = at::empty({rows, tensor.shape.at(1)}, at::kFloat);
+  checkpoint_->read_f32_rows(checkpoint_->at(tensor.stored_name), first, rows,
+                             {data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())});
+  require_finite(data, tensor);
   return data;
 }
 

@@ -48,14 +48,18 @@ class LanguageModel {
 
   /// The whole tensor, fp32 on the CPU. Throws BadFile if it holds NaN or infinity.
   at::Tensor read(const ModelTensor& tensor) const;
-  /// Rows of a matrix by index, fp32 on the CPU: rows (n) -> (n, columns).
+  /// Rows of a matrix by index, fp32 on the CPU: rows (n) -> (n, columns). Throws BadFile as read() does, and
+  /// for an index outside the matrix.
   at::Tensor read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const;
+  /// `rows` consecutive ones from `first` on.
+  at::Tensor read_rows(const ModelTensor& tensor, int64_t first, int64_t rows) const;
   const ModelTensor& embedding() const { return at("model.embed_tokens.weight"); }
   const ModelTensor& final_norm() const { return at("model.norm.weight"); }
   /// The LM head's matrix: lm_head.weight, or the embedding where they are tied.
   const ModelTensor& head() const;
 
  private:
+  void require_finite(const at::Tensor& data, const ModelTensor& tensor) const;
   void open_folder();
   void open_gguf();
   void add(ModelTensor tensor);

@@ -56,15 +56,11 @@ at::Tensor Weights::head(const Compute& compute) const {
   at::Tensor result = at::empty(head.shape, at::TensorOptions().dtype(compute.dtype).device(compute.device));
   // Piece by piece: an fp32 copy of the whole head would be the largest tensor of the run.
   constexpr int64_t kRows = 4096;
-  const checkpoint::TensorInfo& info = dense_->checkpoint().at(head.stored_name);
   for (int64_t row = 0; row < head.shape[0]; row += kRows) {
     const int64_t rows = std::min(kRows, head.shape[0] - row);
-    at::Tensor piece = at::empty({rows, head.shape[1]}, at::kFloat);
-    dense_->checkpoint().read_f32_rows(info, row, rows,
-                                       {piece.mutable_data_ptr<float>(), static_cast<size_t>(piece.numel())});
-    result.narrow(0, row, rows).copy_(piece);
+    result.narrow(0, row, rows).copy_(dense_->read_rows(head, row, rows));
   }
-  dense_->checkpoint().release(info);
+  dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
   return result;
 }
 

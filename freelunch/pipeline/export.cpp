@@ -11,6 +11,7 @@
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/safetensors_writer.h"
 #include "model/hf_config.h"
+#include "pipeline/gguf_tokenizer.h"
 
 namespace freelunch::pipeline {
 namespace {

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "tokenizer/tokenizer_json.h"
 
 namespace freelunch::pipeline {
@@ -29,30 +30,6 @@ std::unique_ptr<tokenizer::Tokenizer> open_tokenizer(const model::LanguageModel&
 }
 
 }  // namespace
-
-tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metadata) {
-  tokenizer::GgufVocabulary v;
-  const auto id = [&](const char* key) -> std::optional<tokenizer::TokenId> {
-    if (!metadata.has(key)) return std::nullopt;
-    return static_cast<tokenizer::TokenId>(metadata.get_uint(key));
-  };
-  const auto flag = [&](const char* key) -> std::optional<bool> {
-    if (!metadata.has(key)) return std::nullopt;
-    return metadata.get_bool(key);
-  };
-  v.model = metadata.get_string("tokenizer.ggml.model");
-  v.pre = metadata.get_string("tokenizer.ggml.pre", "default");
-  v.tokens = metadata.get_strings("tokenizer.ggml.tokens");
-  v.merges = metadata.get_strings("tokenizer.ggml.merges", {});
-  v.token_types = metadata.get_ints("tokenizer.ggml.token_type", {});
-  v.bos = id("tokenizer.ggml.bos_token_id");
-  v.eos = id("tokenizer.ggml.eos_token_id");
-  v.unk = id("tokenizer.ggml.unknown_token_id");
-  v.pad = id("tokenizer.ggml.padding_token_id");
-  v.add_bos = flag("tokenizer.ggml.add_bos_token");
-  v.add_eos = flag("tokenizer.ggml.add_eos_token");
-  return v;
-}
 
 OpenedModel open_model(const fs::path& path, TokenizerUse use) {
   OpenedModel opened{.model = model::LanguageModel::open(path), .tokenizer = nullptr};

@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "model/language_model.h"
-#include "tokenizer/gguf_vocabulary.h"
 #include "tokenizer/tokenizer.h"
 
 namespace freelunch::pipeline {
@@ -22,8 +21,5 @@ enum class TokenizerUse { kRequired, kNone };
 /// Opens a Hugging Face folder or GGUF file and its tokenizer. Throws BadFile if token ids exceed the
 /// embedding.
 OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use);
-
-/// What GGUF metadata says of the tokenizer. Throws BadFile for missing or mistyped keys.
-tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metadata);
 
 }  // namespace freelunch::pipeline

@@ -51,6 +51,57 @@ with tempfile.TemporaryDirectory() as temporary:
         tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     nan = variant("nan", add_nan)
+    def save(folder, change):
+        from safetensors.torch import load_file, save_file
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    infinite = variant("infinite", lambda f: save(f, lambda t: t["model.embed_tokens.weight"].fill_(float("inf"))))
+    lacking = variant("lacking", lambda f: save(f, lambda t: t.pop("model.layers.1.self_attn.k_proj.weight")))
+    model = tiny_model.make(base / "shards", max_shard_size="150KB")
+    lost = sorted((base / "shards").glob("model-*.safetensors"))[1]
+    lost.unlink()
+
+    def with_header(name, edit):  # a safetensors file whose header is rewritten, its data as it was
+        def change(folder):
+            raw = (folder / "model.safetensors").read_bytes()
+            end = 8 + int.from_bytes(raw[:8], "little")
+            header = json.loads(raw[8:end])
+            header.pop("__metadata__", None)
+            text = edit(header) or json.dumps(header)
+            (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text.encode() + raw[end:])
+        return variant(name, change)
+    def swap_offsets(header):
+        header["model.norm.weight"]["data_offsets"].reverse()
+    def overlap(header):
+        header["model.norm.weight"]["data_offsets"] = [0, 256]
+    def overflow(header):
+        header["model.norm.weight"]["shape"] = [2**62, 4]
+    def leave(header):
+        header["model.norm.weight"]["data_offsets"] = [2**40, 2**40 + 256]
+    def rename(header):
+        entry = json.dumps(header["model.norm.weight"])
+        return "{" + f'"a": {entry}, "a": {entry}' + "}"
+    backwards, overlapping = with_header("backwards", swap_offsets), with_header("overlapping", overlap)
+    overflowing, leaving, twice = with_header("overflowing", overflow), with_header("leaving", leave), with_header("twice", rename)
+    deep = with_header("deep", lambda header: '{"a":' * 10000 + "1" + "}" * 10000)
+    long_header = variant("long_header", lambda f: (f / "model.safetensors").write_bytes((2**62).to_bytes(8, "little") + b"{}"))
+    deep_config = variant("deep_config", lambda f: (f / "config.json").write_text("[" * 10000 + "]" * 10000))
+    deep_tokenizer = variant("deep_tokenizer", lambda f: (f / "tokenizer.json").write_text('{"model":' * 10000 + "1" + "}" * 10000))
+
+    tiny_model.write_gguf(base / "whole.gguf", base / "shards", model)
+    whole = (base / "whole.gguf").read_bytes()
+    def gguf(name, content):
+        (base / f"{name}.gguf").write_bytes(content)
+        return base / f"{name}.gguf"
+    def patched(key, offset, value):  # bytes of the value that follows a key
+        at = whole.index(key.encode()) + len(key) + offset
+        return whole[:at] + value + whole[at + len(value):]
+    cut_gguf = gguf("cut", whole[:-100])
+    cut_header = gguf("cut_header", whole[:300])
+    mistyped = gguf("mistyped", patched("llama.block_count", 0, (6).to_bytes(4, "little")))  # float32, as wide as uint32
+    many_blocks = gguf("many_blocks", patched("llama.block_count", 4, (2**31 - 1).to_bytes(4, "little")))
+    endless = gguf("endless", patched("general.architecture", 4, (2**63).to_bytes(8, "little")))
     def big_ids(folder):
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
         tokenizer["added_tokens"].append(dict(id=9999, content="<x>", special=True))
@@ -99,6 +150,24 @@ with tempfile.TemporaryDirectory() as temporary:
         (compress(no_tokenizer, *text), 3, "tokenizer.json"),
         (compress(nan, *text), 3, "model.layers.1.mlp.up_proj.weight"),
         (compress(ids, *text), 3, "9999"),
+        (compress(infinite, *text), 3, "model.embed_tokens.weight"),
+        (compress(lacking, *text), 3, "model.layers.1.self_attn.k_proj.weight"),
+        (compress(base / "shards", *text), 3, lost.name),
+        (compress(backwards, *text), 3, "model.norm.weight"),
+        (compress(overlapping, *text), 3, "overlaps"),
+        (compress(overflowing, *text), 3, "model.norm.weight"),
+        (compress(leaving, *text), 3, "hole"),
+        (compress(twice, *text), 3, "twice"),
+        (compress(deep, *text), 3, "nested"),
+        (compress(long_header, *text), 3, "claims"),
+        (compress(deep_config, *text), 3, "config.json"),
+        (compress(deep_tokenizer, *text), 3, "tokenizer.json"),
+        (compress(cut_gguf, *text), 3, "incomplete"),
+        (compress(cut_header, *text), 3, "incomplete"),
+        (compress(mistyped, *text), 3, "llama.block_count"),
+        (compress(many_blocks, *text), 3, "model.layers.2."),
+        (compress(endless, *text), 3, "incomplete"),
+        (["inspect", cut_gguf], 3, "cut.gguf"),
         (["perplexity", dense, "--text", base / "short.txt"], 2, "tokens"),
         (["perplexity", dense, "--text", base / "train.txt", "--length", "1"], 2, "--length"),
         (["perplexity", dense, "--text", base / "train.txt", "--protocol", "mine"], 2, "mine"),
