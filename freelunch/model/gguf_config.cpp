@@ -76,11 +76,12 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.max_length = size("context_length");
   config.norm_epsilon = metadata.get_float(prefix + "attention.layer_norm_rms_epsilon");
   config.rope_theta = metadata.get_float(prefix + "rope.freq_base", 10000.0);
-  const checkpoint::TensorInfo& embedding = file.at("token_embd.weight");
-  if (embedding.shape.size() != 2)
+  const checkpoint::TensorInfo* embedding = file.find("token_embd.weight");
+  if (embedding == nullptr || embedding->shape.size() != 2) {
     fail(ErrorKind::kBadFile, "{}: tensor 'token_embd.weight' is {}, expected a matrix", name,
-         checkpoint::shape_text(embedding.shape));
-  config.vocabulary = embedding.shape[0];
+         embedding == nullptr ? "missing" : checkpoint::shape_text(embedding->shape));
+  }
+  config.vocabulary = embedding->shape[0];
   config.tied_embeddings = file.find("output.weight") == nullptr;
   config.bos = token_id(metadata, "tokenizer.ggml.bos_token_id");
   config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");

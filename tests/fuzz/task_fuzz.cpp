@@ -13,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         fuzz::require(example.gold >= 0 && example.gold < static_cast<int64_t>(example.choices()),
                       "the right answer is one of the answers");
         for (size_t i = 0; i < example.choices(); ++i)
-          fuzz::require(!example.continuation(i).empty() || !example.context(i).empty(), "a choice has a text");
+          fuzz::require(!example.continuation(i).empty() || !example.context(i).empty(),
+                        "a choice has a text");
       }
     });
   }

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 /// A GGUF file of metadata and fp32 tensors, written by hand so that any part can be wrong.
 struct GgufFile {
-  std::map<std::string, std::string> metadata;                      // value type and value, as bytes
+  std::map<std::string, std::string> metadata;                         // value type and value, as bytes
   std::vector<std::pair<std::string, std::vector<uint64_t>>> tensors;  // ggml shape
 
   template <typename T>
@@ -30,10 +30,13 @@ struct GgufFile {
   void set(const std::string& key, uint32_t value) { metadata[key] = raw<uint32_t>(4) + raw(value); }
   void set(const std::string& key, uint64_t value) { metadata[key] = raw<uint32_t>(10) + raw(value); }
   void set(const std::string& key, float value) { metadata[key] = raw<uint32_t>(6) + raw(value); }
-  void set(const std::string& key, const std::string& value) { metadata[key] = raw<uint32_t>(8) + text(value); }
+  void set(const std::string& key, const std::string& value) {
+    metadata[key] = raw<uint32_t>(8) + text(value);
+  }
 
   std::string bytes(float fill) const {
-    std::string head = "GGUF" + raw<uint32_t>(3) + raw<uint64_t>(tensors.size()) + raw<uint64_t>(metadata.size());
+    std::string head =
+        "GGUF" + raw<uint32_t>(3) + raw<uint64_t>(tensors.size()) + raw<uint64_t>(metadata.size());
     for (const auto& [key, value] : metadata) head += text(key) + value;
     std::string data;
     for (const auto& [name, shape] : tensors) {
