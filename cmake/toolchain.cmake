@@ -19,6 +19,7 @@ if(FREELUNCH_SANITIZE)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(ZLIB REQUIRED)

@@ -175,13 +175,14 @@ int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const 
   }
   const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
   const int64_t tokens = recipe.batch * length;
-  // kept entries with two moments; adapters and norms are small, their base weights and masks are not
-  const int64_t behind = recipe.trainable.trains == Trains::kKept   ? kept * 12
-                         : recipe.trainable.trains == Trains::kLora ? matrices * 4
+  // kept entries have two moments and what bf16 leaves out of a master, and masks are bits; adapters and
+  // norms are small, their base weights and masks are not
+  const int64_t behind = recipe.trainable.trains == Trains::kKept   ? kept * 10 + matrices / 8
+                         : recipe.trainable.trains == Trains::kLora ? matrices * 5
                                                                     : 0;
-  const int64_t weights = matrices * (2 + 1) + behind + c.vocabulary * c.width * 2;
+  const int64_t weights = matrices * 2 + behind + c.vocabulary * c.width * 2;
   const int64_t activations = c.blocks * tokens * c.width * 4 + windows * length * c.width * 2;
-  const int64_t graph = tokens * (12 * c.width + 8 * c.intermediate) * 4 + 6 * 256 * c.vocabulary * 4;
+  const int64_t graph = tokens * (12 * c.width + 8 * c.intermediate) * 4 + 2 * 256 * c.vocabulary * 2;
   constexpr int64_t kRuntime = 300LL << 20U;  // LibTorch's own code and pools
   return weights + activations + graph + kRuntime;
 }
