@@ -7,8 +7,8 @@ namespace freelunch::kernels {
 
 /// What attention does between its matrix products, on tiles that lie key by key: row k of a tile holds one
 /// key's figures for `queries` consecutive queries. So maxima, sums and the log-sum-exp are vectors over the
-/// queries, and a row pair is a pair of keys, which is how bf16 products want their right-hand side: "paired",
-/// (k / 2, queries) words with the even row in the low half.
+/// queries, and a row pair is a pair of keys, which is how bf16 products want their right-hand side:
+/// "paired", (k / 2, queries) words with the even row in the low half.
 
 /// rows (n, width), `stride` apart -> paired along the width: to (width / 2, n).
 void pair_columns(int64_t n, int64_t width, int64_t stride, const Bf16* rows, uint32_t* to);

@@ -32,8 +32,7 @@ void scatter(const uint64_t* kept, int64_t n, const uint32_t* from, To* to) {
 }  // namespace
 
 const Compaction& portable_compaction() {
-  static constexpr Compaction kPortable{
-      &gather<Bf16>, &gather<uint32_t>, &scatter<Bf16>, &scatter<uint32_t>};
+  static constexpr Compaction kPortable{&gather<Bf16>, &gather<uint32_t>, &scatter<Bf16>, &scatter<uint32_t>};
   return kPortable;
 }
 

@@ -52,8 +52,7 @@ FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float
   const GradientRow row = r;
   float curvature = 0;  // the direction is zero off the support, so the image there does not matter
 #pragma omp simd reduction(+ : curvature)
-  for (int64_t i = 0; i < n; ++i)
-    curvature += row.direction[i] * (image[i] + row.shift * row.direction[i]);
+  for (int64_t i = 0; i < n; ++i) curvature += row.direction[i] * (image[i] + row.shift * row.direction[i]);
   const auto step = static_cast<float>(rz / std::max<double>(curvature, kTiny));
   float next = 0;
 #pragma omp simd reduction(+ : next)

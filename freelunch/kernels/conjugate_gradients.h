@@ -26,7 +26,8 @@ void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* hi
 
 /// From a start w: residual = (image + shift * error + extra) on the support, where error = dense - w and
 /// image = error H; extra may be null. Sets the first direction; returns residual . preconditioned residual.
-double begin_row(int64_t n, const GradientRow& row, const float* dense, const float* image, const float* extra);
+double begin_row(int64_t n, const GradientRow& row, const float* dense, const float* image,
+                 const float* extra);
 /// One step along the direction, whose product with H is image; rz is what the last call returned.
 double advance_row(int64_t n, const GradientRow& row, const float* image, double rz);
 

@@ -60,7 +60,8 @@ FREELUNCH_INLINE void silu_of(int64_t n, const T* gate, const T* up, T* y) {
 }
 
 template <typename T>
-FREELUNCH_INLINE void silu_of_backward(int64_t n, const T* gate, const T* up, const T* dy, T* d_gate, T* d_up) {
+FREELUNCH_INLINE void silu_of_backward(int64_t n, const T* gate, const T* up, const T* dy, T* d_gate,
+                                       T* d_up) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float g = to_float(gate[i]);
@@ -164,13 +165,13 @@ void add_branch(int64_t n, const float* stream, const T* branch, float* y) {
   for (int64_t i = 0; i < n; i += kValues) add_some(std::min(kValues, n - i), stream + i, branch + i, y + i);
 }
 
-#define FREELUNCH_INSTANTIATE(T, unused)                                                                    \
-  template void rms_norm(int64_t, int64_t, const float*, const float*, float, T*, float*);                  \
-  template void rms_norm_backward(int64_t, int64_t, const float*, const float*, const float*, const T*,     \
-                                  float*, float*);                                                          \
+#define FREELUNCH_INSTANTIATE(T, unused)                                                                     \
+  template void rms_norm(int64_t, int64_t, const float*, const float*, float, T*, float*);                   \
+  template void rms_norm_backward(int64_t, int64_t, const float*, const float*, const float*, const T*,      \
+                                  float*, float*);                                                           \
   template void rotate(int64_t, int64_t, int64_t, int64_t, const T*, const float*, const float*, float, T*); \
-  template void silu_product(int64_t, const T*, const T*, T*);                                              \
-  template void silu_product_backward(int64_t, const T*, const T*, const T*, T*, T*);                       \
+  template void silu_product(int64_t, const T*, const T*, T*);                                               \
+  template void silu_product_backward(int64_t, const T*, const T*, const T*, T*, T*);                        \
   template void add_branch(int64_t, const float*, const T*, float*);
 FREELUNCH_BOTH(FREELUNCH_INSTANTIATE, )
 #undef FREELUNCH_INSTANTIATE

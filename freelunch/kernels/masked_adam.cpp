@@ -19,8 +19,7 @@ FREELUNCH_INLINE uint32_t joined(uint32_t weight, int16_t remainder) {
 }
 FREELUNCH_INLINE uint32_t rounded(uint32_t master) { return (master + 0x8000U) >> 16U; }
 
-FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, const AdamStep& a,
-                               float root) {
+FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, const AdamStep& a, float root) {
   first += (1 - a.beta1) * (g - first);
   second = a.beta2 * second + (1 - a.beta2) * g * g;
   return w - (a.rate / a.correction1) * first / (std::sqrt(second) * root + a.epsilon);

@@ -48,8 +48,8 @@ struct KeptWeights {
 void step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam);
 void step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient, const AdamStep& adam);
 
-/// fp32 masters (n) -> weights in bf16, rounded to nearest, and remainders, so that join() gives them back bit
-/// by bit.
+/// fp32 masters (n) -> weights in bf16, rounded to nearest, and remainders, so that join() gives them back
+/// bit by bit.
 void split(const KeptBits& kept, const float* masters, Bf16* weights, int16_t* remainders);
 void join(const KeptBits& kept, const Bf16* weights, const int16_t* remainders, float* masters);
 

@@ -56,8 +56,8 @@ FREELUNCH_INLINE double kl_row(int64_t n, Logit* p, const Logit* q, float scale)
     const float q_factor = static_cast<float>(scale / q_sum);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      const float difference = exponential(to_float(p[i]) - p_max) * p_factor -
-                               exponential(to_float(q[i]) - q_max) * q_factor;
+      const float difference =
+          exponential(to_float(p[i]) - p_max) * p_factor - exponential(to_float(q[i]) - q_max) * q_factor;
       store(difference, p + i);
     }
   }
@@ -79,11 +79,15 @@ FREELUNCH_INLINE double ce_row(int64_t n, Logit* p, int64_t next, float scale) {
 }
 
 // target_clones goes with plain functions, so each row kernel is spelled out for both types.
-FREELUNCH_CLONES double kl_of(int64_t n, Bf16* p, const Bf16* q, float scale) { return kl_row(n, p, q, scale); }
+FREELUNCH_CLONES double kl_of(int64_t n, Bf16* p, const Bf16* q, float scale) {
+  return kl_row(n, p, q, scale);
+}
 FREELUNCH_CLONES double kl_of(int64_t n, float* p, const float* q, float scale) {
   return kl_row(n, p, q, scale);
 }
-FREELUNCH_CLONES double ce_of(int64_t n, Bf16* p, int64_t next, float scale) { return ce_row(n, p, next, scale); }
+FREELUNCH_CLONES double ce_of(int64_t n, Bf16* p, int64_t next, float scale) {
+  return ce_row(n, p, next, scale);
+}
 FREELUNCH_CLONES double ce_of(int64_t n, float* p, int64_t next, float scale) {
   return ce_row(n, p, next, scale);
 }

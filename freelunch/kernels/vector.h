@@ -17,7 +17,9 @@ namespace freelunch::kernels {
 /// The bits of a bfloat16.
 using Bf16 = uint16_t;
 
-FREELUNCH_INLINE float to_float(Bf16 value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
+FREELUNCH_INLINE float to_float(Bf16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
 FREELUNCH_INLINE float to_float(float value) { return value; }
 
 /// Rounds to the nearest, ties to even; NaN stays NaN.

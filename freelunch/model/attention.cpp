@@ -21,7 +21,9 @@ constexpr int64_t kTokens = 128;  // queries, and keys, of a tile; even
 
 int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 
-const Bf16* data(const at::Tensor& t) { return reinterpret_cast<const Bf16*>(t.const_data_ptr<at::BFloat16>()); }
+const Bf16* data(const at::Tensor& t) {
+  return reinterpret_cast<const Bf16*>(t.const_data_ptr<at::BFloat16>());
+}
 Bf16* mutable_data(at::Tensor& t) { return reinterpret_cast<Bf16*>(t.mutable_data_ptr<at::BFloat16>()); }
 
 /// c (m, n) = a (m, k), a_stride apart, times b, paired (k / 2, n), plus c if add.
@@ -40,8 +42,8 @@ std::unique_ptr<T[]> room(int64_t n) {
 struct Sizes {
   int64_t n, l, heads, kv_heads, e;
   int64_t even() const { return (l + 1) / 2 * 2; }  // of l: bf16 products take their terms in pairs
-  int64_t row() const { return heads * e; }        // from one token to the next, in q
-  int64_t kv_row() const { return kv_heads * e; }  // in k and v
+  int64_t row() const { return heads * e; }         // from one token to the next, in q
+  int64_t kv_row() const { return kv_heads * e; }   // in k and v
   float scale() const { return 1.0F / std::sqrt(static_cast<float>(e)); }
   /// Where head h of window i starts, in q and in k.
   int64_t at(int64_t i, int64_t h) const { return i * l * row() + h * e; }

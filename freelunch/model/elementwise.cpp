@@ -15,7 +15,8 @@ using torch::autograd::variable_list;
 
 /// Whether the kernels take these tensors.
 bool fits(const at::Tensor& t) {
-  return t.is_cpu() && t.is_contiguous() && (t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kFloat);
+  return t.is_cpu() && t.is_contiguous() &&
+         (t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kFloat);
 }
 bool fits_fp32(const at::Tensor& t) { return fits(t) && t.scalar_type() == at::kFloat; }
 
@@ -62,7 +63,8 @@ class RmsNorm : public Function<RmsNorm> {
     const at::Tensor d_weight = context->needs_input_grad(1) ? at::empty_like(weight) : at::Tensor();
     with_type(dy.scalar_type(), [&]<typename T>(T) {
       kernels::rms_norm_backward(x.numel() / width, width, data<float>(x), data<float>(weight),
-                                 data<float>(inverse), data<T>(dy), dx.defined() ? mutable_data<float>(dx) : nullptr,
+                                 data<float>(inverse), data<T>(dy),
+                                 dx.defined() ? mutable_data<float>(dx) : nullptr,
                                  d_weight.defined() ? mutable_data<float>(d_weight) : nullptr);
     });
     return {dx, d_weight, {}, {}};

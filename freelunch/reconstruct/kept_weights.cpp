@@ -67,10 +67,10 @@ void KeptWeights::step(const AdamSettings& settings, double rate) {
                                              data<float>(first_), data<float>(second_)},
                   data<Bf16>(ordered), adam);
   } else {
-    kernels::step(*kept_,
-                  kernels::KeptWeights<float>{data<float>(weights), nullptr, data<float>(first_),
-                                              data<float>(second_)},
-                  data<float>(ordered), adam);
+    kernels::step(
+        *kept_,
+        kernels::KeptWeights<float>{data<float>(weights), nullptr, data<float>(first_), data<float>(second_)},
+        data<float>(ordered), adam);
   }
 }
 

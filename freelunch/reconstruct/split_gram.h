@@ -8,8 +8,8 @@
 namespace freelunch::reconstruct {
 
 /// A symmetric matrix H (n, n) as the sum of two bf16 matrices, so that products with it run at the bf16 rate
-/// and are good to about 2^-16: (a + a')(H + H') without a'H', accumulated in fp32. On CPUs with bf16 products
-/// alone; costs as much memory as H in fp32.
+/// and are good to about 2^-16: (a + a')(H + H') without a'H', accumulated in fp32. On CPUs with bf16
+/// products alone; costs as much memory as H in fp32.
 class SplitGram {
  public:
   static bool serves(const at::Tensor& H);

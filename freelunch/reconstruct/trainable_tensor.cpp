@@ -142,7 +142,8 @@ std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Te
     return std::make_unique<LowRankAdapter>(name, value, kept, dtype, settings);
   if (settings.trains == Trains::kLora || (settings.trains == Trains::kBiasNorm && matrix))
     return std::make_unique<Frozen>(name, value, dtype);
-  if (matrix && KeptWeights::serves(value, dtype)) return std::make_unique<KeptWeights>(name, value, kept, dtype);
+  if (matrix && KeptWeights::serves(value, dtype))
+    return std::make_unique<KeptWeights>(name, value, kept, dtype);
   return std::make_unique<KeptEntries>(name, value, kept, dtype);
 }
 

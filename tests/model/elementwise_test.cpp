@@ -65,7 +65,8 @@ TEST_P(ElementwiseTest, Rotate) {
 TEST_P(ElementwiseTest, SiluProduct) {
   const auto plain = [](const std::vector<at::Tensor>& t) { return at::silu(t[0]) * t[1]; };
   const auto ours = [](const std::vector<at::Tensor>& t) { return silu_product(t[0], t[1]); };
-  const at::Tensor gate = at::cat({at::randn({40000}) * 3, at::tensor({-200.0F, -90.0F, 0.0F, 90.0F, 200.0F})});
+  const at::Tensor gate =
+      at::cat({at::randn({40000}) * 3, at::tensor({-200.0F, -90.0F, 0.0F, 90.0F, 200.0F})});
   expect_as_in_double(ours, plain, {gate.to(GetParam()), at::randn({40005}).to(GetParam())}, tolerance());
 }
 
