@@ -121,7 +121,8 @@ Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>&
     at::Tensor logits = at::empty({kLogitRows, head.size(0)}, head.options());
     for (int64_t i = 0; i < part.size(0); ++i) {
       throw_if_interrupted();
-      const at::Tensor hidden = model::rms_norm(x.select(0, i), norm, config.norm_epsilon, head.scalar_type());
+      const at::Tensor hidden =
+          model::rms_norm(x.select(0, i), norm, config.norm_epsilon, head.scalar_type());
       sum += score_window(hidden, part.select(0, i).to(compute.device), head, first, logits);
     }
   }

@@ -100,7 +100,18 @@ void Gram::add_fp32(const at::Tensor& rows) {
   }
 }
 
-at::Tensor Gram::sum() const { return sum_.triu() + sum_.triu(1).t(); }
+at::Tensor Gram::sum() const {
+  const int64_t width = sum_.size(0);
+  at::Tensor full = sum_.clone();
+  for (int64_t i = 0; i < width; i += kPanel) {
+    const int64_t n = std::min(kPanel, width - i);
+    const at::Tensor tile = full.narrow(0, i, n).narrow(1, i, n);
+    tile.copy_(tile.triu() + tile.triu(1).t());
+    const int64_t rest = width - i - n;
+    full.narrow(0, i + n, rest).narrow(1, i, n).copy_(full.narrow(0, i, n).narrow(1, i + n, rest).t());
+  }
+  return full;
+}
 
 CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}
 
