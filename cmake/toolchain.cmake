@@ -23,6 +23,7 @@ if(FREELUNCH_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(ZLIB REQUIRED)

@@ -35,16 +35,16 @@ void forward_and_backward(benchmark::State& state, const Case& c) {
   const model::Forward forward(c.config, {.device = at::kCPU, .dtype = c.dtype}, c.length);
   model::Block block = random_half(c.config, c.half, at::kFloat);
   const reconstruct::BlockMasks masks;
-  const reconstruct::StreamRegion region(forward, {{.block = &block, .masks = &masks, .half = c.half}});
+  reconstruct::StreamRegion region(forward, {{.block = &block, .masks = &masks, .half = c.half}});
   const at::Tensor x = at::randn({1, c.length, c.config.width});
   const at::Tensor target = at::randn_like(x);
   auto trained = region.trained(/*freeze_norms=*/false);
-  for (auto& t : trained) t.tensor.requires_grad_(true);
+  for (auto& t : trained) *t.place = t.place->to(t.dtype).requires_grad_(true);  // as descent does
   // every matrix has a gradient by its weights and one by its input, and so do the products of attention
   set_work(state, 3 * forward_flop(c.config, c.half, c.length), c.dtype);
   for (auto _ : state) {
     reconstruct::evaluate(reconstruct::Loss::kRelativeMse, region.forward(x), target, {}).backward();
-    for (auto& t : trained) t.tensor.mutable_grad() = at::Tensor();
+    for (auto& t : trained) t.place->mutable_grad() = at::Tensor();
   }
 }
 

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "kernels/token_loss.h"
 #include "model/forward.h"
 
 namespace freelunch::evaluate {
@@ -41,16 +43,29 @@ at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& set
   return windows;
 }
 
-/// Sum of -log p over the scored tokens of one window; hidden (length, d) after the final norm.
-double negative_log_likelihood(const at::Tensor& hidden, const at::Tensor& window, const at::Tensor& head,
-                               int64_t first) {
+/// Sum of -log p of the tokens next (n) by logits (n, vocabulary), which may be overwritten.
+double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next) {
+  if (logits.is_cpu() && logits.scalar_type() == at::kBFloat16) {
+    std::vector<double> sums(static_cast<size_t>(next.size(0)));
+    kernels::ce_rows(logits.size(0), logits.size(1), static_cast<kernels::Bf16*>(logits.mutable_data_ptr()),
+                     next.contiguous().const_data_ptr<int64_t>(), 0.0F, sums.data());
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+  const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat);
+  return -log_p.gather(1, next.unsqueeze(1)).sum(at::kDouble).item<double>();
+}
+
+/// The same over the scored tokens of one window; hidden (length, d) after the final norm. logits
+/// (kLogitRows, vocabulary) is memory to work in: fresh pages would cost more than the product.
+double score_window(const at::Tensor& hidden, const at::Tensor& window, const at::Tensor& head, int64_t first,
+                    at::Tensor& logits) {
   const int64_t length = window.size(0);
   double sum = 0;
   for (int64_t i = first - 1; i < length - 1; i += kLogitRows) {
     const int64_t n = std::min(kLogitRows, length - 1 - i);
-    const at::Tensor logits = at::linear(hidden.narrow(0, i, n).to(head.scalar_type()), head);
-    const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat);
-    sum -= log_p.gather(1, window.narrow(0, i + 1, n).unsqueeze(1)).sum(at::kDouble).item<double>();
+    at::Tensor rows = logits.narrow(0, 0, n);
+    at::mm_out(rows, hidden.narrow(0, i, n), head.t());
+    sum += negative_log_likelihood(rows, window.narrow(0, i + 1, n));
   }
   return sum;
 }
@@ -103,10 +118,12 @@ Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>&
                                       [&](int64_t b) { progress.advance(g * (config.blocks + 1) + b, ""); });
     const at::Tensor norm = weights.final_norm(compute.device);
     const at::Tensor head = weights.head(compute);
+    at::Tensor logits = at::empty({kLogitRows, head.size(0)}, head.options());
     for (int64_t i = 0; i < part.size(0); ++i) {
       throw_if_interrupted();
-      const at::Tensor hidden = model::rms_norm(x.select(0, i), norm, config.norm_epsilon);
-      sum += negative_log_likelihood(hidden, part.select(0, i).to(compute.device), head, first);
+      const at::Tensor hidden =
+          model::rms_norm(x.select(0, i), norm, config.norm_epsilon, head.scalar_type());
+      sum += score_window(hidden, part.select(0, i).to(compute.device), head, first, logits);
     }
   }
   progress.end();

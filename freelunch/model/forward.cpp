@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "base/error.h"
+#include "model/attention.h"
 
 namespace freelunch::model {
 
@@ -35,7 +36,7 @@ Forward::Forward(const Config& config, const Compute& compute, int64_t length)
 Forward::Forward(const Config& config, const Compute& compute, const at::Tensor& positions,
                  const at::Tensor& attends)
     : config_(config), compute_(compute), length_(positions.size(1)) {
-  set_angles(positions.unsqueeze(1));
+  set_angles(positions);
   mask_ = attends.unsqueeze(1);
   if (config.sliding_window) {
     const at::Tensor distance = positions.unsqueeze(2) - positions.unsqueeze(1);
@@ -44,25 +45,14 @@ Forward::Forward(const Config& config, const Compute& compute, const at::Tensor&
   mask_ = mask_.to(compute.device);
 }
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  return x * x.square().mean(-1, true).add(epsilon).rsqrt() * weight;
-}
-
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                   at::ScalarType dtype) {
   return at::linear(x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
 }
 
-at::Tensor Forward::rotate(const at::Tensor& heads) const {
-  // heads (n, h, l, head_dim): pairs (i, i + head_dim / 2) turn by the position's angle
-  const auto halves = heads.to(at::kFloat).chunk(2, -1);
-  return at::cat({halves[0] * cos_ - halves[1] * sin_, halves[1] * cos_ + halves[0] * sin_}, -1)
-      .to(compute_.dtype);
-}
-
 at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
   const at::Tensor& weight = block[half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm];
-  return rms_norm(x, weight, config_.norm_epsilon).to(compute_.dtype);
+  return rms_norm(x, weight, config_.norm_epsilon, compute_.dtype);
 }
 
 at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
@@ -72,26 +62,16 @@ at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& norme
     if (tap) tap(part, y);
     return y;
   };
-  if (half == Half::kMlp) return at::silu(map(Part::kGate)) * map(Part::kUp);
-  const int64_t n = normed.size(0);
-  const int64_t l = normed.size(1);
-  const auto split = [&](const at::Tensor& y, int64_t heads) {
-    return y.view({n, l, heads, config_.head_dim}).transpose(1, 2);
+  if (half == Half::kMlp) {
+    const at::Tensor gate = map(Part::kGate);
+    return silu_product(gate, map(Part::kUp));
+  }
+  const auto heads = [&](Part part, int64_t count) {
+    return map(part).view({normed.size(0), normed.size(1), count, config_.head_dim});
   };
-  const auto share = [&](const at::Tensor& y) {  // (n, kv_heads, l, e) -> (n, heads, l, e)
-    const int64_t group = config_.heads / config_.kv_heads;
-    if (group == 1) return y;
-    return y.unsqueeze(2)
-        .expand({n, config_.kv_heads, group, l, config_.head_dim})
-        .reshape({n, config_.heads, l, config_.head_dim});
-  };
-  const at::Tensor q = rotate(split(map(Part::kQuery), config_.heads));
-  const at::Tensor k = share(rotate(split(map(Part::kKey), config_.kv_heads)));
-  const at::Tensor v = share(split(map(Part::kValue), config_.kv_heads));
-  const bool masked = mask_.defined();
-  const at::Tensor y = at::scaled_dot_product_attention(q, k, v, masked ? std::optional(mask_) : std::nullopt,
-                                                        /*dropout_p=*/0.0, /*is_causal=*/!masked);
-  return y.transpose(1, 2).reshape({n, l, config_.heads * config_.head_dim});
+  const at::Tensor q = rotate(heads(Part::kQuery, config_.heads), cos_, sin_);
+  const at::Tensor k = rotate(heads(Part::kKey, config_.kv_heads), cos_, sin_);
+  return attention(q, k, heads(Part::kValue, config_.kv_heads), mask_).flatten(2);
 }
 
 at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
@@ -99,7 +79,7 @@ at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& 
   const Part last = half == Half::kAttention ? Part::kOutput : Part::kDown;
   const at::Tensor y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
   if (tap) tap(last, y);
-  return x + y;
+  return add_branch(x, y);
 }
 
 }  // namespace freelunch::model

@@ -5,6 +5,7 @@
 
 #include "model/block.h"
 #include "model/config.h"
+#include "model/elementwise.h"
 #include "model/weights.h"
 
 namespace freelunch::model {
@@ -45,18 +46,14 @@ class Forward {
   }
 
  private:
-  at::Tensor rotate(const at::Tensor& heads) const;
   void set_angles(const at::Tensor& positions);
 
   Config config_;
   Compute compute_;
   int64_t length_;
-  at::Tensor cos_, sin_;  // (l, head_dim / 2) or (n, 1, l, head_dim / 2) fp32
+  at::Tensor cos_, sin_;  // (l, head_dim / 2) or (n, l, head_dim / 2) fp32
   at::Tensor mask_;       // (l, l) or (n, 1, l, l) bool, undefined where causal masking is enough
 };
-
-/// x / rms(x) * weight over the last dimension, fp32 (Zhang and Sennrich 2019, arXiv 1910.07467).
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
 /// x (..., in), weight (out, in), bias (out) or undefined -> (..., out), in the given dtype.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

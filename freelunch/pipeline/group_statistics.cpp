@@ -40,14 +40,17 @@ criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damp
   return evidence;
 }
 
-reconstruct::Moments GroupStatistics::moments(bool held_out) const {
-  const Side& side = sides_[held_out ? 1 : 0];
-  reconstruct::Moments moments{.H = side.H->sum().to(at::kFloat), .C = {}, .D = {}};
+const reconstruct::Moments& GroupStatistics::moments(bool held_out) const {
+  const size_t index = held_out ? 1 : 0;
+  std::optional<reconstruct::Moments>& moments = moments_.at(index);
+  if (moments) return *moments;
+  const Side& side = sides_.at(index);
+  moments = reconstruct::Moments{.H = side.H->sum().to(at::kFloat), .C = {}, .D = {}};
   if (wanted_.cross) {
-    moments.C = side.C->sum().to(at::kFloat);
-    moments.D = side.D->sum().to(at::kFloat);
+    moments->C = side.C->sum().to(at::kFloat);
+    moments->D = side.D->sum().to(at::kFloat);
   }
-  return moments;
+  return *moments;
 }
 
 }  // namespace freelunch::pipeline

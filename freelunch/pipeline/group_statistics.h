@@ -22,7 +22,8 @@ class GroupStatistics {
 
   /// What a criterion that needs that much may look at.
   criteria::Evidence evidence(criteria::Needs needs, double& damping) const;
-  reconstruct::Moments moments(bool held_out) const;
+  /// Made when first asked for, after the last add().
+  const reconstruct::Moments& moments(bool held_out) const;
 
  private:
   struct Side {
@@ -32,6 +33,7 @@ class GroupStatistics {
   Wanted wanted_;
   statistics::ColumnNorms norms_;
   std::array<Side, 2> sides_;
+  mutable std::array<std::optional<reconstruct::Moments>, 2> moments_;
 };
 
 }  // namespace freelunch::pipeline

@@ -93,7 +93,7 @@ class MatrixRepair {
                      const reconstruct::BlockMasks& masks, const Inputs& inputs) {
     const auto start = std::chrono::steady_clock::now();
     const Part bias = model::bias_of(part);
-    const reconstruct::MatrixRegion region(block[part], block[bias], masks[part], run_.compute.dtype);
+    reconstruct::MatrixRegion region(block[part], block[bias], masks[part], run_.compute.dtype);
     const reconstruct::MatrixRegion target(dense[part], dense[bias], {}, run_.compute.dtype);
     ActivationStore targets = store_of(block[part].size(0));
     target.run(inputs.target, targets);

@@ -56,7 +56,9 @@ void repair_model(Compression& run, const Stage& stage) {
   const model::Config& config = run.model().config();
   const ModelStageOptions& options = run.plan.whole;
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  const reconstruct::DistilRecipe recipe = distil_recipe(run, stage);
+  reconstruct::DistilRecipe recipe = distil_recipe(run, stage);
+  recipe.keep_graph = reconstruct::fits_graph(run.model(), sparsity::zero_fraction(run.plan.pattern), recipe,
+                                              run.windows.size(1));
   const auto start = std::chrono::steady_clock::now();
   const reconstruct::DistilData data{
       .windows = run.windows,

@@ -174,10 +174,10 @@ class Pruner {
       W = pruned.W;
       return outcome;
     }
-    const reconstruct::Moments seen = statistics->moments(false);
+    const reconstruct::Moments& seen = statistics->moments(false);
     reconstruct::ClosedFormSettings settings{.iterations = run_.plan.grid.iterations};
     const bool can_choose = run_.held_out > 0;
-    const reconstruct::Moments held = can_choose ? statistics->moments(true) : seen;
+    const reconstruct::Moments& held = can_choose ? statistics->moments(true) : seen;
     if (can_choose) settings = reconstruct::choose_settings(W, pruned.mask, seen, held, run_.plan.grid);
     at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
     if (metric.defined())

@@ -103,7 +103,7 @@ void repair_regions(Compression& run, const Stage& stage) {
       ours.push_back({.block = &loaded.masters, .masks = &loaded.masks, .half = place.half});
       theirs.push_back({.block = &loaded.dense, .masks = &loaded.masks, .half = place.half});
     }
-    const StreamRegion region(forward, ours);
+    StreamRegion region(forward, ours);
     const StreamRegion target(forward, theirs);
     target.run(dense_targets ? targets : x, targets);
     const reconstruct::RegionData data{

@@ -1,8 +1,10 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
+#include <memory>
 #include <vector>
 
+#include "reconstruct/split_gram.h"
 #include "sparsity/mask.h"
 
 namespace freelunch::reconstruct {
@@ -13,12 +15,16 @@ struct Moments {
   at::Tensor H;  ///< X_s^T X_s (in, in) fp32
   at::Tensor C;  ///< X_s^T X_d (in, in) fp32; undefined if only the local target is asked for
   at::Tensor D;  ///< X_d^T X_d (in, in) fp32; undefined likewise
+
+  /// H for fast products, made when first asked for and kept; null where the machine has none.
+  const SplitGram* split() const;
+  mutable std::shared_ptr<const SplitGram> split_of_H = nullptr;
 };
 
 struct ClosedFormSettings {
-  double lambda = 0.01;  ///< pull towards the dense weights, in units of mean diag H
-  double beta = 0.0;     ///< target input (1 - beta) X_s + beta X_d: 0 local, 1 cross
-  int64_t iterations = 20;
+  double lambda = 0.01;     ///< pull towards the dense weights, in units of mean diag H
+  double beta = 0.0;        ///< target input (1 - beta) X_s + beta X_d: 0 local, 1 cross
+  int64_t iterations = 20;  ///< at most: rows stop when their residual has fallen a thousandfold
 };
 
 /// min over W with support M of ||X_s W^T - X_t W_dense^T||^2 + lambda ||W - W_dense||^2, where

@@ -11,45 +11,50 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
-#include "reconstruct/masked_adam.h"
+#include "reconstruct/trainable_tensor.h"
 
 namespace freelunch::reconstruct {
 namespace {
 
-/// The trained tensors of a region and the optimiser over them.
-struct Trainer {
-  explicit Trainer(const DescentRecipe& recipe) : optimiser(recipe.adam) {}
-
-  void add(const Region& region, bool freeze_norms) {
-    for (TrainedTensor& trained : region.trained(freeze_norms)) {
-      trained.tensor.requires_grad_(true);
-      parameters.push_back(trained.tensor);
-      optimiser.add(trained.tensor, trained.mask);
+/// The trained tensors of a region: leaves take their places until finish() or the end of its life puts the
+/// fp32 tensors back.
+class Trainer {
+ public:
+  Trainer(Region& region, const DescentRecipe& recipe)
+      : adam_(recipe.adam), tensors_(region.trained(recipe.freeze_norms)) {
+    for (const TrainedTensor& tensor : tensors_) {
+      masters_.push_back(*tensor.place);
+      states_.push_back(trainable("", *tensor.place, tensor.mask.kept, tensor.dtype, {}));
+      *tensor.place = states_.back()->leaf();
     }
   }
+  ~Trainer() {
+    for (size_t i = 0; i < tensors_.size(); ++i) *tensors_[i].place = masters_[i];
+  }
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   void step(double rate) {
-    std::vector<at::Tensor> gradients;
-    for (at::Tensor& parameter : parameters) {
-      gradients.push_back(parameter.grad());
-      parameter.mutable_grad() = at::Tensor();
-    }
-    optimiser.step(std::move(gradients), rate);
+    for (const auto& state : states_) state->step(adam_, rate);
   }
 
-  std::vector<at::Tensor> snapshot() const {
-    std::vector<at::Tensor> copies;
-    for (const at::Tensor& parameter : parameters) copies.push_back(parameter.detach().clone());
-    return copies;
+  /// The state as it stands becomes what finish() leaves in the masters.
+  void keep_state() {
+    best_.clear();
+    for (const auto& state : states_) best_.push_back(state->value());
   }
 
-  void restore(const std::vector<at::Tensor>& copies) {
+  /// Writes the state that was kept, if any, into the masters.
+  void finish() {
     const at::NoGradGuard no_grad;
-    for (size_t i = 0; i < copies.size(); ++i) parameters[i].copy_(copies[i]);
+    for (size_t i = 0; i < best_.size(); ++i) masters_[i].copy_(best_[i]);
   }
 
-  std::vector<at::Tensor> parameters;
-  MaskedAdam optimiser;
+ private:
+  AdamSettings adam_;
+  std::vector<TrainedTensor> tensors_;
+  std::vector<at::Tensor> masters_, best_;
+  std::vector<std::unique_ptr<TrainableTensor>> states_;
 };
 
 using Windows = std::vector<int64_t>;
@@ -82,27 +87,13 @@ std::vector<Windows> batches(const Windows& order, int64_t batch) {
   return steps;
 }
 
-}  // namespace
-
-RegionOutcome descend(const Region& region, const RegionData& data, const DescentRecipe& recipe,
-                      RandomStream& random, const std::string& name) {
+/// All epochs; the best state goes into the region's tensors. best_loss: the loss on the windows `held` to
+/// beat, becomes the best. Returns whether any state beat it.
+bool train(Region& region, const RegionData& data, const Windows& held, const DescentRecipe& recipe,
+           RandomStream& random, const std::string& name, double& best_loss) {
+  Trainer trainer(region, recipe);
   const int64_t trained = data.inputs.windows() - data.held_out;
-  Windows held(static_cast<size_t>(data.held_out));
-  std::iota(held.begin(), held.end(), trained);
-  Windows sampled(static_cast<size_t>(data.held_out > 0 ? std::min(data.held_out, trained) : trained));
-  for (size_t i = 0; i < sampled.size(); ++i)
-    sampled[i] = static_cast<int64_t>(i) * trained / static_cast<int64_t>(sampled.size());
-
-  RegionOutcome outcome;
-  outcome.before = mean_loss(region, data, sampled, recipe.loss);
-  outcome.held_before = mean_loss(region, data, held, recipe.loss);
-
-  Trainer trainer(recipe);
-  trainer.add(region, recipe.freeze_norms);
-  std::vector<at::Tensor> best = trainer.snapshot();
-  double best_loss = data.held_out > 0 ? outcome.held_before : std::numeric_limits<double>::infinity();
-  outcome.kept = false;
-
+  bool kept = false;
   const int64_t steps_per_epoch = (trained + recipe.batch - 1) / recipe.batch;
   const int64_t steps = recipe.epochs * steps_per_epoch;
   int64_t step = 0;
@@ -132,15 +123,31 @@ RegionOutcome descend(const Region& region, const RegionData& data, const Descen
     const double loss = data.held_out > 0 ? mean_loss(region, data, held, recipe.loss) : 0;
     if (loss < best_loss) {
       best_loss = loss;
-      outcome.kept = true;
-      if (!last)
-        best = trainer.snapshot();
-      else
-        best.clear();
+      kept = true;
+      trainer.keep_state();
     }
   }
-  if (!best.empty()) trainer.restore(best);
-  for (at::Tensor& parameter : trainer.parameters) parameter.requires_grad_(false);
+  trainer.finish();
+  return kept;
+}
+
+}  // namespace
+
+RegionOutcome descend(Region& region, const RegionData& data, const DescentRecipe& recipe,
+                      RandomStream& random, const std::string& name) {
+  const int64_t trained = data.inputs.windows() - data.held_out;
+  Windows held(static_cast<size_t>(data.held_out));
+  std::iota(held.begin(), held.end(), trained);
+  Windows sampled(static_cast<size_t>(data.held_out > 0 ? std::min(data.held_out, trained) : trained));
+  for (size_t i = 0; i < sampled.size(); ++i)
+    sampled[i] = static_cast<int64_t>(i) * trained / static_cast<int64_t>(sampled.size());
+
+  RegionOutcome outcome;
+  outcome.before = mean_loss(region, data, sampled, recipe.loss);
+  outcome.held_before = mean_loss(region, data, held, recipe.loss);
+
+  double best_loss = data.held_out > 0 ? outcome.held_before : std::numeric_limits<double>::infinity();
+  outcome.kept = train(region, data, held, recipe, random, name, best_loss);
   outcome.held_after = data.held_out > 0 ? best_loss : 0;
   outcome.after = mean_loss(region, data, sampled, recipe.loss);
   return outcome;

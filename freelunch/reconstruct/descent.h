@@ -36,7 +36,7 @@ struct RegionOutcome {
 /// Trains the region's kept weights, norms and biases in place by AdamW so that its output matches the
 /// target, then keeps the best state seen at the end of an epoch on held-out windows, or the start if none
 /// beat it. Throws Numerical naming `region` and the step if a loss is not finite, Interrupted on request.
-RegionOutcome descend(const Region& region, const RegionData& data, const DescentRecipe& recipe,
+RegionOutcome descend(Region& region, const RegionData& data, const DescentRecipe& recipe,
                       RandomStream& random, const std::string& name);
 
 }  // namespace freelunch::reconstruct

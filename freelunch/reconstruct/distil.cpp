@@ -40,14 +40,11 @@ class Student {
 
   /// One step on a batch of windows; returns the mean loss before it.
   double step(const DistilRecipe& recipe, const at::Tensor& windows, const at::Tensor& dense, double rate) {
-    std::vector<at::Tensor> inputs;  // of every block, so that its graph can be made again
+    std::vector<Passed> passed(blocks_.size());
     at::Tensor x = weights_.embed(windows, forward_.compute().device);
-    {
-      const at::NoGradGuard no_grad;
-      for (const TrainableBlock& block : blocks_) {
-        inputs.push_back(x);
-        x = forward_.block(block.block(), x);
-      }
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      passed[i] = pass(blocks_[i], x, /*needs_gradient=*/i > 0, recipe.keep_graph);
+      x = passed[i].output.detach();
     }
     x.requires_grad_(true);
     const at::Tensor hidden = final_hidden(x);
@@ -58,11 +55,10 @@ class Student {
     at::Tensor gradient = x.grad();
     for (size_t i = blocks_.size(); i-- > 0;) {
       throw_if_interrupted();
-      at::Tensor input = inputs[i].detach();
-      input.requires_grad_(i > 0);
-      forward_.block(blocks_[i].block(), input).backward(gradient);
-      gradient = input.grad();
-      inputs[i] = at::Tensor();
+      if (!recipe.keep_graph) passed[i] = pass(blocks_[i], passed[i].input.detach(), i > 0, /*graph=*/true);
+      passed[i].output.backward(gradient);
+      gradient = passed[i].input.grad();
+      passed[i] = {};
       blocks_[i].step(recipe.adam, rate);
     }
     return result.sum / scored;
@@ -79,6 +75,17 @@ class Student {
   }
 
  private:
+  /// A block's input and output, with the graph between them or without.
+  struct Passed {
+    at::Tensor input, output;
+  };
+  Passed pass(const TrainableBlock& block, at::Tensor input, bool needs_gradient, bool graph) const {
+    const at::AutoGradMode mode(graph);
+    input.requires_grad_(graph && needs_gradient);
+    at::Tensor output = forward_.block(block.block(), input);
+    return {.input = std::move(input), .output = std::move(output)};
+  }
+
   at::Tensor final_hidden(const at::Tensor& x) const {
     return model::rms_norm(x, norm_->leaf(), forward_.config().norm_epsilon);
   }
@@ -129,6 +136,39 @@ double mean_loss(const Student& student, const DistilData& data, TokenLoss loss)
 
 }  // namespace
 
+namespace {
+
+/// What planned_bytes() adds up.
+struct Budget {
+  int64_t weights, behind, head, inputs, dense, block_graph, logits;
+};
+
+Budget budget_of(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
+                 int64_t windows, int64_t length) {
+  const model::Config& c = model.config();
+  int64_t matrices = 0;
+  for (const model::ModelTensor& tensor : model.tensors()) {
+    if (tensor.part && model::names(*tensor.part).matrix) matrices += tensor.shape[0] * tensor.shape[1];
+  }
+  const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
+  const int64_t tokens = recipe.batch * length;
+  // kept entries have two moments and what bf16 leaves out of a master, and masks are bits; adapters and
+  // norms are small, their base weights and masks are not
+  const int64_t behind = recipe.trainable.trains == Trains::kKept   ? kept * 10 + matrices / 8
+                         : recipe.trainable.trains == Trains::kLora ? matrices * 5
+                                                                    : 0;
+  return {.weights = matrices * 2,
+          .behind = behind,
+          .head = c.vocabulary * c.width * 2,
+          .inputs = c.blocks * tokens * c.width * 4,
+          .dense = windows * length * c.width * 2,
+          // the stream three times in fp32, six bf16 tensors of its width and three of the MLP's
+          .block_graph = tokens * (12 * c.width + 12 * c.width + 6 * c.intermediate),
+          .logits = 2 * 256 * c.vocabulary * 2};
+}
+
+}  // namespace
+
 DistilOutcome distil(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
                      const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
                      RandomStream& random, ProgressSink& progress) {
@@ -166,24 +206,18 @@ DistilOutcome distil(const Forward& forward, const model::Weights& weights, cons
   return outcome;
 }
 
+bool fits_graph(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
+                int64_t length) {
+  const Budget b = budget_of(model, sparsity, recipe, 0, length);
+  return 2 * b.block_graph * model.config().blocks <= b.weights + b.behind;
+}
+
 int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
                       int64_t windows, int64_t length) {
-  const model::Config& c = model.config();
-  int64_t matrices = 0;
-  for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.part && model::names(*tensor.part).matrix) matrices += tensor.shape[0] * tensor.shape[1];
-  }
-  const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
-  const int64_t tokens = recipe.batch * length;
-  // kept entries with two moments; adapters and norms are small, their base weights and masks are not
-  const int64_t behind = recipe.trainable.trains == Trains::kKept   ? kept * 12
-                         : recipe.trainable.trains == Trains::kLora ? matrices * 4
-                                                                    : 0;
-  const int64_t weights = matrices * (2 + 1) + behind + c.vocabulary * c.width * 2;
-  const int64_t activations = c.blocks * tokens * c.width * 4 + windows * length * c.width * 2;
-  const int64_t graph = tokens * (12 * c.width + 8 * c.intermediate) * 4 + 6 * 256 * c.vocabulary * 4;
+  const Budget b = budget_of(model, sparsity, recipe, windows, length);
+  const int64_t graph = fits_graph(model, sparsity, recipe, length) ? model.config().blocks : 2;
   constexpr int64_t kRuntime = 300LL << 20U;  // LibTorch's own code and pools
-  return weights + activations + graph + kRuntime;
+  return b.weights + b.behind + b.head + b.inputs + b.dense + graph * b.block_graph + b.logits + kRuntime;
 }
 
 }  // namespace freelunch::reconstruct

@@ -17,6 +17,7 @@ struct DistilRecipe {
   int64_t epochs = 1;
   int64_t batch = 4;  ///< windows a step
   TrainableSettings trainable;
+  bool keep_graph = false;  ///< of all blocks at once, instead of running each block's forward pass again
 };
 
 /// Token windows (n, l) int64 on the CPU, the last `held_out` of which are not trained on, and for kl the
@@ -37,13 +38,18 @@ struct DistilOutcome {
 
 /// Trains what the recipe says of the whole model at once. Memory: the trained numbers in fp32 with two Adam
 /// moments each, the matrices in the compute dtype, one batch's block inputs, one block's graph. Activations
-/// are recomputed block by block; each block is updated as soon as its gradient is complete, before the block
-/// below it is visited. The best state on held-out windows, seen at the end of an epoch, is written to
-/// `store`; nothing is written if no state beat the start. Throws Numerical naming the step, Interrupted on
-/// request.
+/// are recomputed block by block unless the graph is kept; each block is updated as soon as its gradient is
+/// complete, before the block below it is visited. The best state on held-out windows, seen at the end of an
+/// epoch, is written to `store`; nothing is written if no state beat the start. Throws Numerical naming the
+/// step, Interrupted on request.
 DistilOutcome distil(const model::Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
                      const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
                      RandomStream& random, ProgressSink& progress);
+
+/// Whether the graph of all blocks takes at most half of what weights and optimiser take: the rule for
+/// keep_graph.
+bool fits_graph(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
+                int64_t length);
 
 /// Bytes that distil plans to hold at its peak.
 int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,

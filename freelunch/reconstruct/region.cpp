@@ -72,13 +72,15 @@ void StreamRegion::with_cast_weights(const std::function<void(const Pass&)>& bod
   body([&](const at::Tensor& x) { return cast.forward(x); });
 }
 
-std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) const {
+std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) {
   std::vector<TrainedTensor> result;
   for (const RegionHalf& half : halves_) {
     for (const Part part : model::parts_of(half.half)) {
-      const at::Tensor& tensor = (*half.block)[part];
+      at::Tensor& tensor = (*half.block)[part];
       const bool norm = part == Part::kAttentionNorm || part == Part::kMlpNorm;
-      if (tensor.defined() && !(norm && freeze_norms)) result.push_back({tensor, (*half.masks)[part]});
+      const at::ScalarType dtype = model::names(part).matrix ? forward_.compute().dtype : at::kFloat;
+      if (tensor.defined() && !(norm && freeze_norms))
+        result.push_back({.place = &tensor, .mask = (*half.masks)[part], .dtype = dtype});
     }
   }
   return result;
@@ -91,9 +93,9 @@ void MatrixRegion::with_cast_weights(const std::function<void(const Pass&)>& bod
   body([&](const at::Tensor& x) { return model::linear(x, W, bias_, dtype_); });
 }
 
-std::vector<TrainedTensor> MatrixRegion::trained(bool) const {
-  std::vector<TrainedTensor> result{{W_, mask_}};
-  if (bias_.defined()) result.push_back({bias_, {}});
+std::vector<TrainedTensor> MatrixRegion::trained(bool) {
+  std::vector<TrainedTensor> result{{.place = &W_, .mask = mask_, .dtype = dtype_}};
+  if (bias_.defined()) result.push_back({.place = &bias_, .mask = {}, .dtype = at::kFloat});
   return result;
 }
 

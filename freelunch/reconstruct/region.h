@@ -19,10 +19,12 @@ struct BlockMasks {
   const sparsity::Mask& operator[](model::Part part) const { return masks[static_cast<size_t>(part)]; }
 };
 
-/// A tensor that descent changes in place: fp32 master weights and which of them are kept.
+/// A tensor that descent trains: where the region reads it, fp32 master weights before and after, and which
+/// of them are kept. While it is trained a leaf in `dtype` stands in its place.
 struct TrainedTensor {
-  at::Tensor tensor;
+  at::Tensor* place;
   sparsity::Mask mask;
+  at::ScalarType dtype;
 };
 
 /// A part of the model whose output is compared with the dense model's: it maps its input to its output.
@@ -35,7 +37,7 @@ class Region {
   at::Tensor run(const at::Tensor& inputs) const;
   /// All windows of a store into those of another, or into their own place.
   void run(const model::ActivationStore& inputs, model::ActivationStore& outputs) const;
-  virtual std::vector<TrainedTensor> trained(bool freeze_norms) const = 0;
+  virtual std::vector<TrainedTensor> trained(bool freeze_norms) = 0;
 
  protected:
   using Pass = std::function<at::Tensor(const at::Tensor&)>;
@@ -56,7 +58,7 @@ class StreamRegion final : public Region {
   StreamRegion(const model::Forward& forward, std::vector<RegionHalf> halves)
       : forward_(forward), halves_(std::move(halves)) {}
   at::Tensor forward(const at::Tensor& x) const override;
-  std::vector<TrainedTensor> trained(bool freeze_norms) const override;
+  std::vector<TrainedTensor> trained(bool freeze_norms) override;
 
  protected:
   void with_cast_weights(const std::function<void(const Pass&)>& body) const override;
@@ -74,7 +76,7 @@ class MatrixRegion final : public Region {
   MatrixRegion(at::Tensor W, at::Tensor bias, sparsity::Mask mask, at::ScalarType dtype)
       : W_(std::move(W)), bias_(std::move(bias)), mask_(std::move(mask)), dtype_(dtype) {}
   at::Tensor forward(const at::Tensor& x) const override;
-  std::vector<TrainedTensor> trained(bool freeze_norms) const override;
+  std::vector<TrainedTensor> trained(bool freeze_norms) override;
 
  protected:
   void with_cast_weights(const std::function<void(const Pass&)>& body) const override;

@@ -1,13 +1,22 @@
 #include "statistics/gram.h"
 
 #include <ATen/ATen.h>
+#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
+#include <array>
+#include <memory>
 
 #include "base/error.h"
+#include "kernels/attention_tiles.h"
+#include "kernels/parallel.h"
 
 namespace freelunch::statistics {
 namespace {
+
+namespace blas = at::native::cpublas;
+
+constexpr int64_t kPanel = 64;  // columns of a tile of H
 
 at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   if (X.size(-1) != width)
@@ -32,21 +41,76 @@ at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 Gram::Gram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}
 
 void Gram::add(const at::Tensor& X) {
+  static const bool bf16_products = blas::could_pack(at::kBFloat16);
   const int64_t width = sum_.size(0);
-  const at::Tensor rows = rows_of(X, width);
+  if (bf16_products && X.is_cpu() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
+    add_bf16(X.reshape({-1, width}).contiguous());
+  } else {
+    add_fp32(rows_of(X, width));
+  }
+  tokens_ += X.numel() / width;
+}
+
+void Gram::add_bf16(const at::Tensor& rows) {
+  const int64_t width = sum_.size(0);
+  const int64_t tokens = rows.size(0);
+  const int64_t pairs = (tokens + 1) / 2;
+  const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
+  double* sum = sum_.mutable_data_ptr<double>();
+  // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
+  const auto columns =
+      std::make_unique_for_overwrite<kernels::Bf16[]>(static_cast<size_t>(width * 2 * pairs));
+  const auto paired = std::make_unique_for_overwrite<uint32_t[]>(static_cast<size_t>(width * pairs));
+  const int64_t panels = (width + kPanel - 1) / kPanel;
+  kernels::parallel_for(panels, [&](int64_t panel) {
+    const int64_t first = panel * kPanel;
+    const int64_t n = std::min(kPanel, width - first);
+    for (int64_t c = first; c < first + n; ++c) columns[static_cast<size_t>((c + 1) * 2 * pairs - 1)] = 0;
+    kernels::transpose(tokens, n, width, X + first, 2 * pairs, columns.get() + first * 2 * pairs);
+    kernels::pair_rows(tokens, n, width, X + first, paired.get() + first * pairs);
+  });
+  kernels::parallel_for(panels, [&](int64_t item) {
+    const int64_t panel = panels - 1 - item;  // the longest first
+    const int64_t first = panel * kPanel;
+    const int64_t n = std::min(kPanel, width - first);
+    std::array<float, kPanel * kPanel> product;
+    for (int64_t row = 0; row <= first; row += kPanel) {
+      const int64_t m = std::min(kPanel, width - row);
+      blas::brgemm(m, n, 2 * pairs, 2 * pairs, n, n, false,
+                   reinterpret_cast<const at::BFloat16*>(columns.get() + row * 2 * pairs),
+                   reinterpret_cast<const at::BFloat16*>(paired.get() + first * pairs), product.data());
+      for (int64_t r = 0; r < m; ++r)
+        for (int64_t c = 0; c < n; ++c)
+          sum[(row + r) * width + first + c] += product[static_cast<size_t>(r * n + c)];
+    }
+    blas::brgemm_release();
+  });
+}
+
+void Gram::add_fp32(const at::Tensor& rows) {
+  const int64_t width = sum_.size(0);
   const at::Tensor columns =
       rows.t().contiguous();  // (width, tokens): both factors of a product run along memory
   const int64_t step = block_columns(width);
   for (int64_t i = 0; i < width; i += step) {
     const int64_t n = std::min(step, width - i);
     // row block i times everything from column i on
-    const at::Tensor product = at::mm(columns.narrow(0, i, n), rows.narrow(1, i, width - i));
-    sum_.narrow(0, i, n).narrow(1, i, width - i) += product;
-    if (i + n < width) {
-      sum_.narrow(0, i + n, width - i - n).narrow(1, i, n) += product.narrow(1, n, width - i - n).t();
-    }
+    sum_.narrow(0, i, n).narrow(1, i, width - i) +=
+        at::mm(columns.narrow(0, i, n), rows.narrow(1, i, width - i));
   }
-  tokens_ += rows.size(0);
+}
+
+at::Tensor Gram::sum() const {
+  const int64_t width = sum_.size(0);
+  at::Tensor full = sum_.clone();
+  for (int64_t i = 0; i < width; i += kPanel) {
+    const int64_t n = std::min(kPanel, width - i);
+    const at::Tensor tile = full.narrow(0, i, n).narrow(1, i, n);
+    tile.copy_(tile.triu() + tile.triu(1).t());
+    const int64_t rest = width - i - n;
+    full.narrow(0, i + n, rest).narrow(1, i, n).copy_(full.narrow(0, i, n).narrow(1, i + n, rest).t());
+  }
+  return full;
 }
 
 CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}

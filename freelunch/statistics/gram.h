@@ -16,17 +16,21 @@ class ColumnNorms {
   at::Tensor squares_;
 };
 
-/// H = X^T X (width, width), accumulated in fp64 from fp32 products of a few thousand tokens.
+/// H = X^T X (width, width), accumulated in fp64 from products of a few thousand tokens with fp32
+/// accumulation. bf16 inputs on CPUs with bf16 products are multiplied as they are, all else in fp32.
 class Gram {
  public:
   Gram(int64_t width, at::Device device);
   /// X (..., width).
   void add(const at::Tensor& X);
-  const at::Tensor& sum() const { return sum_; }
+  /// (width, width) fp64.
+  at::Tensor sum() const;
   int64_t tokens() const { return tokens_; }
 
  private:
-  at::Tensor sum_;
+  void add_bf16(const at::Tensor& rows);
+  void add_fp32(const at::Tensor& rows);
+  at::Tensor sum_;  // on and above the diagonal; below it is not kept
   int64_t tokens_ = 0;
 };
 

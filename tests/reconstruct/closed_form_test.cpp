@@ -53,6 +53,38 @@ TEST(ClosedForm, ConjugateGradientsReachTheDirectSolution) {
   }
 }
 
+/// Odd sizes beyond a panel and a block of rows, inputs whose scales span four decades as those of LLMs do,
+/// against a direct solver in double.
+TEST(ClosedForm, IsAccurateOnWideBadlyScaledInputs) {
+  at::manual_seed(11);
+  const int64_t in = 131;
+  const at::Tensor scale = at::pow(at::full({}, 10.0), at::linspace(-2, 2, in, at::kDouble)).to(at::kFloat);
+  const at::Tensor X = at::mm(at::randn({600, in}), at::randn({in, in})) * scale;
+  const at::Tensor W = at::randn({101, in}) / scale;
+  const sparsity::Mask mask =
+      sparsity::select_largest(at::rand({101, in}), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+  const Moments moments{.H = at::mm(X.to(at::kDouble).t(), X.to(at::kDouble)).to(at::kFloat)};
+  const at::Tensor found = solve(W, mask, moments, {.lambda = 1e-4, .iterations = 200});
+  const at::Tensor H = moments.H.to(at::kDouble);
+  const at::Tensor A = H + 1e-4 * H.diagonal().mean() * at::eye(in, at::kDouble);
+  at::Tensor exact = at::zeros({101, in}, at::kDouble);
+  for (int64_t row = 0; row < 101; ++row) {
+    const at::Tensor index = mask.kept[row].nonzero().flatten();
+    const at::Tensor b = at::mv(A, W[row].to(at::kDouble)).index_select(0, index);
+    exact[row].index_copy_(0, index, at::linalg_solve(A.index_select(0, index).index_select(1, index), b));
+  }
+  const auto objective = [&](const at::Tensor& solution) {
+    const at::Tensor E = solution.to(at::kDouble) - W.to(at::kDouble);
+    return (at::mm(E, A) * E).sum().item<double>();
+  };
+  EXPECT_LT(objective(found) / objective(exact) - 1, 1e-3);
+  sparsity::check_respected(found, mask, "W");
+  const at::Tensor E = exact.to(at::kFloat) - W;
+  const double expected =
+      ((at::mm(E.to(at::kDouble), H) * E).sum() / (at::mm(W.to(at::kDouble), H) * W).sum()).item<double>();
+  EXPECT_NEAR(relative_error(exact.to(at::kFloat), W, moments) / expected, 1, 1e-3);
+}
+
 TEST(ClosedForm, LowersTheErrorItMinimises) {
   const Problem p = make(4);
   const Moments local{.H = p.moments.H};

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "reconstruct/masked_adam.h"
 
 namespace freelunch::reconstruct {
 namespace {
@@ -70,7 +69,7 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
   const auto [half, loss] = GetParam();
   const model::Forward forward(c.config, {}, 8);
   const StreamRegion target(forward, {{&c.dense, &c.masks, half}});
-  const StreamRegion region(forward, {{&c.pruned, &c.masks, half}});
+  StreamRegion region(forward, {{&c.pruned, &c.masks, half}});
   const RegionData data{.inputs = ActivationStore(c.inputs),
                         .targets = ActivationStore(target.run(c.inputs)),
                         .held_out = 4,
@@ -101,7 +100,7 @@ TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
       sparsity::select_largest(W_dense.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
   at::Tensor W = W_dense * mask.kept;
   at::Tensor bias = at::zeros({6});
-  const MatrixRegion region(W, bias, mask, at::kFloat);
+  MatrixRegion region(W, bias, mask, at::kFloat);
   const MatrixRegion target(W_dense, at::ones({6}), {}, at::kFloat);
   const at::Tensor X = at::matmul(at::randn({24, 8, 10}), at::randn({10, 10}));
   RandomStream random(0, "order");
@@ -118,8 +117,7 @@ TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
   const model::Forward forward(c.config, {}, 8);
   const StreamRegion target(forward,
                             {{&c.dense, &c.masks, Half::kAttention}, {&c.dense, &c.masks, Half::kMlp}});
-  const StreamRegion region(forward,
-                            {{&c.pruned, &c.masks, Half::kAttention}, {&c.pruned, &c.masks, Half::kMlp}});
+  StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kAttention}, {&c.pruned, &c.masks, Half::kMlp}});
   RandomStream random(0, "order");
   const RegionOutcome outcome = descend(
       region,
@@ -133,7 +131,7 @@ TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
 TEST(Descent, PutsBackAStartThatWasNotImproved) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
-  const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
+  StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
   const at::Tensor before = c.pruned[Part::kGate].clone();
   // The target is what the region gives already: any step away is worse.
   RandomStream random(0, "order");
@@ -151,7 +149,7 @@ TEST(Descent, PutsBackAStartThatWasNotImproved) {
 TEST(Descent, NamesTheRegionAndStepOfALossThatIsNotFinite) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
-  const StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
+  StreamRegion region(forward, {{&c.pruned, &c.masks, Half::kMlp}});
   const RegionData data{.inputs = ActivationStore(c.inputs),
                         .targets = ActivationStore(at::full_like(c.inputs, NAN)),
                         .held_out = 0};
@@ -164,15 +162,6 @@ TEST(Descent, NamesTheRegionAndStepOfALossThatIsNotFinite) {
     EXPECT_NE(std::string(error.what()).find("blocks.7.mlp"), std::string::npos);
     EXPECT_NE(std::string(error.what()).find("step 1"), std::string::npos);
   }
-}
-
-TEST(MaskedAdam, FirstStepIsTheLearningRateAgainstTheSignAndSparesTheMask) {
-  at::Tensor w = at::tensor({1.0F, 0.0F, -1.0F}).view({1, 3});
-  MaskedAdam adam({});
-  adam.add(w, {at::tensor({1, 0, 1}).view({1, 3}).to(at::kBool)});
-  adam.step({at::tensor({0.5F, 9.0F, -0.1F}).view({1, 3})}, 0.01);
-  EXPECT_TRUE(at::allclose(w, at::tensor({0.99F, 0.0F, -0.99F}).view({1, 3}), 1e-5, 1e-6));
-  EXPECT_EQ(w[0][1].item<float>(), 0.0F);
 }
 
 TEST(Schedule, WarmsUpOverATenthAndFallsToZero) {
@@ -193,6 +182,19 @@ TEST(Losses, AreWhatTheirFormulasSay) {
   for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"})
     EXPECT_EQ(name(parse_loss(text)), text);
   EXPECT_THROW(parse_loss("l1"), Error);
+}
+
+TEST(Losses, RelativeMseInFp32IsWhatItIsInDouble) {
+  at::manual_seed(2);
+  const at::Tensor t = at::randn({3, 33, 70});
+  at::Tensor y = (t + at::randn({3, 33, 70})).requires_grad_(true);
+  at::Tensor exact = y.detach().to(at::kDouble).requires_grad_(true);
+  const at::Tensor loss = evaluate(Loss::kRelativeMse, y, t, {}) * 3;
+  const at::Tensor expected = evaluate(Loss::kRelativeMse, exact, t.to(at::kDouble), {}) * 3;
+  EXPECT_NEAR(loss.item<double>() / expected.item<double>(), 1, 1e-6);
+  loss.backward();
+  expected.backward();
+  EXPECT_TRUE(at::allclose(y.grad().to(at::kDouble), exact.grad(), 1e-4, 1e-9));
 }
 
 }  // namespace

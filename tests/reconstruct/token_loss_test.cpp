@@ -42,6 +42,25 @@ TEST(TokenLoss, KlOfAModelWithItselfIsZero) {
   EXPECT_NEAR(token_loss(TokenLoss::kKl, hidden, hidden, {}, head, 0).sum, 0, 1e-5);
 }
 
+TEST_P(TokenLossTest, InBf16StaysWithinItsRounding) {
+  at::manual_seed(1);
+  const at::Tensor head = at::randn({3000, 16}).to(at::kBFloat16);
+  const at::Tensor dense = at::randn({70, 16}).to(at::kBFloat16);
+  const at::Tensor next = at::randint(3000, {70}, at::kLong);
+  at::Tensor hidden = at::randn({70, 16}).to(at::kBFloat16).to(at::kFloat);
+  const TokenLossResult result = token_loss(GetParam(), hidden, dense, next, head, 70.0);
+
+  hidden = hidden.to(at::kDouble).requires_grad_(true);
+  const at::Tensor log_p = at::log_softmax(at::linear(hidden, head.to(at::kDouble)), -1);
+  const at::Tensor log_q = at::log_softmax(at::linear(dense.to(at::kDouble), head.to(at::kDouble)), -1);
+  const at::Tensor loss = GetParam() == TokenLoss::kKl ? (log_q.exp() * (log_q - log_p)).sum()
+                                                       : -log_p.gather(1, next.unsqueeze(1)).sum();
+  (loss / 70.0).backward();
+  EXPECT_NEAR(result.sum / loss.item<double>(), 1, 1e-3);
+  const at::Tensor error = result.gradient - hidden.grad();
+  EXPECT_LT((error.norm() / hidden.grad().norm()).item<double>(), 1e-2);
+}
+
 TEST(TokenLoss, ParsesItsNames) {
   EXPECT_EQ(parse_token_loss("kl"), TokenLoss::kKl);
   EXPECT_EQ(parse_token_loss("ce"), TokenLoss::kCe);

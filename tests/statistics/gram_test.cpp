@@ -24,6 +24,17 @@ TEST(Gram, IsXTransposedXOverAllBatchesForWidthsOfSeveralBlocks) {
   }
 }
 
+TEST(Gram, OfBf16InputsOfManyTokensLosesNothingToTheirDtype) {
+  at::manual_seed(1);
+  const at::Tensor X = (at::randn({3, 333, 150}) * 3).to(at::kBFloat16);  // tokens and width of no round size
+  Gram gram(150, at::kCPU);
+  for (int64_t i = 0; i < 3; ++i) gram.add(X[i]);
+  const at::Tensor rows = X.to(at::kDouble).view({-1, 150});
+  const at::Tensor expected = at::mm(rows.t(), rows);
+  EXPECT_LT(((gram.sum() - expected).norm() / expected.norm()).item<double>(), 1e-6);
+  EXPECT_EQ(gram.tokens(), 999);
+}
+
 TEST(CrossGram, IsXTransposedY) {
   const at::Tensor X = at::tensor({1.0F, 2.0F, 3.0F, 4.0F}).view({2, 2});
   const at::Tensor Y = at::tensor({1.0F, 0.0F, 0.0F, 1.0F}).view({2, 2});

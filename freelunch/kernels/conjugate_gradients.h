@@ -1,0 +1,37 @@
+#pragma once
+#include <cstdint>
+
+#include "kernels/vector.h"
+
+namespace freelunch::kernels {
+
+/// What conjugate gradients do between matrix products, for one row w of a matrix: (H + shift I) w = b on the
+/// support of a mask, with the diagonal as preconditioner. n numbers each; `image` is what the product with H
+/// alone gave.
+struct GradientRow {
+  const bool* kept;
+  const float* inverse_diagonal;  ///< of H + shift I
+  float shift;
+  float* w;
+  float* residual;
+  float* direction;
+  Bf16 *high, *low;  ///< the direction as the next product reads it: see split_row
+};
+
+/// x as the sum of two bf16 numbers, good to 2^-17.
+void split_row(int64_t n, const float* x, Bf16* high, Bf16* low);
+/// Two rows of a symmetric matrix, split, each paired as the right-hand side of a bf16 product: words with
+/// the even row in the low half.
+void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* high, uint32_t* low);
+
+/// From a start w: residual = (image + shift * error + extra) on the support, where error = dense - w and
+/// image = error H; extra may be null. Sets the first direction; returns residual . preconditioned residual.
+double begin_row(int64_t n, const GradientRow& row, const float* dense, const float* image,
+                 const float* extra);
+/// One step along the direction, whose product with H is image; rz is what the last call returned.
+double advance_row(int64_t n, const GradientRow& row, const float* image, double rz);
+
+/// a . b
+double dot_row(int64_t n, const float* a, const float* b);
+
+}  // namespace freelunch::kernels

@@ -1,0 +1,149 @@
+#include "kernels/masked_adam.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "kernels/compaction.h"
+
+namespace freelunch::kernels {
+namespace {
+
+constexpr int64_t kRoom = KeptBits::kChunk + 16;  // compaction writes sixteen entries at a time
+using Buffer = std::array<uint32_t, static_cast<size_t>(kRoom)>;
+
+// A master is its bf16 neighbour plus a signed remainder in units of its last bit: rounding half up in
+// magnitude makes that exact both ways.
+FREELUNCH_INLINE uint32_t joined(uint32_t weight, int16_t remainder) {
+  return (weight << 16U) + static_cast<uint32_t>(static_cast<int32_t>(remainder));
+}
+FREELUNCH_INLINE uint32_t rounded(uint32_t master) { return (master + 0x8000U) >> 16U; }
+
+FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, const AdamStep& a, float root) {
+  first += (1 - a.beta1) * (g - first);
+  second = a.beta2 * second + (1 - a.beta2) * g * g;
+  return w - (a.rate / a.correction1) * first / (std::sqrt(second) * root + a.epsilon);
+}
+
+FREELUNCH_CLONES void step_bf16(int64_t n, uint32_t* weights, int16_t* remainders, float* first,
+                                float* second, const uint32_t* gradient, const AdamStep& adam) {
+  const AdamStep a = adam;
+  const float root = 1 / std::sqrt(a.correction2);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = std::bit_cast<float>(gradient[i] << 16U);
+    const float w = std::bit_cast<float>(joined(weights[i], remainders[i]));
+    const auto bits = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
+    remainders[i] = static_cast<int16_t>(bits);
+    weights[i] = rounded(bits);
+  }
+}
+
+FREELUNCH_CLONES void step_fp32(int64_t n, uint32_t* weights, float* first, float* second,
+                                const uint32_t* gradient, const AdamStep& adam) {
+  const AdamStep a = adam;
+  const float root = 1 / std::sqrt(a.correction2);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const auto g = std::bit_cast<float>(gradient[i]);
+    const auto w = std::bit_cast<float>(weights[i]);
+    weights[i] = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
+  }
+}
+
+/// A chunk of an array of n; the last one, where it is short, is a padded copy until flush().
+template <typename T>
+class Chunk {
+ public:
+  Chunk(T* data, int64_t n, int64_t chunk)
+      : data_(data + chunk * KeptBits::kChunk), n_(std::min(KeptBits::kChunk, n - chunk * KeptBits::kChunk)) {
+    if (n_ < KeptBits::kChunk) std::copy_n(data_, n_, padded_.begin());
+  }
+  T* data() { return n_ < KeptBits::kChunk ? padded_.data() : data_; }
+  void flush() {
+    if (n_ < KeptBits::kChunk) std::copy_n(padded_.begin(), n_, data_);
+  }
+
+ private:
+  T* data_;
+  int64_t n_;
+  std::array<std::remove_const_t<T>, static_cast<size_t>(KeptBits::kChunk)> padded_;
+};
+
+}  // namespace
+
+KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
+  const int64_t chunks = (n + kChunk - 1) / kChunk;
+  words_.assign(static_cast<size_t>(chunks * (kChunk / 64)), 0);
+  for (int64_t i = 0; i < n; ++i)
+    words_[static_cast<size_t>(i / 64)] |= static_cast<uint64_t>(kept[i]) << static_cast<uint64_t>(i % 64);
+  first_.assign(static_cast<size_t>(chunks) + 1, 0);
+  for (int64_t c = 0; c < chunks; ++c) {
+    int64_t count = 0;
+    for (int64_t w = 0; w < kChunk / 64; ++w) count += std::popcount(words(c)[w]);
+    first_[static_cast<size_t>(c) + 1] = first(c) + count;
+  }
+}
+
+void step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam) {
+  const Compaction& move = compaction();
+#pragma omp parallel for schedule(static)
+  for (int64_t c = 0; c < kept.chunks(); ++c) {
+    Buffer g;
+    Buffer w;
+    Chunk<Bf16> weights(state.weights, kept.size(), c);
+    Chunk<const Bf16> gradients(gradient, kept.size(), c);
+    const int64_t n = move.gather(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
+    move.gather(kept.words(c), KeptBits::kChunk, weights.data(), w.data());
+    const int64_t at = kept.first(c);
+    step_bf16(n, w.data(), state.remainders + at, state.first + at, state.second + at, g.data(), adam);
+    move.scatter(kept.words(c), KeptBits::kChunk, w.data(), weights.data());
+    weights.flush();
+  }
+}
+
+void step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient,
+          const AdamStep& adam) {
+  const Compaction& move = compaction();
+#pragma omp parallel for schedule(static)
+  for (int64_t c = 0; c < kept.chunks(); ++c) {
+    Buffer g;
+    Buffer w;
+    Chunk<uint32_t> weights(reinterpret_cast<uint32_t*>(state.weights), kept.size(), c);
+    Chunk<const uint32_t> gradients(reinterpret_cast<const uint32_t*>(gradient), kept.size(), c);
+    const int64_t n = move.gather_fp32(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
+    move.gather_fp32(kept.words(c), KeptBits::kChunk, weights.data(), w.data());
+    const int64_t at = kept.first(c);
+    step_fp32(n, w.data(), state.first + at, state.second + at, g.data(), adam);
+    move.scatter_fp32(kept.words(c), KeptBits::kChunk, w.data(), weights.data());
+    weights.flush();
+  }
+}
+
+void split(const KeptBits& kept, const float* masters, Bf16* weights, int16_t* remainders) {
+#pragma omp parallel for schedule(static)
+  for (int64_t c = 0; c < kept.chunks(); ++c) {
+    int64_t at = kept.first(c);
+    const int64_t begin = c * KeptBits::kChunk;
+    for (int64_t i = begin; i < std::min(begin + KeptBits::kChunk, kept.size()); ++i) {
+      const bool keep = (kept.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
+      const auto bits = std::bit_cast<uint32_t>(masters[i]);
+      weights[i] = static_cast<Bf16>(keep ? rounded(bits) : 0);
+      if (keep) remainders[at++] = static_cast<int16_t>(bits);
+    }
+  }
+}
+
+void join(const KeptBits& kept, const Bf16* weights, const int16_t* remainders, float* masters) {
+#pragma omp parallel for schedule(static)
+  for (int64_t c = 0; c < kept.chunks(); ++c) {
+    int64_t at = kept.first(c);
+    const int64_t begin = c * KeptBits::kChunk;
+    for (int64_t i = begin; i < std::min(begin + KeptBits::kChunk, kept.size()); ++i) {
+      const bool keep = (kept.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
+      masters[i] = keep ? std::bit_cast<float>(joined(weights[i], remainders[at++])) : 0.0F;
+    }
+  }
+}
+
+}  // namespace freelunch::kernels

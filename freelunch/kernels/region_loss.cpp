@@ -1,0 +1,43 @@
+#include "kernels/region_loss.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "kernels/vector.h"
+
+namespace freelunch::kernels {
+namespace {
+
+FREELUNCH_CLONES double relative_row(int64_t n, const float* y, const float* t, float floor, float scale,
+                                     float* gradient) {
+  float error = 0;
+  float norm = 0;
+#pragma omp simd reduction(+ : error, norm)
+  for (int64_t i = 0; i < n; ++i) {
+    const float d = y[i] - t[i];
+    error += d * d;
+    norm += t[i] * t[i];
+  }
+  const float inverse = 1 / std::max(norm, floor);
+  const float factor = 2 * scale * inverse;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) gradient[i] = (y[i] - t[i]) * factor;
+  return static_cast<double>(error) * inverse;
+}
+
+}  // namespace
+
+double relative_squares(int64_t rows, int64_t width, const float* y, const float* t, float floor,
+                        float* gradient) {
+  std::vector<double> losses(static_cast<size_t>(rows));
+  const float scale = 1 / static_cast<float>(rows);
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t at = r * width;
+    losses[static_cast<size_t>(r)] = relative_row(width, y + at, t + at, floor, scale, gradient + at);
+  }
+  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(rows);
+}
+
+}  // namespace freelunch::kernels

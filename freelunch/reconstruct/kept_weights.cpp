@@ -1,0 +1,85 @@
+#include "reconstruct/kept_weights.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+
+#include "kernels/masked_adam.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+using kernels::Bf16;
+
+template <typename T>
+T* data(const at::Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+kernels::AdamStep adam_step(const AdamSettings& settings, double rate, int64_t step) {
+  const auto t = static_cast<double>(step);
+  return {.rate = static_cast<float>(rate),
+          .beta1 = static_cast<float>(settings.beta1),
+          .beta2 = static_cast<float>(settings.beta2),
+          .epsilon = static_cast<float>(settings.epsilon),
+          .correction1 = static_cast<float>(1 - std::pow(settings.beta1, t)),
+          .correction2 = static_cast<float>(1 - std::pow(settings.beta2, t))};
+}
+
+}  // namespace
+
+bool KeptWeights::serves(const at::Tensor& value, at::ScalarType dtype) {
+  return value.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
+}
+
+KeptWeights::KeptWeights(const std::string& name, const at::Tensor& value, const at::Tensor& kept,
+                         at::ScalarType dtype)
+    : TrainableTensor(name, at::empty(value.sizes(), value.options().dtype(dtype).requires_grad(false))) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor mask = kept.defined() ? kept.contiguous() : at::ones_like(value, at::kBool);
+  kept_ = std::make_unique<kernels::KeptBits>(mask.const_data_ptr<bool>(), mask.numel());
+  first_ = at::zeros({kept_->count()}, at::kFloat);
+  second_ = at::zeros({kept_->count()}, at::kFloat);
+  if (dtype == at::kFloat) {
+    leaf_.copy_(value.detach() * mask);
+  } else {
+    remainders_ = at::empty({kept_->count()}, at::kShort);
+    kernels::split(*kept_, value.contiguous().const_data_ptr<float>(), data<Bf16>(leaf_),
+                   data<int16_t>(remainders_));
+  }
+  leaf_.requires_grad_(true);
+}
+
+KeptWeights::~KeptWeights() = default;
+
+void KeptWeights::step(const AdamSettings& settings, double rate) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor gradient = leaf_.grad();
+  if (!gradient.defined()) return;
+  leaf_.mutable_grad() = at::Tensor();
+  const at::Tensor ordered = gradient.contiguous();
+  const kernels::AdamStep adam = adam_step(settings, rate, ++steps_);
+  const at::Tensor weights = leaf_.detach();
+  if (remainders_.defined()) {
+    kernels::step(*kept_,
+                  kernels::KeptWeights<Bf16>{data<Bf16>(weights), data<int16_t>(remainders_),
+                                             data<float>(first_), data<float>(second_)},
+                  data<Bf16>(ordered), adam);
+  } else {
+    kernels::step(
+        *kept_,
+        kernels::KeptWeights<float>{data<float>(weights), nullptr, data<float>(first_), data<float>(second_)},
+        data<float>(ordered), adam);
+  }
+}
+
+at::Tensor KeptWeights::value() const {
+  const at::NoGradGuard no_grad;
+  if (!remainders_.defined()) return leaf_.detach().clone();
+  at::Tensor value = at::empty(leaf_.sizes(), leaf_.options().dtype(at::kFloat).requires_grad(false));
+  kernels::join(*kept_, data<Bf16>(leaf_.detach()), data<int16_t>(remainders_), data<float>(value));
+  return value;
+}
+
+}  // namespace freelunch::reconstruct

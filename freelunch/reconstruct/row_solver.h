@@ -1,0 +1,24 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include "reconstruct/split_gram.h"
+
+namespace freelunch::reconstruct {
+
+/// Rows w of W (out, in), each with its own support and its own steps: (H + shift I) w = (H + shift I)
+/// w_dense
+/// + extra on the support, from w_dense on the support, by conjugate gradients with the diagonal as
+/// preconditioner. A few rows at a time run in a core's cache to the end, which is when the preconditioned
+/// residual of each has fallen by `tolerance` or after `iterations`.
+struct RowProblem {
+  const at::Tensor& W_dense;   ///< (out, in) fp32
+  const at::Tensor& kept;      ///< (out, in) bool
+  const at::Tensor& extra;     ///< (out, in) fp32 or undefined
+  const at::Tensor& diagonal;  ///< (in) fp32: of H + shift I, positive
+  double shift;
+  int64_t iterations;
+  double tolerance;
+};
+at::Tensor solve_rows(const SplitGram& H, const RowProblem& problem);
+
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,83 @@
+#include "reconstruct/split_gram.h"
+
+#include <ATen/ATen.h>
+#include <ATen/native/CPUBlas.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "kernels/conjugate_gradients.h"
+#include "kernels/parallel.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+using kernels::Bf16;
+namespace blas = at::native::cpublas;
+
+constexpr int64_t kPanel = 64;  // columns: a panel of H stays in the second cache while rows pass by
+constexpr int64_t kRows = 48;
+
+}  // namespace
+
+bool SplitGram::serves(const at::Tensor& H) {
+  static const bool products = blas::could_pack(at::kBFloat16);
+  return products && H.is_cpu() && H.scalar_type() == at::kFloat;
+}
+
+SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
+  const at::Tensor H = matrix.contiguous();
+  const float* from = H.const_data_ptr<float>();
+  const int64_t pairs = stride() / 2;
+  high_ = std::make_unique_for_overwrite<uint32_t[]>(static_cast<size_t>(pairs * n_));
+  low_ = std::make_unique_for_overwrite<uint32_t[]>(static_cast<size_t>(pairs * n_));
+  const std::vector<float> zeros(static_cast<size_t>(n_), 0.0F);
+  kernels::parallel_for(pairs, [&](int64_t pair) {
+    const float* even = from + 2 * pair * n_;
+    const float* odd = 2 * pair + 1 < n_ ? even + n_ : zeros.data();
+    for (int64_t column = 0; column < n_; column += kPanel) {
+      const int64_t width = std::min(kPanel, n_ - column);
+      const int64_t to = column * pairs + pair * width;
+      kernels::split_row_pair(width, even + column, odd + column, high_.get() + to, low_.get() + to);
+    }
+  });
+}
+
+void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float* out) const {
+  const auto bf16 = [](const auto* p) { return reinterpret_cast<const at::BFloat16*>(p); };
+  const int64_t k = stride();
+  for (int64_t column = 0; column < n_; column += kPanel) {
+    const int64_t width = std::min(kPanel, n_ - column);
+    const uint32_t* h = high_.get() + column * (k / 2);
+    const uint32_t* l = low_.get() + column * (k / 2);
+    float* to = out + column;
+    blas::brgemm(rows, width, k, k, width, n_, false, bf16(high), bf16(h), to);
+    blas::brgemm(rows, width, k, k, width, n_, true, bf16(low), bf16(h), to);
+    blas::brgemm(rows, width, k, k, width, n_, true, bf16(high), bf16(l), to);
+  }
+}
+
+double SplitGram::quadratic(const at::Tensor& matrix) const {
+  const at::Tensor E = matrix.contiguous();
+  const float* from = E.const_data_ptr<float>();
+  const int64_t rows = E.size(0);
+  std::vector<double> sums(static_cast<size_t>((rows + kRows - 1) / kRows));
+  kernels::parallel_for(static_cast<int64_t>(sums.size()), [&](int64_t block) {
+    const int64_t begin = block * kRows;
+    const int64_t count = std::min(kRows, rows - begin);
+    const auto size = static_cast<size_t>(count * stride());
+    const auto high = std::make_unique<Bf16[]>(size);
+    const auto low = std::make_unique<Bf16[]>(size);
+    const auto image = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count * n_));
+    for (int64_t r = 0; r < count; ++r)
+      kernels::split_row(n_, from + (begin + r) * n_, high.get() + r * stride(), low.get() + r * stride());
+    multiply(count, high.get(), low.get(), image.get());
+    blas::brgemm_release();
+    for (int64_t r = 0; r < count; ++r)
+      sums[static_cast<size_t>(block)] += kernels::dot_row(n_, from + (begin + r) * n_, image.get() + r * n_);
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+}  // namespace freelunch::reconstruct

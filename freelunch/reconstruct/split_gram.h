@@ -1,0 +1,31 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include <memory>
+
+#include "kernels/vector.h"
+
+namespace freelunch::reconstruct {
+
+/// A symmetric matrix H (n, n) as the sum of two bf16 matrices, so that products with it run at the bf16 rate
+/// and are good to about 2^-16: (a + a')(H + H') without a'H', accumulated in fp32. On CPUs with bf16
+/// products alone; costs as much memory as H in fp32.
+class SplitGram {
+ public:
+  static bool serves(const at::Tensor& H);
+  explicit SplitGram(const at::Tensor& H);
+
+  int64_t size() const { return n_; }
+  /// From one row of high and low to the next: n rounded up to even; what is beyond n must be zero.
+  int64_t stride() const { return (n_ + 1) / 2 * 2; }
+  /// out (rows, n) = (high + low) H; high, low (rows, stride()).
+  void multiply(int64_t rows, const kernels::Bf16* high, const kernels::Bf16* low, float* out) const;
+  /// sum over the rows of E (rows, n) fp32 of e H e^T.
+  double quadratic(const at::Tensor& E) const;
+
+ private:
+  int64_t n_;
+  std::unique_ptr<uint32_t[]> high_, low_;  // panels of kPanel columns, pairs of rows of H as words
+};
+
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,150 @@
+#include "reconstruct/trainable_tensor.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/random.h"
+#include "reconstruct/kept_weights.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+at::Tensor leaf_of(const at::Tensor& value, at::ScalarType dtype, bool trained) {
+  at::Tensor leaf = value.to(dtype, /*non_blocking=*/false, /*copy=*/true);
+  leaf.requires_grad_(trained);
+  return leaf;
+}
+
+/// AdamW on one vector or matrix.
+class Adam {
+ public:
+  explicit Adam(at::Tensor parameter) : parameter_(std::move(parameter)) {
+    first_ = at::zeros_like(parameter_);
+    second_ = at::zeros_like(parameter_);
+    step_ = at::zeros({}, parameter_.options());
+  }
+  const at::Tensor& value() const { return parameter_; }
+  void step(const at::Tensor& gradient, const AdamSettings& settings, double rate) {
+    step_ += 1;
+    at::_fused_adamw_({parameter_}, {gradient}, {first_}, {second_}, /*max_exp_avg_sqs=*/{}, {step_}, rate,
+                      settings.beta1, settings.beta2, /*weight_decay=*/0.0, settings.epsilon,
+                      /*amsgrad=*/false,
+                      /*maximize=*/false);
+  }
+
+ private:
+  at::Tensor parameter_, first_, second_, step_;
+};
+
+/// Only the kept entries, as an fp32 vector, have moments. By ATen, on any device.
+class KeptEntries final : public TrainableTensor {
+ public:
+  KeptEntries(const std::string& name, const at::Tensor& value, const at::Tensor& kept, at::ScalarType dtype)
+      : TrainableTensor(name, leaf_of(value, dtype, true)),
+        kept_(kept),
+        entries_(kept.defined() ? value.masked_select(kept) : value.clone().flatten()) {}
+
+  void step(const AdamSettings& settings, double rate) override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor gradient = leaf_.grad();
+    if (!gradient.defined()) return;
+    const at::Tensor entries =
+        (kept_.defined() ? gradient.masked_select(kept_) : gradient.flatten()).to(at::kFloat);
+    leaf_.mutable_grad() = at::Tensor();
+    entries_.step(entries, settings, rate);
+    if (kept_.defined()) {
+      leaf_.masked_scatter_(kept_, entries_.value().to(leaf_.scalar_type()));
+    } else {
+      leaf_.copy_(entries_.value().view(leaf_.sizes()));
+    }
+  }
+
+  at::Tensor value() const override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor& entries = entries_.value();
+    if (!kept_.defined()) return entries.view(leaf_.sizes()).clone();
+    return at::zeros(leaf_.sizes(), entries.options()).masked_scatter_(kept_, entries);
+  }
+
+ private:
+  at::Tensor kept_;
+  Adam entries_;
+};
+
+class Frozen final : public TrainableTensor {
+ public:
+  Frozen(const std::string& name, const at::Tensor& value, at::ScalarType dtype)
+      : TrainableTensor(name, leaf_of(value, dtype, false)) {}
+  void step(const AdamSettings&, double) override {}
+  at::Tensor value() const override { return {}; }
+};
+
+/// W + scale * M o (B A), B zero at the start, A uniform in +-1/sqrt(in).
+class LowRankAdapter final : public TrainableTensor {
+ public:
+  LowRankAdapter(const std::string& name, const at::Tensor& value, const at::Tensor& kept,
+                 at::ScalarType dtype, const TrainableSettings& settings)
+      : TrainableTensor(name, leaf_of(value, dtype, true)),
+        base_(value),
+        mask_(kept.defined() ? kept : at::ones_like(value, at::kBool)),
+        scale_(settings.lora.alpha / static_cast<double>(rank(value, settings))),
+        A_(start(name, value, settings)),
+        B_(at::zeros({value.size(0), rank(value, settings)}, value.options())) {}
+
+  void step(const AdamSettings& settings, double rate) override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor gradient = leaf_.grad();
+    if (!gradient.defined()) return;
+    const at::Tensor G = gradient.to(at::kFloat).mul(mask_).mul_(scale_);  // (out, in)
+    leaf_.mutable_grad() = at::Tensor();
+    const at::Tensor by_A = at::mm(B_.value().t(), G);
+    const at::Tensor by_B = at::mm(G, A_.value().t());
+    A_.step(by_A, settings, rate);
+    B_.step(by_B, settings, rate);
+    leaf_.copy_(value());
+  }
+
+  at::Tensor value() const override {
+    const at::NoGradGuard no_grad;
+    return at::mm(B_.value(), A_.value()).mul_(scale_).mul_(mask_).add_(base_);
+  }
+
+ private:
+  static int64_t rank(const at::Tensor& value, const TrainableSettings& settings) {
+    return std::min({settings.lora.rank, value.size(0), value.size(1)});
+  }
+  static at::Tensor start(const std::string& name, const at::Tensor& value,
+                          const TrainableSettings& settings) {
+    RandomStream random(settings.seed, "adapter " + name);
+    at::Tensor A = at::empty({rank(value, settings), value.size(1)}, at::kFloat);
+    const double bound = 1.0 / std::sqrt(static_cast<double>(value.size(1)));
+    float* values = A.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < A.numel(); ++i)
+      values[i] = static_cast<float>((2 * random.uniform() - 1) * bound);
+    return A.to(value.device());
+  }
+
+  at::Tensor base_, mask_;
+  double scale_;
+  Adam A_, B_;
+};
+
+}  // namespace
+
+std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Tensor& value,
+                                           const at::Tensor& kept, at::ScalarType dtype,
+                                           const TrainableSettings& settings) {
+  const bool matrix = value.dim() == 2;
+  if (settings.trains == Trains::kLora && matrix)
+    return std::make_unique<LowRankAdapter>(name, value, kept, dtype, settings);
+  if (settings.trains == Trains::kLora || (settings.trains == Trains::kBiasNorm && matrix))
+    return std::make_unique<Frozen>(name, value, dtype);
+  if (matrix && KeptWeights::serves(value, dtype))
+    return std::make_unique<KeptWeights>(name, value, kept, dtype);
+  return std::make_unique<KeptEntries>(name, value, kept, dtype);
+}
+
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,63 @@
+#include "reconstruct/trainable_tensor.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+namespace freelunch::reconstruct {
+namespace {
+
+class KeptWeightsTest : public ::testing::TestWithParam<at::ScalarType> {};
+
+/// Sizes that no chunk, word or vector divides, so that every tail is met.
+TEST_P(KeptWeightsTest, StepsAsAdamWOnTheKeptEntriesAloneAndLeavesRemovedOnesZero) {
+  at::manual_seed(0);
+  const at::Tensor kept = at::rand({37, 211}).gt(0.4);
+  const at::Tensor start = at::randn({37, 211}) * kept;
+  const auto tensor = trainable("W", start, kept, GetParam(), {});
+  EXPECT_TRUE(at::equal(tensor->value(), start));
+  EXPECT_TRUE(at::equal(tensor->leaf().detach().ne(0), kept));
+
+  const AdamSettings settings;
+  at::Tensor expected = start.masked_select(kept);
+  at::Tensor first = at::zeros_like(expected);
+  at::Tensor second = at::zeros_like(expected);
+  const at::Tensor step = at::zeros({});
+  for (int i = 0; i < 5; ++i) {
+    const at::Tensor gradient = at::randn(start.sizes()).to(GetParam());
+    tensor->leaf().mutable_grad() = gradient;
+    tensor->step(settings, 1e-2);
+    EXPECT_FALSE(tensor->leaf().grad().defined());
+    step.add_(1);
+    at::_fused_adamw_({expected}, {gradient.to(at::kFloat).masked_select(kept)}, {first}, {second}, {},
+                      {step}, 1e-2, settings.beta1, settings.beta2, 0.0, settings.epsilon, false, false);
+  }
+  const at::Tensor value = tensor->value();
+  EXPECT_TRUE(at::allclose(value.masked_select(kept), expected, 1e-5, 1e-7));
+  EXPECT_TRUE(at::equal(value.ne(0), kept));
+  EXPECT_TRUE(at::allclose(tensor->leaf().detach().to(at::kFloat), value, 1.0 / 256, 0));
+  EXPECT_TRUE(at::equal(tensor->leaf().detach().ne(0), kept));
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, KeptWeightsTest, ::testing::Values(at::kBFloat16, at::kFloat),
+                         [](const auto& info) { return std::string(c10::toString(info.param)); });
+
+TEST(TrainableTensor, AStepFarBelowTheLastBitOfBf16IsNotLost) {
+  const auto tensor = trainable("W", at::ones({1, 64}), {}, at::kBFloat16, {});
+  for (int i = 0; i < 200; ++i) {
+    tensor->leaf().mutable_grad() = at::ones({1, 64}).to(at::kBFloat16);
+    tensor->step({}, 1e-4);
+  }
+  EXPECT_NEAR(tensor->value()[0][7].item<float>(), 1 - 200 * 1e-4, 1e-4);
+}
+
+TEST(TrainableTensor, FirstStepIsTheLearningRateAgainstTheSign) {
+  const at::Tensor kept = at::tensor({1, 0, 1}).view({1, 3}).to(at::kBool);
+  const auto tensor = trainable("W", at::tensor({1.0F, 0.0F, -1.0F}).view({1, 3}), kept, at::kFloat, {});
+  tensor->leaf().mutable_grad() = at::tensor({0.5F, 9.0F, -0.1F}).view({1, 3});
+  tensor->step({}, 0.01);
+  EXPECT_TRUE(at::allclose(tensor->value(), at::tensor({0.99F, 0.0F, -0.99F}).view({1, 3}), 1e-5, 1e-6));
+  EXPECT_EQ(tensor->value()[0][1].item<float>(), 0.0F);
+}
+
+}  // namespace
+}  // namespace freelunch::reconstruct
