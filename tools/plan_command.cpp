@@ -24,15 +24,17 @@ void print_budget(const json& plan) {
   for (const json& stage : plan["repair"]) repair += (repair.empty() ? "" : ",") + stage.get<std::string>();
   fmt::print("{}: repair {}, activations {} in {}, {} threads, {}\n", plan["model"].get<std::string>(),
              repair.empty() ? "none" : repair, plan["activation_dtype"].get<std::string>(),
-             plan["activations"].get<std::string>(), plan["threads"].get<int>(), plan["compute"].get<std::string>());
+             plan["activations"].get<std::string>(), plan["threads"].get<int>(),
+             plan["compute"].get<std::string>());
   for (const json& change : plan["changes"]) fmt::print("  to fit: {}\n", change.get<std::string>());
   constexpr const char* kRow = "  {:<18} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}\n";
-  fmt::print(kRow, "stage", "process", "weights", "optimiser", "activations", "statistics", "workspace", "peak", "disk",
-             "TFLOP", "time");
+  fmt::print(kRow, "stage", "process", "weights", "optimiser", "activations", "statistics", "workspace",
+             "peak", "disk", "TFLOP", "time");
   for (const json& s : plan["stages"]) {
-    fmt::print(kRow, s["name"].get<std::string>(), cell(s, "runtime"), cell(s, "weights"), cell(s, "optimiser"),
-               cell(s, "activations"), cell(s, "statistics"), cell(s, "workspace"), cell(s, "bytes"),
-               cell(s, "disk"), fmt::format("{:.2f}", s["operations"].get<double>() * 1e-12),
+    fmt::print(kRow, s["name"].get<std::string>(), cell(s, "runtime"), cell(s, "weights"),
+               cell(s, "optimiser"), cell(s, "activations"), cell(s, "statistics"), cell(s, "workspace"),
+               cell(s, "bytes"), cell(s, "disk"),
+               fmt::format("{:.2f}", s["operations"].get<double>() * 1e-12),
                duration_text(s["seconds"].get<double>()));
   }
   fmt::print(kRow, "all", "", "", "", "", "", "", cell(plan, "peak_bytes"), cell(plan, "disk_bytes"),
@@ -43,11 +45,12 @@ void print_budget(const json& plan) {
 }  // namespace
 
 void add_plan(CLI::App& app, Session& session) {
-  CLI::App* command =
-      app.add_subcommand("plan", "Say what compress would hold in memory and on disk and how long it would take");
+  CLI::App* command = app.add_subcommand(
+      "plan", "Say what compress would hold in memory and on disk and how long it would take");
   auto options = std::make_shared<PlanOptions>();
   command->add_option("MODEL", options->plan.model, "A Hugging Face folder or a .gguf file")->required();
-  command->add_option("--dense", options->plan.dense, "Where MODEL came pruned: the model it was pruned from");
+  command->add_option("--dense", options->plan.dense,
+                      "Where MODEL came pruned: the model it was pruned from");
   add_output_options(*command, *options, session);
   command->get_option("--output")->required(false);
   add_pruning_options(*command, *options);

@@ -70,8 +70,8 @@ struct ActivationStore::File {
     const auto bytes = static_cast<int64_t>(values.nbytes());
     const auto* data = static_cast<const char*>(values.const_data_ptr());
     for (int64_t done = 0; done < bytes;) {
-      const ssize_t n = ::pwrite(descriptor, data + done, static_cast<size_t>(bytes - done),
-                                 begin * window_bytes + done);
+      const ssize_t n =
+          ::pwrite(descriptor, data + done, static_cast<size_t>(bytes - done), begin * window_bytes + done);
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) fail(ErrorKind::kIo, "cannot write the file of activations: {}", system_error_text());
       done += n;
@@ -84,10 +84,9 @@ struct ActivationStore::File {
     // The room is made here: a thread of its own would bring a heap of its own.
     ahead.values = room(static_cast<int64_t>(windows.size()));
     ahead.windows = windows;
-    ahead.done =
-        std::async(std::launch::async, [this, windows, out = ahead.values.mutable_data_ptr()] {
-          pull(windows, static_cast<char*>(out));
-        });
+    ahead.done = std::async(std::launch::async, [this, windows, out = ahead.values.mutable_data_ptr()] {
+      pull(windows, static_cast<char*>(out));
+    });
   }
 
   void forget() {

@@ -63,8 +63,8 @@ at::Tensor Weights::head(const Compute& compute) const {
     dense_->checkpoint().read_f32_rows(info, row, rows,
                                        {piece.mutable_data_ptr<float>(), static_cast<size_t>(piece.numel())});
     result.narrow(0, row, rows).copy_(piece);
+    dense_->checkpoint().release(info);  // what was read so far: its pages need not add up
   }
-  dense_->checkpoint().release(info);
   return result;
 }
 

@@ -10,9 +10,8 @@
 namespace freelunch::pipeline {
 
 const StageBudget& Budget::peak() const {
-  return *std::max_element(stages.begin(), stages.end(), [](const StageBudget& a, const StageBudget& b) {
-    return a.bytes() < b.bytes();
-  });
+  return *std::max_element(stages.begin(), stages.end(),
+                           [](const StageBudget& a, const StageBudget& b) { return a.bytes() < b.bytes(); });
 }
 
 int64_t Budget::disk() const {
@@ -22,7 +21,8 @@ int64_t Budget::disk() const {
 }
 
 const StageBudget* Budget::find(const std::string& stage) const {
-  const auto it = std::find_if(stages.begin(), stages.end(), [&](const StageBudget& s) { return s.name == stage; });
+  const auto it =
+      std::find_if(stages.begin(), stages.end(), [&](const StageBudget& s) { return s.name == stage; });
   return it == stages.end() ? nullptr : &*it;
 }
 

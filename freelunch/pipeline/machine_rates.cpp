@@ -50,8 +50,7 @@ MachineRates measure_rates(const model::Config& config, const model::Compute& co
     if (!compute.device.is_cpu()) swept.select(0, 0).item();
   });
   return {.products = product_rate(width, outputs, compute),
-          .fp32_products =
-              product_rate(width, outputs, {.device = compute.device, .dtype = at::kFloat}),
+          .fp32_products = product_rate(width, outputs, {.device = compute.device, .dtype = at::kFloat}),
           .bytes = 2.0 * static_cast<double>(swept.nbytes()) / sweep};
 }
 

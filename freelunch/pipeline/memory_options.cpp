@@ -11,7 +11,9 @@ namespace freelunch::pipeline {
 namespace {
 
 constexpr std::array<std::pair<ActivationPlace, std::string_view>, 3> kPlaces{
-    {{ActivationPlace::kAuto, "auto"}, {ActivationPlace::kMemory, "memory"}, {ActivationPlace::kDisk, "disk"}}};
+    {{ActivationPlace::kAuto, "auto"},
+     {ActivationPlace::kMemory, "memory"},
+     {ActivationPlace::kDisk, "disk"}}};
 
 constexpr std::array<std::pair<std::string_view, double>, 11> kUnits{{{"", 1},
                                                                       {"B", 1},
@@ -31,7 +33,8 @@ ActivationPlace parse_activation_place(std::string_view text) {
   for (const auto& [place, place_name] : kPlaces) {
     if (place_name == text) return place;
   }
-  fail(ErrorKind::kInvalidArgument, "activations '{}' is not known; expected one of auto, memory, disk", text);
+  fail(ErrorKind::kInvalidArgument, "activations '{}' is not known; expected one of auto, memory, disk",
+       text);
 }
 
 std::string_view name(ActivationPlace place) {
@@ -57,8 +60,8 @@ int64_t parse_bytes(std::string_view text) {
     if (error == std::errc() && unit == known && value > 0 && value * bytes < 9e18)
       return static_cast<int64_t>(value * bytes);
   }
-  fail(ErrorKind::kInvalidArgument, "'{}' is no amount of memory; expected a number such as 2GiB, 700MB or 1.5G",
-       text);
+  fail(ErrorKind::kInvalidArgument,
+       "'{}' is no amount of memory; expected a number such as 2GiB, 700MB or 1.5G", text);
 }
 
 std::string bytes_text(int64_t bytes) {

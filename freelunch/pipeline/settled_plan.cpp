@@ -96,16 +96,17 @@ SettledPlan settle(const CompressPlan& plan, const model::LanguageModel& model, 
     settled = settling.conceded(local, limit, allowed);
     settled.changes.push_back("no model stage");
     log.log(LogLevel::kWarning,
-            fmt::format("repair auto leaves out the model stage: it plans {}, and {} are {}", bytes_text(needed),
-                        bytes_text(limit), limited ? "the limit" : "free"));
+            fmt::format("repair auto leaves out the model stage: it plans {}, and {} are {}",
+                        bytes_text(needed), bytes_text(limit), limited ? "the limit" : "free"));
   }
   if (over() && limited) {
     const StageBudget& peak = settled.budget.peak();
-    fail(ErrorKind::kInvalidArgument,
-         "--memory-limit {} is too little: with all that can be given up, stage '{}' needs {}; the least that "
-         "would do is --memory-limit {}MB{}",
-         bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
-         peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
+    fail(
+        ErrorKind::kInvalidArgument,
+        "--memory-limit {} is too little: with all that can be given up, stage '{}' needs {}; the least that "
+        "would do is --memory-limit {}MB{}",
+        bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
+        peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
   }
   if (settled.plan.memory.activations == ActivationPlace::kAuto)
     settled.plan.memory.activations = ActivationPlace::kMemory;

@@ -65,7 +65,8 @@ StageBudget StageEstimator::named(const std::string& name) const {
 void StageEstimator::add_streams(StageBudget& stage, double count, int64_t width, at::ScalarType kept) const {
   const int64_t window = length_ * width * size_of(kept);
   if (plan_.memory.activations == ActivationPlace::kDisk) {
-    stage.activations += static_cast<int64_t>(count * static_cast<double>(2 * std::min(kBatch, windows_) * window));
+    stage.activations +=
+        static_cast<int64_t>(count * static_cast<double>(2 * std::min(kBatch, windows_) * window));
     stage.disk += static_cast<int64_t>(count * static_cast<double>(windows_ * window));
   } else {
     stage.activations += static_cast<int64_t>(count * static_cast<double>(windows_ * window));
@@ -114,7 +115,8 @@ StageBudget StageEstimator::evaluate(const std::string& name) const {
   stage.workspace = std::max(scoring, passing) - stage.weights;
   const double tokens = static_cast<double>(size_.evaluated * size_.eval_length);
   const double vocabulary = 2.0 * static_cast<double>(config_.vocabulary * config_.width);
-  spend(stage, tokens * (static_cast<double>(config_.blocks) * forward_block(size_.eval_length) + vocabulary), 0, 0);
+  spend(stage, tokens * (static_cast<double>(config_.blocks) * forward_block(size_.eval_length) + vocabulary),
+        0, 0);
   return stage;
 }
 
@@ -167,8 +169,10 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   const int64_t largest = std::max(halves_[0].largest, halves_[1].largest);
   const int64_t widest = std::max({config_.width, halves_[0].inner, halves_[1].inner});
   const int64_t square = widest * widest;
-  stage.weights = block_elements() * kFp32 + std::max(halves_[0].elements, halves_[1].elements) * compute_bytes_;
-  if (cross || plan_.statistics == StatisticsSource::kDense) stage.weights += block_elements() * compute_bytes_;
+  stage.weights =
+      block_elements() * kFp32 + std::max(halves_[0].elements, halves_[1].elements) * compute_bytes_;
+  if (cross || plan_.statistics == StatisticsSource::kDense)
+    stage.weights += block_elements() * compute_bytes_;
   if (observes) {
     add_residual_streams(stage, cross ? 2 : 1);
     add_streams(stage, cross ? 2 : 1, widest, compute_.dtype);
@@ -176,12 +180,13 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   const int64_t moments = cross ? 3 : 1;
   if (gram) stage.statistics = 2 * moments * square * kFp64;  // windows trained on, and held out
   // scores, sorted copies and masks; then the solver's vectors beside the moments in fp32
-  const int64_t choosing = largest * 3 * kFp32 +
-                           (criterion.needs == criteria::Needs::kGram && !given ? 4 * square * kFp64 : 0);
+  const int64_t choosing =
+      largest * 3 * kFp32 + (criterion.needs == criteria::Needs::kGram && !given ? 4 * square * kFp64 : 0);
   const int64_t solving = solve ? (2 * moments + 1) * square * kFp32 + largest * 9 * kFp32 : 0;
   const int64_t tokens = kBatch * length_;
   const int64_t observing =
-      observes ? widest_pass(tokens) + (gram ? 2 * tokens * widest * kFp32 + square / 4 * (kFp32 + kFp64) : 0) : 0;
+      observes ? widest_pass(tokens) + (gram ? 2 * tokens * widest * kFp32 + square / 4 * (kFp32 + kFp64) : 0)
+               : 0;
   stage.workspace = std::max({choosing, solving, observing});
 
   double operations = 0;
@@ -196,8 +201,8 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
     if (!solve) continue;
     const auto settings = static_cast<double>(plan_.grid.lambdas.size() * plan_.grid.betas.size());
     for (const int64_t w : {config_.width, half.inner}) {
-      const double elements = static_cast<double>(w == half.inner ? half.inner * config_.width
-                                                                  : half.elements - half.inner * config_.width);
+      const double elements = static_cast<double>(
+          w == half.inner ? half.inner * config_.width : half.elements - half.inner * config_.width);
       const double rows = elements / static_cast<double>(w);
       const double tried = settings * std::min(static_cast<double>(plan_.grid.rows), rows);
       fp32 += 2.0 * static_cast<double>(w * w) * static_cast<double>(plan_.grid.iterations) * (rows + tried);
@@ -205,7 +210,8 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   }
   const auto blocks = static_cast<double>(config_.blocks);
   // choosing a mask reads and writes its scores a dozen times
-  spend(stage, blocks * operations, blocks * fp32, blocks * 12.0 * kFp32 * static_cast<double>(block_elements()));
+  spend(stage, blocks * operations, blocks * fp32,
+        blocks * 12.0 * kFp32 * static_cast<double>(block_elements()));
   return stage;
 }
 
@@ -221,12 +227,13 @@ StageBudget StageEstimator::matrices() const {
   stage.weights = block_elements() * (kFp32 + 2 * compute_bytes_ + 1);
   stage.optimiser = largest * 5 * kFp32;
   const int64_t tokens = plan_.region.batch * length_;
-  stage.workspace = std::max({widest_pass(kBatch * length_), tokens * inner * (3 * kFp32) + largest * 2 * compute_bytes_,
-                              kEvaluated * length_ * std::max(inner, config_.width) * 4 * kFp32});
+  stage.workspace =
+      std::max({widest_pass(kBatch * length_), tokens * inner * (3 * kFp32) + largest * 2 * compute_bytes_,
+                kEvaluated * length_ * std::max(inner, config_.width) * 4 * kFp32});
   const auto all = static_cast<double>(windows_ * length_);
   const auto trained = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
-  const auto steps = static_cast<double>(plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) /
-                                                                plan_.region.batch));
+  const auto steps = static_cast<double>(
+      plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
   const auto elements = static_cast<double>(block_elements());
   const auto blocks = static_cast<double>(config_.blocks);
   spend(stage, blocks * (all * (streams + 1) * forward_block(length_) + trained * 6 * elements), 0,
@@ -238,7 +245,8 @@ StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   StageBudget stage = named(to_string(stage_kind));
   const bool half = stage_kind.kind == StageKind::kHalf;
   const int64_t blocks = half ? 1 : std::min(stage_kind.blocks, config_.blocks);
-  const int64_t trained = half ? std::max(halves_[0].elements, halves_[1].elements) : blocks * block_elements();
+  const int64_t trained =
+      half ? std::max(halves_[0].elements, halves_[1].elements) : blocks * block_elements();
   add_residual_streams(stage, 2);
   stage.weights = blocks * block_elements() * (kFp32 + compute_bytes_ + 1);
   stage.optimiser = trained * 5 * kFp32;  // mask, gradient, two moments, the state to go back to
@@ -251,13 +259,14 @@ StageBudget StageEstimator::regions(const Stage& stage_kind) const {
     graph = half ? std::max(graph, saved) : graph + blocks * saved;
   }
   // weights cast for the pass, and their gradients before they are fp32
-  const int64_t training = graph + trained * compute_bytes_ + tokens * (halves_[1].outputs + 6 * config_.width) * kFp32;
+  const int64_t training =
+      graph + trained * compute_bytes_ + tokens * (halves_[1].outputs + 6 * config_.width) * kFp32;
   const int64_t measuring = kEvaluated * length_ * config_.width * 6 * kFp32 + trained * compute_bytes_;
   stage.workspace = std::max(training, measuring + widest_pass(kBatch * length_));
   const auto all = static_cast<double>(windows_ * length_);
   const auto seen = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
-  const auto steps = static_cast<double>(plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) /
-                                                                plan_.region.batch));
+  const auto steps = static_cast<double>(
+      plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
   const auto every = static_cast<double>(config_.blocks);
   spend(stage, every * (2 * all + 3 * seen) * forward_block(length_), 0,
         every * steps * static_cast<double>(block_elements()) * 12 * kFp32);
@@ -268,22 +277,24 @@ StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& s
   StageBudget stage = named(to_string(kind));
   const reconstruct::Trains trains = trained_by(kind);
   const reconstruct::DistilRecipe recipe{
-      .batch = plan_.whole.batch, .trainable = {.trains = trains, .lora = plan_.whole.lora, .seed = plan_.seed}};
-  const int64_t planned = reconstruct::planned_bytes(model_, sparsity::zero_fraction(plan_.pattern), recipe,
-                                                     windows_, length_);
+      .batch = plan_.whole.batch,
+      .trainable = {.trains = trains, .lora = plan_.whole.lora, .seed = plan_.seed}};
+  const int64_t planned =
+      reconstruct::planned_bytes(model_, sparsity::zero_fraction(plan_.pattern), recipe, windows_, length_);
   const int64_t matrices = scratch_ / (kFp32 + 1);
   // planned_bytes has the total, the process included; what it is for follows from the recipe
   stage.weights = matrices * (compute_bytes_ + 1) + config_.vocabulary * config_.width * compute_bytes_;
   stage.activations = windows_ * length_ * config_.width * 2 +
                       config_.blocks * plan_.whole.batch * length_ * config_.width * kFp32;
   if (trains == reconstruct::Trains::kKept)
-    stage.optimiser = static_cast<int64_t>(static_cast<double>(matrices) *
-                                           (1 - sparsity::zero_fraction(plan_.pattern))) *
-                      3 * kFp32;
+    stage.optimiser =
+        static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern))) *
+        3 * kFp32;
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
   const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_model_epochs(stages)));
   const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);
-  const double steps = epochs * static_cast<double>(plan_.calibration.samples) / static_cast<double>(plan_.whole.batch);
+  const double steps =
+      epochs * static_cast<double>(plan_.calibration.samples) / static_cast<double>(plan_.whole.batch);
   spend(stage,
         tokens * (4 * static_cast<double>(config_.blocks) * forward_block(length_) +
                   6.0 * static_cast<double>(config_.vocabulary * config_.width)),

@@ -43,7 +43,9 @@ class StageEstimator {
   int64_t widest_pass(int64_t tokens) const;
   /// Operations of a forward pass over one token in a window of `length`.
   double forward(const HalfShape& half, int64_t length) const;
-  double forward_block(int64_t length) const { return forward(halves_[0], length) + forward(halves_[1], length); }
+  double forward_block(int64_t length) const {
+    return forward(halves_[0], length) + forward(halves_[1], length);
+  }
   void spend(StageBudget& stage, double operations, double fp32_operations, double swept_bytes) const;
 
   const CompressPlan& plan_;

@@ -105,7 +105,8 @@ TEST(ActivationStoreOnDiskTest, ADiskThatIsTooSmallIsFoundOutAtTheStart) {
 }
 
 TEST(ActivationStoreOnDiskTest, AWindowThatWasNeverWrittenIsZeroOrAnErrorButNeverRubbish) {
-  ActivationStore store({.on_disk = true, .folder = fs::temp_directory_path()}, {2, 2, 2}, at::kFloat, at::kCPU);
+  ActivationStore store({.on_disk = true, .folder = fs::temp_directory_path()}, {2, 2, 2}, at::kFloat,
+                        at::kCPU);
   store.write(1, at::ones({1, 2, 2}));
   EXPECT_EQ(store.read(0, 1).abs().sum().item<double>(), 0);
 }
