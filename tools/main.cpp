@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "commands.h"
+#include "pipeline/memory.h"
 #include "pipeline/version.h"
 #include "terminal.h"
 
@@ -153,6 +154,7 @@ void with_sinks(const Session& session, const std::function<void(Sinks)>& body) 
 }  // namespace freelunch::tools
 
 int main(int argc, char** argv) {
+  freelunch::pipeline::return_large_blocks();
   freelunch::tools::install_signal_handlers();
   return freelunch::tools::run(argc, argv);
 }

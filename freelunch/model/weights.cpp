@@ -61,6 +61,12 @@ at::Tensor Weights::head(const Compute& compute) const {
     result.narrow(0, row, rows).copy_(dense_->read_rows(head, row, rows));
   }
   dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
+    at::Tensor piece = at::empty({rows, head.shape[1]}, at::kFloat);
+    dense_->checkpoint().read_f32_rows(info, row, rows,
+                                       {piece.mutable_data_ptr<float>(), static_cast<size_t>(piece.numel())});
+    result.narrow(0, row, rows).copy_(piece);
+    dense_->checkpoint().release(info);  // what was read so far: its pages need not add up
+  }
   return result;
 }
 

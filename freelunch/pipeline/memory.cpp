@@ -40,6 +40,13 @@ void release_freed_memory() {
 #endif
 }
 
+void return_large_blocks() {
+#if defined(__GLIBC__)
+  // Above what one window's activations take, so that training reuses its memory.
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+#endif
+}
+
 int64_t available_bytes() { return kilobytes_after("/proc/meminfo", "MemAvailable:"); }
 
 }  // namespace freelunch::pipeline

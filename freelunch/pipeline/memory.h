@@ -12,6 +12,9 @@ void reset_peak_resident();
 /// Gives freed memory back to the system, where the C library can. A stage's pools would count against the
 /// next one.
 void release_freed_memory();
+/// Makes large blocks go back to the system as soon as they are freed, where the C library can: its heap
+/// would otherwise take in blocks of up to 32 MB and keep what lies between them. For a program's start.
+void return_large_blocks();
 /// Memory that could be had without swapping, in bytes; 0 where the system does not tell.
 int64_t available_bytes();
 
