@@ -68,7 +68,7 @@ class Comparison:
         def peer(script, model, *more):
             return lambda out: [*python, str(HERE / script), model, *more]
 
-        short = ["--text", o.text, "--length", "16"]
+        short = ["--text", str(scratch / "short.txt"), "--length", "16"]
         # row -> what is done, the peer, our command, the peer's
         self.rows = {
             "wanda": ("prune by Wanda, 50 %", "llm-compressor", compress("--repair", "none"), compressor("wanda")),
@@ -87,6 +87,8 @@ class Comparison:
                 del self.rows[row]
 
     def prepare(self):
+        with open(self.o.text, encoding="utf-8") as file:
+            (self.scratch / "short.txt").write_text(file.read(1000), encoding="utf-8")
         subprocess.run([self.o.command, "convert", self.o.model, "--output", self.folder], check=True, capture_output=True)
 
     def run(self, row, side):
