@@ -7,7 +7,6 @@ freelunch.json, medians over the repeats; "of linear": the time over what the sm
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -17,17 +16,12 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cli"))
 import tiny_model
+from machine import machine
 
 BASE = {"windows": 16, "blocks": 4, "width": 512}
 SWEEPS = {"tokens": [{"windows": n} for n in (16, 32, 64)], "blocks": [{"blocks": n} for n in (4, 8, 16)], "width^2": [{"width": n} for n in (512, 768, 1024)]}
 LENGTH = 512
 STAGES = ("prune", "solve", "half")
-
-
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def measure(command, folder, text, case, repair):

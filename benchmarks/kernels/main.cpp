@@ -1,10 +1,13 @@
 // kernel_benchmarks [--model MODEL --text FILE] [--benchmark_filter=REGEX ...]
+// kernel_benchmarks --rates    only the rates of matrix products, as JSON, operations a second
+#include <ATen/ATen.h>
 #include <fmt/core.h>
 
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "kernels/matrix_rate.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
 
@@ -18,6 +21,10 @@ int main(int argc, char** argv) {
       input.model = argv[++i];
     } else if (argument == "--text" && i + 1 < argc) {
       input.text = argv[++i];
+    } else if (argument == "--rates") {
+      fmt::print("{{\"bf16\": {:.6g}, \"fp32\": {:.6g}}}\n", benchmarks::matrix_product_rate(at::kBFloat16),
+                 benchmarks::matrix_product_rate(at::kFloat));
+      return 0;
     } else {
       rest.push_back(argv[i]);
     }

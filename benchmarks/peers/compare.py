@@ -21,6 +21,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from machine import machine
 
 
 def options():
@@ -37,6 +39,7 @@ def options():
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--windows", type=int, default=10, help="of 2048 tokens, for perplexity")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "benchmarks/results")
+    parser.add_argument("--llama-cpp-as-stored", action="store_true", help="llama.cpp keeps the file's weight layout (its AMX kernels crash on some machines)")
     parser.add_argument("--note", help="what else the machine was doing; goes above the table")
     parser.add_argument("--readme", type=pathlib.Path, help="put the table between this file's <!-- peers --> markers too")
     parser.add_argument("--table-only", action="store_true", help="measure nothing")
@@ -68,7 +71,7 @@ class Comparison:
         def peer(script, model, *more):
             return lambda out: [*python, str(HERE / script), model, *more]
 
-        short = ["--text", o.text, "--length", "16"]
+        short = ["--text", str(scratch / "short.txt"), "--length", "16"]
         # row -> what is done, the peer, our command, the peer's
         self.rows = {
             "wanda": ("prune by Wanda, 50 %", "llm-compressor", compress("--repair", "none"), compressor("wanda")),
@@ -80,13 +83,15 @@ class Comparison:
                            peer("hf_perplexity.py", str(self.folder), *text)),
             "open": ("GGUF to first logits (16 tokens)", "transformers",
                      lambda out: [str(o.command), "perplexity", o.model, *short, "--windows", "1", "--json"], peer("hf_open.py", o.model, *short)),
-            "llama.cpp": (f"perplexity of the GGUF, {o.windows} windows of 2048", "llama.cpp", measured(o.model), peer("llama_cpp_perplexity.py", o.model, *text)),
+            "llama.cpp": (f"perplexity of the GGUF, {o.windows} windows of 2048", "llama.cpp", measured(o.model), peer("llama_cpp_perplexity.py", o.model, *text, *(["--as-stored"] if o.llama_cpp_as_stored else []))),
         }
         if not o.prototype:
             for row in ("solve", "half", "model"):
                 del self.rows[row]
 
     def prepare(self):
+        with open(self.o.text, encoding="utf-8") as file:
+            (self.scratch / "short.txt").write_text(file.read(1000), encoding="utf-8")
         subprocess.run([self.o.command, "convert", self.o.model, "--output", self.folder], check=True, capture_output=True)
 
     def run(self, row, side):
@@ -115,12 +120,6 @@ class Comparison:
                                   capture_output=True, text=True).stdout
             result["perplexity"] = json.loads(told)["perplexity"]
         return {k: result[k] for k in ("seconds", "peak_bytes", "perplexity", "decoded_per_second") if k in result}
-
-
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def versions(python):

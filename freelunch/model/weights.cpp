@@ -59,13 +59,8 @@ at::Tensor Weights::head(const Compute& compute) const {
   for (int64_t row = 0; row < head.shape[0]; row += kRows) {
     const int64_t rows = std::min(kRows, head.shape[0] - row);
     result.narrow(0, row, rows).copy_(dense_->read_rows(head, row, rows));
-  }
-  dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
-    at::Tensor piece = at::empty({rows, head.shape[1]}, at::kFloat);
-    dense_->checkpoint().read_f32_rows(info, row, rows,
-                                       {piece.mutable_data_ptr<float>(), static_cast<size_t>(piece.numel())});
-    result.narrow(0, row, rows).copy_(piece);
-    dense_->checkpoint().release(info);  // what was read so far: its pages need not add up
+    // what was read so far: its pages need not add up
+    dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
   }
   return result;
 }

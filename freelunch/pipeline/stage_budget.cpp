@@ -191,14 +191,6 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
                                               (compute_bytes_ == kFp32 ? square / 4 * (kFp32 + kFp64) : 0)
                                         : 0)
           : 0;
-  // scores, sorted copies and masks; then the solver's vectors beside the moments in fp32
-  const int64_t choosing =
-      largest * 3 * kFp32 + (criterion.needs == criteria::Needs::kGram && !given ? 4 * square * kFp64 : 0);
-  const int64_t solving = solve ? (2 * moments + 1) * square * kFp32 + largest * 9 * kFp32 : 0;
-  const int64_t tokens = kBatch * length_;
-  const int64_t observing =
-      observes ? widest_pass(tokens) + (gram ? 2 * tokens * widest * kFp32 + square / 4 * (kFp32 + kFp64) : 0)
-               : 0;
   stage.workspace = std::max({choosing, solving, observing});
 
   double operations = 0;
@@ -275,10 +267,6 @@ StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   }
   const int64_t training = graph + tokens * (halves_[1].outputs + 6 * config_.width) * kFp32;
   const int64_t measuring = kEvaluated * length_ * config_.width * 4 * kFp32;
-  // weights cast for the pass, and their gradients before they are fp32
-  const int64_t training =
-      graph + trained * compute_bytes_ + tokens * (halves_[1].outputs + 6 * config_.width) * kFp32;
-  const int64_t measuring = kEvaluated * length_ * config_.width * 6 * kFp32 + trained * compute_bytes_;
   stage.workspace = std::max(training, measuring + widest_pass(kBatch * length_));
   const auto all = static_cast<double>(windows_ * length_);
   const auto seen = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
@@ -308,7 +296,6 @@ StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& s
         static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern))) *
             (2 * kFp32 + 2) +
         matrices / 8;
-        3 * kFp32;
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
   const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_model_epochs(stages)));
   const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);

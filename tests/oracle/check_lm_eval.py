@@ -1,7 +1,7 @@
 """Zero-shot scores against lm-eval itself, example by example (slow tier): check_lm_eval.py COMMAND DEMO_FOLDER SHARED_DATA [EXAMPLES [TASK...]]
 
-lm-eval's own task files and metrics run on the same JSONL as ours, in the fields of the public sets. Needs the package lm-eval (0.4.x) beside transformers;
-skipped without it.
+lm-eval's own task files and metrics run on the same JSONL as ours, in the fields of the public sets. Needs the package lm-eval (0.4.x), which
+scripts/setup --peers installs; skipped without it.
 """
 import json
 import os
@@ -16,7 +16,7 @@ try:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 except ImportError:
-    print("skipped: lm-eval is not installed (pip install 'lm-eval<0.5')")
+    print("skipped: lm-eval is not installed (scripts/setup --peers)")
     sys.exit(77)
 
 command, demo, data = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
