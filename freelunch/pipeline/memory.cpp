@@ -4,6 +4,7 @@
 #include <malloc.h>
 #endif
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -42,8 +43,8 @@ void release_freed_memory() {
 
 void return_large_blocks() {
 #if defined(__GLIBC__)
-  // Above what one window's activations take, so that training reuses its memory.
-  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  // Whoever tunes the C library's heap knows better.
+  if (std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr) mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
 }
 

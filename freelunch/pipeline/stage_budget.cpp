@@ -18,6 +18,10 @@ constexpr int64_t kFp64 = 8;
 // Of the rate of bare matrix products, what whole passes reach: norms, attention, activations, autograd.
 constexpr double kEfficiency = 0.5;
 
+// What the libraries take once they are at work: code pages, compiled kernels, thread stacks, heap between
+// blocks.
+constexpr int64_t kAtWork = 45LL * 1000 * 1000;
+
 int64_t size_of(at::ScalarType dtype) { return static_cast<int64_t>(at::elementSize(dtype)); }
 
 }  // namespace
@@ -58,7 +62,7 @@ StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageMo
 StageBudget StageEstimator::named(const std::string& name) const {
   StageBudget stage;
   stage.name = name;
-  stage.runtime = size_.runtime;
+  stage.runtime = size_.runtime + kAtWork;
   return stage;
 }
 
