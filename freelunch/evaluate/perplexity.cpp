@@ -15,7 +15,7 @@
 namespace freelunch::evaluate {
 namespace {
 
-constexpr int64_t kLogitRows = 64;  // of the vocabulary's width each, in fp32 twice
+constexpr int64_t kLogitRows = 64;  // at a time, each as wide as the vocabulary
 
 constexpr int64_t kStreamBytes = 64LL << 20U;
 
