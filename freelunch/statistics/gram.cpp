@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "kernels/attention_tiles.h"
+#include "kernels/column_squares.h"
 #include "kernels/parallel.h"
 
 namespace freelunch::statistics {
@@ -34,7 +35,21 @@ int64_t block_columns(int64_t width) { return std::max<int64_t>(192, (width + 3)
 
 ColumnNorms::ColumnNorms(int64_t width, at::Device device) : squares_(at::zeros({width}, fp64(device))) {}
 
-void ColumnNorms::add(const at::Tensor& X) { squares_ += rows_of(X, squares_.size(0)).square().sum(0); }
+void ColumnNorms::add(const at::Tensor& X) {
+  const int64_t width = squares_.size(0);
+  const bool bf16 = X.scalar_type() == at::kBFloat16;
+  if (!X.is_cpu() || X.size(-1) != width || !(bf16 || X.scalar_type() == at::kFloat)) {
+    squares_ += rows_of(X, width).square().sum(0);
+    return;
+  }
+  const at::Tensor rows = X.reshape({-1, width}).contiguous();
+  double* sums = squares_.mutable_data_ptr<double>();
+  if (bf16)
+    kernels::add_column_squares(rows.size(0), width, static_cast<const kernels::Bf16*>(rows.const_data_ptr()),
+                                sums);
+  else
+    kernels::add_column_squares(rows.size(0), width, rows.const_data_ptr<float>(), sums);
+}
 
 at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 

@@ -44,6 +44,16 @@ TEST(CrossGram, IsXTransposedY) {
   EXPECT_TRUE(at::equal(gram.sum(), at::tensor({2.0, 6.0, 4.0, 8.0}).view({2, 2}).to(at::kDouble)));
 }
 
+TEST(ColumnNorms, OfManyRowsAndColumnsInEitherDtypeEqualsDouble) {
+  at::manual_seed(2);
+  const at::Tensor X = at::randn({3, 67, 301});
+  ColumnNorms norms(301, at::kCPU);
+  norms.add(X);
+  norms.add(X.to(at::kBFloat16));
+  const at::Tensor squares = X.to(at::kDouble).square() + X.to(at::kBFloat16).to(at::kDouble).square();
+  EXPECT_TRUE(at::allclose(norms.norms(), squares.sum(0).sum(0).sqrt().to(at::kFloat), 1e-6));
+}
+
 TEST(ColumnNorms, IsTheRootOfTheSumOfSquares) {
   ColumnNorms norms(2, at::kCPU);
   norms.add(at::tensor({3.0F, 0.0F}).view({1, 2}));
