@@ -15,7 +15,7 @@
 namespace freelunch::evaluate {
 namespace {
 
-constexpr int64_t kLogitRows = 64;  // at a time, each as wide as the vocabulary
+constexpr int64_t kLogitRows = 256;  // at a time: 25 MB in bf16 for 49,152 tokens
 
 constexpr int64_t kStreamBytes = 64LL << 20U;
 
@@ -45,10 +45,15 @@ at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& set
 
 /// Sum of -log p of the tokens next (n) by logits (n, vocabulary), which may be overwritten.
 double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next) {
-  if (logits.is_cpu() && logits.scalar_type() == at::kBFloat16) {
+  const bool bf16 = logits.scalar_type() == at::kBFloat16;
+  if (logits.is_cpu() && (bf16 || logits.scalar_type() == at::kFloat)) {
     std::vector<double> sums(static_cast<size_t>(next.size(0)));
-    kernels::ce_rows(logits.size(0), logits.size(1), static_cast<kernels::Bf16*>(logits.mutable_data_ptr()),
-                     next.contiguous().const_data_ptr<int64_t>(), 0.0F, sums.data());
+    const at::Tensor tokens = next.contiguous();
+    const auto run = [&]<typename T>(T) {
+      kernels::ce_rows(logits.size(0), logits.size(1), static_cast<T*>(logits.mutable_data_ptr()),
+                       tokens.const_data_ptr<int64_t>(), 0.0F, sums.data());
+    };
+    bf16 ? run(kernels::Bf16{}) : run(float{});
     return std::accumulate(sums.begin(), sums.end(), 0.0);
   }
   const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat);

@@ -36,7 +36,8 @@ FREELUNCH_CLONES void panel(int64_t rows, int64_t columns, int64_t stride, const
 template <typename T>
 void add_column_squares(int64_t rows, int64_t width, const T* x, double* sums) {
 #pragma omp parallel for schedule(static)
-  for (int64_t c = 0; c < width; c += kPanel) panel(rows, std::min(kPanel, width - c), width, x + c, sums + c);
+  for (int64_t c = 0; c < width; c += kPanel)
+    panel(rows, std::min(kPanel, width - c), width, x + c, sums + c);
 }
 
 template void add_column_squares(int64_t, int64_t, const Bf16*, double*);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBatch = 4;        // windows a pass without gradients takes at a time
 constexpr int64_t kEvaluated = 8;    // windows whose loss is measured at a time
-constexpr int64_t kLogitRows = 64;   // of an evaluation
+constexpr int64_t kLogitRows = 256;  // of an evaluation
 constexpr int64_t kTrainRows = 256;  // of a loss with a gradient
 constexpr int64_t kFp32 = 4;
 constexpr int64_t kFp64 = 8;
