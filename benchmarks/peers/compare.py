@@ -101,7 +101,7 @@ class Comparison:
         argv = self.rows[row][2 if side == "ours" else 3](out)
         start = time.time()
         with (self.scratch / "stdout").open("w") as stdout, (self.scratch / "stderr").open("w") as stderr:
-            process = subprocess.Popen(argv, stdout=stdout, stderr=stderr, cwd=HERE, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+            process = subprocess.Popen(argv, stdout=stdout, stderr=stderr, env={**os.environ, "HF_HUB_OFFLINE": "1"})
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.time() - start
         if status != 0:
