@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "calibration/windows.h"
+#include "test_folder.h"
 
 namespace freelunch::calibration {
 namespace {
@@ -37,8 +38,7 @@ class Bytes : public tokenizer::Tokenizer {
 class TextTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = test_folder();
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "test_folder.h"
 
 namespace freelunch::checkpoint {
 namespace {
@@ -57,8 +58,7 @@ Bytes& tensor(Bytes& b, const std::string& name, std::vector<uint64_t> ggml_shap
 class GgufTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = test_folder();
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }

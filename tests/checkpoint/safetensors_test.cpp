@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/safetensors_writer.h"
+#include "test_folder.h"
 
 namespace freelunch::checkpoint {
 namespace {
@@ -28,8 +29,7 @@ std::string file_of(const std::string& header, size_t data) {
 class SafetensorsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = test_folder();
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }

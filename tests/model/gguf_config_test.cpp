@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "test_folder.h"
 
 namespace freelunch::model {
 namespace {
@@ -70,10 +71,7 @@ GgufFile sensible() {
 
 class GgufConfigTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    path_ = fs::path(::testing::TempDir()) /
-            (std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()) + ".gguf");
-  }
+  void SetUp() override { path_ = test_folder().string() + ".gguf"; }
   void TearDown() override { fs::remove(path_); }
 
   Config read(const GgufFile& file, float fill = 1.0F) {

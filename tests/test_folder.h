@@ -1,0 +1,17 @@
+#pragma once
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+namespace freelunch {
+
+/// A path of the running test's own, also beside the same test of another process; nothing is there yet.
+inline std::filesystem::path test_folder() {
+  const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  return std::filesystem::path(::testing::TempDir()) /
+         (std::string(test->test_suite_name()) + "." + test->name() + "-" + std::to_string(::getpid()));
+}
+
+}  // namespace freelunch
