@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "commands.h"
+#include "examples.h"
 #include "pipeline/memory.h"
 #include "pipeline/version.h"
 #include "terminal.h"
@@ -99,9 +100,10 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("freelunch ") + kVersion);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  app.footer(
+  const std::string exit_codes =
       "Exit codes: 0 done, 2 usage, 3 bad input, 4 unsupported, 5 numerical, 6 input/output, 130 "
-      "interrupted.");
+      "interrupted.";
+  app.footer("freelunch COMMAND --help shows a command's options and examples.\n\n" + exit_codes);
   Session session{.arguments = {argv + 1, argv + argc}};
   add_compress(app, session);
   add_reconstruct(app, session);
@@ -111,6 +113,8 @@ int run(int argc, char** argv) {
   add_study(app, session);
   add_inspect(app, session);
   add_convert(app, session);
+  for (CLI::App* command : app.get_subcommands({}))
+    command->footer("Examples:\n" + examples_of(command->get_name()) + "\n" + exit_codes);
   try {
     app.parse(argc, argv);
     return 0;

@@ -1,4 +1,4 @@
-"""Every `freelunch ...` line of the README runs as it stands, on a tiny model in place of MODEL."""
+"""Every `freelunch ...` line of the README, and every example that a command's help ends with, runs as it stands, on a tiny model in place of MODEL."""
 import pathlib
 import re
 import shlex
@@ -36,6 +36,20 @@ def commands():
     return found
 
 
+def examples():
+    """Of every command's help."""
+    listing = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"^  ([a-z]+)  ", listing.split("Subcommands:")[1], re.M)
+    assert "compress" in names and "convert" in names, listing
+    found = []
+    for name in names:
+        text = subprocess.run([command, name, "--help"], capture_output=True, text=True, check=True).stdout
+        lines = [shlex.split(line) for line in text.splitlines() if line.startswith("  freelunch ")]
+        assert lines, f"the help of {name} shows no example"
+        found += lines
+    return found
+
+
 with tempfile.TemporaryDirectory() as temporary:
     base = pathlib.Path(temporary)
     model = tiny_model.make(base / "MODEL")
@@ -48,11 +62,11 @@ with tempfile.TemporaryDirectory() as temporary:
     subprocess.run([command, *"compress MODEL --output PRUNED --criterion magnitude --repair none".split()], cwd=base, check=True, capture_output=True)
     lines = commands()
     assert len(lines) >= 5, "the README shows how to use the command"
-    for arguments in lines:
+    for arguments in lines + examples():
         shown = shlex.join(arguments)
         arguments = arguments[1:] + shlex.split(FEWER.get(arguments[1], ""))
         result = subprocess.run([command, *arguments], cwd=base, capture_output=True, text=True)
-        assert result.returncode == 0, f"README: {shown}\n{result.stderr}"
+        assert result.returncode == 0, f"{shown}\n{result.stderr}"
         shutil.rmtree(base / "DIR", ignore_errors=True)
         print(shown)
-print(f"README: {len(lines)} commands run as written")
+print(f"README: {len(lines)} commands and the examples of every help run as written")
