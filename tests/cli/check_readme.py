@@ -9,7 +9,7 @@ import tempfile
 
 import tiny_model
 
-command, readme = sys.argv[1], pathlib.Path(sys.argv[2])
+command, readme = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])
 FEWER = {"compress": "--samples 4 --length 32 --held-out 2", "plan": "--samples 4 --length 32 --held-out 2", "reconstruct": "--samples 4 --length 32 --held-out 2"}
 STUDY = """models = ["MODEL"]
 [calibration]

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "hostile_input.h"
 #include "study/study_file.h"
 
