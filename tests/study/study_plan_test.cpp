@@ -92,6 +92,16 @@ TEST_F(StudyPlanTest, ReadsJsonAsToml) {
   EXPECT_EQ(json[1].id, toml[1].id);
 }
 
+TEST_F(StudyPlanTest, CharactersBeyondAsciiStandInQuotesOnly) {
+  EXPECT_EQ(cells("# é 日本\n[[grid]]\nname = \"é \\\" é\"\nrepair = 'half' # ü").size(), 1U);
+  EXPECT_EQ(cells("[[grid]]\nname = '''é\né'''\nrepair = 'half'").size(), 1U);
+  for (const char* bad : {"[[grid]]\né = 1", "[[grid]]\nrepair = é", "[[grid]]\nname = 'a'é", "\uFDF2 = 1"}) {
+    EXPECT_THROW(cells(bad), Error) << bad;
+  }
+  std::ofstream(folder_ / "mark.toml") << "\xEF\xBB\xBF";  // a byte order mark and no more
+  EXPECT_THROW(read_study(folder_ / "mark.toml", {}), Error);
+}
+
 TEST_F(StudyPlanTest, RefusesWhatItDoesNotKnow) {
   for (const char* bad : {"[[grid]]\nrepairs = 'half'", "[[grid]]\nrepair = []", "[[grid]]\nsamples = 'many'",
                           "[[grid]]\nrepair = 'auto'", "[[grid]]\nsensitivity = 'fisher'\nrepair = 'solve'",
