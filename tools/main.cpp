@@ -1,8 +1,10 @@
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <exception>
+#include <filesystem>
 #include <new>
 
 #include "base/error.h"
@@ -34,15 +36,49 @@ int exit_code(ErrorKind kind) {
   return 1;
 }
 
-extern "C" void on_signal(int) { request_interrupt(); }
+constexpr unsigned kGraceSeconds = 4;
+
+/// Only what may be called from a signal handler.
+template <size_t N>
+[[noreturn]] void say_and_exit(const char (&line)[N], int code) {
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line, N - 1);
+  ::_exit(code);
+}
+
+extern "C" void on_signal(int) {
+  request_interrupt();
+  ::alarm(kGraceSeconds);
+}
+
+// Ending at any moment is safe: what is finished is on the disk, and what is not never happened.
+extern "C" void on_grace_over(int) {
+  say_and_exit(
+      "freelunch: interrupted by the user in the middle of a step; the same command goes on from what is "
+      "finished\n",
+      130);
+}
+
+// A mapped file that shrinks, or a disk that fails under it.
+extern "C" void on_bus_error(int) {
+  say_and_exit(
+      "freelunch: an input file shrank or could not be read while it was in use; once it is back, the "
+      "same command goes on from what is finished\n",
+      6);
+}
+
+void handle(int signal, void (*handler)(int), unsigned flags) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = static_cast<int>(flags);
+  sigaction(signal, &action, nullptr);
+}
 
 void install_signal_handlers() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  // A second Ctrl-C ends the process at once; the staging folder is then left beside the output.
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  // A second Ctrl-C ends the process at once.
+  handle(SIGINT, on_signal, SA_RESETHAND);
+  handle(SIGTERM, on_signal, SA_RESETHAND);
+  handle(SIGALRM, on_grace_over, 0);
+  handle(SIGBUS, on_bus_error, SA_RESETHAND);
   std::signal(SIGPIPE, SIG_IGN);
 }
 
@@ -125,6 +161,9 @@ int run(int argc, char** argv) {
                   exit_code(ErrorKind::kInvalidArgument));
   } catch (const Error& error) {
     return refuse(error.what(), exit_code(error.kind()));
+  } catch (const std::filesystem::filesystem_error& error) {
+    return refuse(fmt::format("cannot use '{}': {}", error.path1().string(), error.code().message()),
+                  exit_code(ErrorKind::kIo));
   } catch (const std::bad_alloc&) {
     return refuse(
         "out of memory; lower --samples or --length, or leave the model stage out (--repair solve,half)", 5);

@@ -76,6 +76,7 @@ void finish(PlanOptions& options, const Session& session) {
   if (options.group == "matrix") plan.group = sparsity::Group::kMatrix;
   for (const std::string& rule : options.rules) plan.rules.push_back(sparsity::parse_rule(rule));
   plan.allocation = sparsity::parse_allocation(options.allocation);
+  plan.on_divergence = pipeline::parse_on_divergence(options.on_divergence);
   plan.statistics = pipeline::parse_statistics(options.statistics);
   plan.sensitivity = options.sensitivity == "kronecker";
   plan.region.propagation = pipeline::parse_propagation(options.propagation);
@@ -205,6 +206,19 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
 void add_output_options(CLI::App& command, PlanOptions& options, Session& session) {
   command.add_option("--output,-o", options.plan.output, "Folder to write")->required();
   command.add_flag("--overwrite", options.plan.overwrite, "Replace the output folder if it exists");
+  command.add_flag("--restart", options.plan.restart,
+                   "Start over where an unfinished run of this output would be gone on with");
+  command
+      .add_option("--commit-seconds", options.plan.commit_seconds,
+                  "model, lora, bias-norm: seconds between two states on the disk to go on "
+                  "from; 0: each step")
+      ->capture_default_str();
+  command
+      .add_option(
+          "--on-divergence", options.on_divergence,
+          "A loss or gradient that is not finite: stop, or restart its region at half the rate, twice at "
+          "most")
+      ->capture_default_str();
   command.add_flag("--json", options.json, "Print the report as JSON on standard output");
   command.add_flag("--verbose", session.verbose, "Log what was chosen for each tensor");
   command.add_option("--seed", options.plan.seed, "Seed of every random choice")->capture_default_str();

@@ -11,6 +11,7 @@ namespace freelunch::tools {
 struct PlanOptions {
   pipeline::CompressPlan plan;
   std::string sparsity = "0.5", pattern, group, repair = "auto", windows = "consecutive";
+  std::string on_divergence = "stop";
   std::string allocation = "uniform", statistics = "sparse", sensitivity = "none";
   std::string loss = "relative-mse", propagation = "sparse-dense", model_loss = "kl";
   std::string activations = "auto", activation_dtype = "auto", memory_limit;

@@ -1,7 +1,11 @@
 #include "checkpoint/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
 
 #include "base/error.h"
 
@@ -53,18 +57,54 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
   if (::rename(partial.c_str(), path.c_str()) != 0) refuse("rename into", path);
 }
 
-OutputFolder::OutputFolder(const fs::path& final_path, bool overwrite)
+OutputFolder::OutputFolder(const fs::path& final_path, bool overwrite, Staging staging)
     : final_(fs::absolute(final_path).lexically_normal()), overwrite_(overwrite) {
   if (!final_.has_filename()) final_ = final_.parent_path();  // "out/" is "out"
   refuse_occupied();
   std::error_code error;
   fs::create_directories(final_.parent_path(), error);
-  staging_ = with_suffix(final_, ".partial-");
-  if (!error) {
-    fs::remove_all(staging_, error);  // of a process that had this id before
-    fs::create_directory(staging_, error);
+  if (staging == Staging::kTemporary) {
+    staging_ = content_ = with_suffix(final_, ".partial-");
+    if (!error) fs::remove_all(staging_, error);  // of a process that had this id before
+  } else {
+    staging_ = final_.string() + ".partial";
+    kept_ = fs::exists(staging_, error);
+    content_ = staging_ / "output";  // the work beside it must outlive a rename that does not happen
   }
-  if (error) fail(ErrorKind::kIo, "cannot create output folder '{}': {}", staging_.string(), error.message());
+  if (!error) fs::create_directories(content_, error);
+  if (error) fail(ErrorKind::kIo, "cannot create output folder '{}': {}", content_.string(), error.message());
+  if (staging == Staging::kLasting) lock();
+}
+
+void OutputFolder::lock() {
+  // A lock on the folder itself goes with the process, however that ends.
+  lock_ = ::open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) refuse("open", staging_);
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
+  const bool taken = errno == EWOULDBLOCK;
+  const std::string reason = system_error_text();
+  ::close(lock_);
+  if (taken)
+    fail(ErrorKind::kInvalidArgument, "another process is at work on '{}'; wait for it, or stop it",
+         staging_.string());
+  fail(ErrorKind::kIo, "cannot lock '{}': {}", staging_.string(), reason);
+}
+
+void OutputFolder::clear() {
+  std::error_code error;
+  fs::remove_all(content_, error);
+  if (!error) fs::create_directory(content_, error);
+  if (error) fail(ErrorKind::kIo, "cannot empty '{}': {}", content_.string(), error.message());
+}
+
+void OutputFolder::start_over() {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(staging_, error)) {
+    if (!error) fs::remove_all(entry.path(), error);
+  }
+  if (error) fail(ErrorKind::kIo, "cannot empty '{}': {}", staging_.string(), error.message());
+  clear();
+  kept_ = false;
 }
 
 void OutputFolder::refuse_occupied() const {
@@ -81,27 +121,37 @@ void OutputFolder::refuse_occupied() const {
 
 OutputFolder::~OutputFolder() {
   std::error_code ignored;
-  if (!committed_) fs::remove_all(staging_, ignored);
+  if (!committed_ && !kept_) fs::remove_all(staging_, ignored);
+  if (lock_ >= 0) ::close(lock_);
 }
 
-void OutputFolder::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
-    if (entry.is_regular_file()) flush(entry.path());
-  }
-  flush(staging_);
-  refuse_occupied();
+/// Where nothing is there to exchange, or the file system cannot.
+void OutputFolder::replace() {
   const fs::path aside = with_suffix(final_, ".replaced-");
   const bool replaces = fs::exists(final_);
   if (replaces && ::rename(final_.c_str(), aside.c_str()) != 0) refuse("move aside", final_);
-  if (::rename(staging_.c_str(), final_.c_str()) != 0) {
+  if (::rename(content_.c_str(), final_.c_str()) != 0) {
     const std::string reason = system_error_text();
     if (replaces) ::rename(aside.c_str(), final_.c_str());
-    fail(ErrorKind::kIo, "cannot rename '{}' into '{}': {}", staging_.string(), final_.string(), reason);
+    fail(ErrorKind::kIo, "cannot rename '{}' into '{}': {}", content_.string(), final_.string(), reason);
   }
+  std::error_code ignored;
+  if (replaces) fs::remove_all(aside, ignored);
+}
+
+void OutputFolder::commit() {
+  for (const auto& entry : fs::recursive_directory_iterator(content_)) {
+    if (entry.is_regular_file()) flush(entry.path());
+  }
+  flush(content_);
+  refuse_occupied();
+  if (!fs::exists(final_) ||
+      ::renameat2(AT_FDCWD, content_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0)
+    replace();
   committed_ = true;
   flush(final_.parent_path());
   std::error_code ignored;
-  if (replaces) fs::remove_all(aside, ignored);
+  fs::remove_all(staging_, ignored);  // after an exchange, with the former output in it
 }
 
 }  // namespace freelunch::checkpoint

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "criteria/criterion.h"
 
 namespace freelunch::criteria {
@@ -46,6 +47,7 @@ Pruned sweep(const at::Tensor& W_dense, const Evidence& evidence, const Pattern&
   at::Tensor W = W_dense.t().contiguous();  // (in, out)
   at::Tensor kept = at::empty(W.sizes(), W.options().dtype(at::kBool));
   for (int64_t i = 0; i < columns; i += step) {
+    throw_if_interrupted();
     const int64_t n = std::min(step, columns - i);
     const at::Tensor block = W.narrow(0, i, n);
     const at::Tensor block_kept = kept.narrow(0, i, n);

@@ -1,6 +1,9 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cmath>
+
+#include "base/error.h"
 #include "pipeline/compression.h"
 #include "pipeline/stream_walk.h"
 #include "statistics/gram.h"
@@ -57,6 +60,8 @@ std::vector<double> owl_allocation(Compression& run) {
       walk.end_half();
     }
     outliers.push_back(outlier_share(scores));
+    if (!std::isfinite(outliers.back()))
+      fail(ErrorKind::kNumerical, "owl: the activations of blocks.{} are not finite", b);
     weights.push_back(elements);
     run.sinks.progress.advance(b + 1, fmt::format("{:.2f} %", 100 * outliers.back()));
   }

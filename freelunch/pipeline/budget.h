@@ -19,7 +19,7 @@ struct StageBudget {
   int64_t activations = 0;  ///< streams in memory, or the windows of them that are being read
   int64_t statistics = 0;   ///< Gram matrices and their kin
   int64_t workspace = 0;    ///< what a batch's passes, a solver or a loss make and drop
-  int64_t disk = 0;         ///< files of activations
+  int64_t disk = 0;         ///< files of activations, what a global stage keeps to go on from
   double operations = 0;    ///< floating-point operations
   double seconds = 0;
 

@@ -26,7 +26,7 @@ void run_stages(Compression& run, sparsity::PatternMap& patterns, const Evaluato
   const bool given = !run.plan.dense.empty();
   choose_masks(run, patterns);
   if (evaluator.wanted()) {
-    timed(report, "evaluate pruned", [&] {
+    run_stage(run, "evaluate pruned", [&] {
       report.pruned = evaluator.run(given ? model::Weights(run.model())
                                           : model::Weights(run.model(), &run.store, model::Overlay::kPruned));
       return fmt::format("perplexity {:.3f}", report.pruned->perplexity);
@@ -37,69 +37,133 @@ void run_stages(Compression& run, sparsity::PatternMap& patterns, const Evaluato
   }
 }
 
+/// Whether going on makes no sense after an error: inputs or options must change, and then it is another run.
+bool needs_another_run(ErrorKind kind) {
+  return kind == ErrorKind::kBadFile || kind == ErrorKind::kInvalidArgument ||
+         kind == ErrorKind::kUnsupported;
+}
+
+/// Does the work of a run. Where it fails with something finished that is worth going on from, that stays,
+/// and the message says so.
+void keeping_what_is_finished(checkpoint::OutputFolder& output, const Journal& journal,
+                              const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (journal.has_progress() && !needs_another_run(error.kind())) output.keep();
+    if (!journal.has_progress() || !output.kept()) throw;
+    fail(error.kind(),
+         "{}; what is finished is kept in '{}': the same command goes on from there, --restart starts over",
+         error.what(), output.work().string());
+  } catch (...) {
+    if (journal.has_progress()) output.keep();
+    throw;
+  }
+}
+
+/// What was decided by the memory that is free or the machine's speed stays as the first process decided it,
+/// as far as it changes what is written.
+void keep_decisions(SettledPlan& settled, Journal& journal) {
+  const nlohmann::json decided = journal.choice("settled", [&] {
+    nlohmann::json stages = nlohmann::json::array();
+    for (const Stage& stage : settled.stages) stages.push_back(to_string(stage));
+    return nlohmann::json{
+        {"stages", stages},
+        {"region batch", settled.plan.region.batch},
+        {"model batch", settled.plan.whole.batch},
+        {"activation dtype", static_cast<int>(settled.plan.memory.activation_dtype.value())}};
+  });
+  std::string list;
+  for (const nlohmann::json& name : decided.at("stages")) {
+    if (!list.empty()) list += ',';
+    list += name.get<std::string>();
+  }
+  settled.stages = list.empty() ? std::vector<Stage>() : parse_repair(list).stages;
+  settled.plan.region.batch = decided.at("region batch");
+  settled.plan.whole.batch = decided.at("model batch");
+  settled.plan.memory.activation_dtype =
+      static_cast<at::ScalarType>(decided.at("activation dtype").get<int>());
+}
+
+/// From the opened model to the files of the output folder but the report.
+void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& patterns,
+                  checkpoint::OutputFolder& output) {
+  const Evaluator& evaluator = *in.evaluator;
+  RunReport& report = run.report;
+  if (evaluator.wanted()) {
+    run_stage(run, "evaluate dense", [&] {
+      report.dense = evaluator.run(run.dense());
+      return fmt::format("perplexity {:.3f}", report.dense->perplexity);
+    });
+  }
+  run_stages(run, patterns, evaluator);
+  count_zeros(run);
+  output.keep();  // whatever goes wrong from here on, the work is done
+  timed(report, "save", [&] {
+    export_hugging_face(in.opened, run.current(), output.path(), run.sinks.progress);
+    return std::string();
+  });
+  if (!evaluator.wanted()) return;
+  // Of the folder as it was written, not of what was meant to be in it.
+  timed(report, "evaluate repaired", [&] {
+    const auto saved = model::LanguageModel::open(output.path());
+    report.repaired = evaluator.run(model::Weights(*saved));
+    return fmt::format("perplexity {:.3f}", report.repaired->perplexity);
+  });
+}
+
 }  // namespace
 
 RunReport compress(const CompressPlan& asked, Sinks sinks) {
   const auto start = std::chrono::steady_clock::now();
   validate(asked);
   const model::Compute compute = resolve(asked.compute);
-  checkpoint::OutputFolder output(asked.output, asked.overwrite);
+  checkpoint::OutputFolder output(asked.output, asked.overwrite, checkpoint::Staging::kLasting);
+  if (asked.restart) output.start_over();
   RunReport report;
   RunInputs inputs;
   timed(report, "open", [&] {
     inputs = open_inputs(asked, compute, sinks);
+    report.digests = digest_inputs(asked);
     return std::string();
   });
-  const SettledPlan settled = settle_run(asked, inputs, compute, sinks);
+  SettledPlan settled = settle_run(asked, inputs, compute, sinks);
+  sparsity::PatternMap patterns = checked_patterns(asked, *inputs.opened.model);
+  model::TensorFile store(output.work() / "weights.scratch", model::TensorFile::Lifetime::kFolder);
+  Journal journal(output.work(), fingerprint(asked, compute, report.digests), store, report,
+                  std::chrono::seconds(asked.commit_seconds));
+  if (journal.has_progress())
+    sinks.log.log(LogLevel::kInfo,
+                  fmt::format("going on with the run that '{}' holds", output.work().string()));
+  keep_decisions(settled, journal);
   report.planned = settled.budget;
   const CompressPlan& plan = settled.plan;
-  const OpenedModel& opened = inputs.opened;
-  const at::Tensor& windows = inputs.windows;
-  const Evaluator& evaluator = *inputs.evaluator;
-  sparsity::PatternMap patterns = checked_patterns(plan, *opened.model);
-  {
-    model::TensorFile store(output.path() / "weights.scratch");
-    Compression run{.plan = plan,
-                    .opened = opened,
-                    .teacher = inputs.teacher(),
-                    .patterns = patterns,
-                    .compute = compute,
-                    .windows = windows,
-                    .held_out = windows.defined() ? plan.calibration.held_out : 0,
-                    .store = store,
-                    .dense_store = store,
-                    .report = report,
-                    .stages = settled.stages,
-                    .sinks = sinks,
-                    .activations = activation_settings(plan.memory, output.path()),
-                    .dense_stream = std::nullopt};
-    if (evaluator.wanted()) {
-      timed(report, "evaluate dense", [&] {
-        report.dense = evaluator.run(run.dense());
-        return fmt::format("perplexity {:.3f}", report.dense->perplexity);
-      });
-    }
-    run_stages(run, patterns, evaluator);
-    count_zeros(run);
-    timed(report, "save", [&] {
-      export_hugging_face(opened, run.current(), output.path(), sinks.progress);
-      return std::string();
-    });
-  }
-  if (evaluator.wanted()) {
-    // Of the folder as it was written, not of what was meant to be in it.
-    timed(report, "evaluate repaired", [&] {
-      const auto saved = model::LanguageModel::open(output.path());
-      report.repaired = evaluator.run(model::Weights(*saved));
-      return fmt::format("perplexity {:.3f}", report.repaired->perplexity);
-    });
-  }
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const nlohmann::json json = to_json(report, plan, *opened.model, compute, settled.stages);
-  report.json = json.dump(2);
-  checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
-  checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));
-  output.commit();
+  Compression run{.plan = plan,
+                  .opened = inputs.opened,
+                  .teacher = inputs.teacher(),
+                  .patterns = patterns,
+                  .compute = compute,
+                  .windows = inputs.windows,
+                  .held_out = inputs.windows.defined() ? plan.calibration.held_out : 0,
+                  .store = store,
+                  .dense_store = store,
+                  .report = report,
+                  .journal = journal,
+                  .stages = settled.stages,
+                  .sinks = sinks,
+                  .activations = activation_settings(plan.memory, output.work()),
+                  .dense_stream = std::nullopt};
+  keeping_what_is_finished(output, journal, [&] {
+    output.clear();  // of what an earlier process half saved
+    run_and_save(inputs, run, patterns, output);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds = seconds + journal.earlier_seconds();
+    const nlohmann::json json = to_json(report, plan, *inputs.opened.model, compute, settled.stages);
+    report.json = json.dump(2);
+    checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
+    checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));
+    output.commit();
+  });
   return report;
 }
 

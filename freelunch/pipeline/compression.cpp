@@ -10,6 +10,21 @@
 #include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
+namespace {
+
+/// How often a region that diverges may start over.
+int64_t restarts(const CompressPlan& plan) { return plan.on_divergence == OnDivergence::kRestart ? 2 : 0; }
+
+void warn_of_restarts(const Compression& run, const std::string& stage) {
+  for (const RegionRecord& region : run.report.regions) {
+    if (region.stage != stage || region.outcome.restarts == 0) continue;
+    run.sinks.log.log(LogLevel::kWarning,
+                      fmt::format("{}, {}: diverged, so its learning rate was halved {} time(s)", stage,
+                                  region.region, region.outcome.restarts));
+  }
+}
+
+}  // namespace
 
 reconstruct::BlockMasks Compression::masks(int64_t block) const {
   reconstruct::BlockMasks masks;
@@ -58,7 +73,8 @@ reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& s
                        options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
           .epochs = options.epochs,
           .batch = options.batch,
-          .freeze_norms = options.freeze_norms};
+          .freeze_norms = options.freeze_norms,
+          .restarts = restarts(run.plan)};
 }
 
 reconstruct::Trains trained_by(const Stage& stage) {
@@ -75,6 +91,7 @@ reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& sta
                        options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
           .epochs = options.epochs.value_or(default_model_epochs(run.stages)),
           .batch = options.batch,
+          .restarts = restarts(run.plan),
           .trainable = {.trains = trained_by(stage), .lora = options.lora, .seed = run.plan.seed}};
 }
 
@@ -91,40 +108,51 @@ void timed(RunReport& report, const std::string& name, const std::function<std::
   report.stages.push_back({.name = name, .seconds = seconds, .peak_bytes = peak, .note = note});
 }
 
+void run_stage(Compression& run, const std::string& name, const std::function<std::string()>& stage) {
+  if (run.journal.finished(name)) return;
+  run.journal.begin(name);
+  timed(run.report, name, stage);
+  run.journal.end();
+}
+
 void choose_masks(Compression& run, sparsity::PatternMap& patterns) {
-  RunReport& report = run.report;
   const bool given = !run.plan.dense.empty();
   const bool solves = !run.stages.empty() && run.stages.front().kind == StageKind::kSolve;
   if (given) {
-    timed(report, "read masks", [&] { return take_given_masks(run); });
+    run_stage(run, "read masks", [&] { return take_given_masks(run); });
   } else if (run.plan.allocation == sparsity::Allocation::kOwl) {
-    timed(report, "allocate", [&] {
-      patterns.allocate(owl_allocation(run));
+    run_stage(run, "allocate", [&] {
+      run.report.allocation = owl_allocation(run);
       return std::string("owl");
     });
+    patterns.allocate(run.report.allocation);
   }
   if (run.plan.sensitivity && solves) {
-    timed(report, "sensitivity", [&] {
+    run_stage(run, "sensitivity", [&] {
       measure_sensitivity(run);
       return std::string();
     });
   }
   if (given && !solves) return;
-  timed(report, solves ? "solve" : "prune", [&] {
+  run_stage(run, solves ? "solve" : "prune", [&] {
     prune(run, given ? MaskSource::kGiven : MaskSource::kCriterion, solves);
     return given ? std::string() : run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
   });
 }
 
 void repair(Compression& run, const Stage& stage) {
-  timed(run.report, to_string(stage), [&] {
+  run_stage(run, to_string(stage), [&] {
     if (is_global(stage)) {
       repair_model(run, stage);
-    } else if (stage.kind == StageKind::kMatrix) {
-      repair_matrices(run, stage);
     } else {
-      repair_regions(run, stage);
+      if (stage.kind == StageKind::kMatrix)
+        repair_matrices(run, stage);
+      else
+        repair_regions(run, stage);
+      // A later process has no stream left to take them from, and another way to them could give other bytes.
+      keep_dense_hidden(run);
     }
+    warn_of_restarts(run, to_string(stage));
     return std::string();
   });
   // The dense model's stream is for the stage that distils from it, not for whatever comes in between.

@@ -9,6 +9,7 @@
 #include "model/activation_store.h"
 #include "model/forward.h"
 #include "model/tensor_file.h"
+#include "pipeline/journal.h"
 #include "pipeline/opened_model.h"
 #include "pipeline/plan.h"
 #include "pipeline/run_report.h"
@@ -31,6 +32,7 @@ struct Compression {
   /// `store` unless several runs share it.
   model::TensorFile& dense_store;
   RunReport& report;
+  Journal& journal;
   std::vector<Stage> stages;  ///< of the repair
   Sinks sinks;
   /// Where the stages keep their streams.
@@ -78,15 +80,21 @@ void prune(Compression& run, MaskSource masks, bool solve);
 void repair_matrices(Compression& run, const Stage& stage);
 /// Gradient descent on regions of one half, or of one or several blocks.
 void repair_regions(Compression& run, const Stage& stage);
+/// Puts what the model stages need of the dense model into the store: its final hidden states, from the
+/// stream that a stage has left or by a pass of their own. Nothing where no stage needs them, or they are
+/// there.
+void keep_dense_hidden(Compression& run);
 /// Gradient descent through the whole model: all kept weights, adapters, or biases and norms.
 void repair_model(Compression& run, const Stage& stage);
 
 /// What comes before the first gradient: masks taken or chosen, statistics for them, and solve if it is asked
 /// for. `patterns` are those of `run`; OWL changes them.
 void choose_masks(Compression& run, sparsity::PatternMap& patterns);
-/// Any other stage, timed and recorded.
+/// Any other stage.
 void repair(Compression& run, const Stage& stage);
 
+/// Runs a stage unless the journal says that it is finished, timed, and records it there.
+void run_stage(Compression& run, const std::string& name, const std::function<std::string()>& stage);
 /// Runs a stage: progress, seconds, peak memory, a record in the report.
 void timed(RunReport& report, const std::string& name, const std::function<std::string()>& stage);
 

@@ -119,7 +119,8 @@ void export_hugging_face(const OpenedModel& opened, const model::Weights& weight
       writer.finish();
     }
   } catch (const fs::filesystem_error& error) {
-    fail(ErrorKind::kIo, "cannot write '{}': {}", folder.string(), error.code().message());
+    fail(ErrorKind::kIo, "cannot copy '{}' to '{}': {}", error.path1().string(), folder.string(),
+         error.code().message());
   }
   progress.end();
 }

@@ -2,6 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
+#include "base/error.h"
+
 namespace freelunch::pipeline {
 
 GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted)
@@ -25,6 +29,21 @@ void GroupStatistics::add(const at::Tensor& X, const at::Tensor& Y, bool held_ou
   if (!wanted_.cross) return;
   side.C->add(X, Y);
   side.D->add(Y);
+}
+
+void GroupStatistics::check_finite() const {
+  const auto check = [](const at::Tensor& squares, std::string_view whose) {
+    if (std::isfinite(squares.sum().item<double>())) return;
+    fail(ErrorKind::kNumerical,
+         "what its matrices read in the {} model, or its square, is not finite; a weight before it is too "
+         "large",
+         whose);
+  };
+  if (!wanted_.gram) return check(norms_.norms(), "pruned");
+  for (const Side& side : sides_) {
+    check(side.H->sum().diagonal(), "pruned");
+    if (wanted_.cross) check(side.D->sum().diagonal(), "dense");
+  }
 }
 
 criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damping) const {

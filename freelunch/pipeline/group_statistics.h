@@ -20,6 +20,8 @@ class GroupStatistics {
   /// X, Y (windows, l, width): the pruned and the dense stream's inputs; Y undefined without cross.
   void add(const at::Tensor& X, const at::Tensor& Y, bool held_out);
 
+  /// Throws Numerical if an input was not finite.
+  void check_finite() const;
   /// What a criterion that needs that much may look at.
   criteria::Evidence evidence(criteria::Needs needs, double& damping) const;
   /// Made when first asked for, after the last add().

@@ -22,7 +22,6 @@ class MatrixRepair {
         propagation_(run.plan.region.propagation),
         forward_(run.model().config(), run.compute, run.windows.size(1)),
         recipe_(descent_recipe(run, stage)),
-        random_(run.plan.seed, "order of windows, stage matrix"),
         walk_(forward_, run.activations,
               run.embed(propagation_ == Propagation::kDense ? run.dense() : run.current())) {
     if (propagation_ == Propagation::kSparseDense)
@@ -64,6 +63,8 @@ class MatrixRepair {
 
   void repair_half(int64_t b, Half half, Block& block, const Block& dense,
                    const reconstruct::BlockMasks& masks) {
+    const std::string name = fmt::format("blocks.{}.{}", b, model::name(half));
+    if (run_.journal.done(name)) return pass_half(b, half, dense);
     // under dense propagation the one stream there is runs through the dense weights
     Block cast = propagation_ == Propagation::kDense ? dense : block;
     const auto groups = model::matrix_groups(half);
@@ -83,6 +84,20 @@ class MatrixRepair {
     walk_.end_half();
     if (dense_walk_) dense_walk_->end_half();
     run_.keep(b, block, half);
+    run_.journal.commit(name);
+  }
+
+  /// Past a half that an earlier process repaired.
+  void pass_half(int64_t b, Half half, const Block& dense) {
+    const Block ours = propagation_ == Propagation::kDense
+                           ? dense
+                           : run_.current().block(b, run_.compute.device, run_.compute.dtype);
+    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
+      walk_.pass(ours, half, i, n);
+      if (dense_walk_) dense_walk_->pass(dense, half, i, n);
+    });
+    walk_.end_half();
+    if (dense_walk_) dense_walk_->end_half();
   }
 
   struct Inputs {
@@ -100,7 +115,8 @@ class MatrixRepair {
     const reconstruct::RegionData data{
         .inputs = inputs.ours, .targets = targets, .held_out = run_.held_out, .next_norm = {}};
     const std::string name = fmt::format("blocks.{}.{}", b, model::names(part).hugging_face);
-    const auto outcome = reconstruct::descend(region, data, recipe_, random_, name);
+    RandomStream random(run_.plan.seed, "order of windows, stage matrix, " + name);
+    const auto outcome = reconstruct::descend(region, data, recipe_, random, name);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     run_.report.regions.push_back(
         {.stage = to_string(stage_), .region = name, .outcome = outcome, .seconds = seconds});
@@ -111,7 +127,6 @@ class MatrixRepair {
   Propagation propagation_;
   model::Forward forward_;
   reconstruct::DescentRecipe recipe_;
-  RandomStream random_;
   StreamWalk walk_;
   std::optional<StreamWalk> dense_walk_;
 };

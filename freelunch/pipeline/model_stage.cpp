@@ -33,24 +33,55 @@ model::ActivationStore dense_stream(const Compression& run, const model::Forward
   return x;
 }
 
-/// Its hidden states after the final norm, (windows, l, d) bf16: all that kl needs of the dense model.
-at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
-  const at::NoGradGuard no_grad;
-  constexpr const char* kName = "dense hidden states";
-  if (run.dense_store.has(kName)) return run.dense_store.get(kName).to(run.compute.device);
-  const model::ActivationStore x =
-      run.dense_stream ? *std::exchange(run.dense_stream, std::nullopt) : dense_stream(run, forward);
-  const at::Tensor norm = run.dense().final_norm(run.compute.device);
-  at::Tensor hidden = at::empty({x.windows(), x.length(), x.width()},
-                                at::TensorOptions().dtype(at::kBFloat16).device(run.compute.device));
-  for (int64_t i = 0; i < x.windows(); ++i) {
-    hidden.narrow(0, i, 1).copy_(model::rms_norm(x.read(i, 1), norm, run.model().config().norm_epsilon));
+constexpr const char* kDenseHidden = "dense hidden states";
+
+/// Keeps the place of a global stage in the run's journal.
+class StagePlace final : public reconstruct::DistilPlace {
+ public:
+  explicit StagePlace(Journal& journal) : journal_(journal) {}
+  bool due() const override { return journal_.due(); }
+  void commit(const reconstruct::DistilPosition& at) override {
+    journal_.commit_position({{"step", at.step},
+                              {"rate", at.learning_rate},
+                              {"restarts", at.restarts},
+                              {"before", at.before},
+                              {"after", at.after},
+                              {"kept", at.kept}});
   }
-  if (&run.dense_store != &run.store) run.dense_store.put(kName, hidden);
-  return hidden;
-}
+  std::optional<reconstruct::DistilPosition> last() const override {
+    const auto at = journal_.position();
+    if (!at) return std::nullopt;
+    return reconstruct::DistilPosition{.step = at->at("step"),
+                                       .learning_rate = at->at("rate"),
+                                       .restarts = at->at("restarts"),
+                                       .before = at->at("before"),
+                                       .after = at->at("after"),
+                                       .kept = at->at("kept")};
+  }
+
+ private:
+  Journal& journal_;
+};
 
 }  // namespace
+
+void keep_dense_hidden(Compression& run) {
+  const at::NoGradGuard no_grad;
+  const bool wanted = run.plan.whole.loss == reconstruct::TokenLoss::kKl &&
+                      std::any_of(run.stages.begin(), run.stages.end(), is_global);
+  std::optional<model::ActivationStore> x = std::exchange(run.dense_stream, std::nullopt);
+  if (!wanted || run.dense_store.has(kDenseHidden)) return;
+  const model::Forward forward(run.model().config(), run.compute, run.windows.size(1));
+  if (!x) x = dense_stream(run, forward);
+  // after the final norm, (windows, l, d) bf16: all that kl needs of the dense model
+  const at::Tensor norm = run.dense().final_norm(run.compute.device);
+  at::Tensor hidden = at::empty({x->windows(), x->length(), x->width()},
+                                at::TensorOptions().dtype(at::kBFloat16).device(run.compute.device));
+  for (int64_t i = 0; i < x->windows(); ++i) {
+    hidden.narrow(0, i, 1).copy_(model::rms_norm(x->read(i, 1), norm, run.model().config().norm_epsilon));
+  }
+  run.dense_store.put(kDenseHidden, hidden);
+}
 
 void repair_model(Compression& run, const Stage& stage) {
   const model::Config& config = run.model().config();
@@ -60,14 +91,18 @@ void repair_model(Compression& run, const Stage& stage) {
   recipe.keep_graph = reconstruct::fits_graph(run.model(), sparsity::zero_fraction(run.plan.pattern), recipe,
                                               run.windows.size(1));
   const auto start = std::chrono::steady_clock::now();
+  keep_dense_hidden(run);
   const reconstruct::DistilData data{
       .windows = run.windows,
-      .dense_hidden = options.loss == reconstruct::TokenLoss::kKl ? dense_hidden(run, forward) : at::Tensor(),
+      .dense_hidden = options.loss == reconstruct::TokenLoss::kKl
+                          ? run.dense_store.get(kDenseHidden).to(run.compute.device)
+                          : at::Tensor(),
       .held_out = run.held_out};
   RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
   const auto mask_of = [&](const std::string& tensor) { return run.store.get(model::mask_name(tensor)); };
+  StagePlace place(run.journal);
   const reconstruct::DistilOutcome outcome = reconstruct::distil(
-      forward, run.current(), mask_of, data, recipe, run.store, random, run.sinks.progress);
+      forward, run.current(), mask_of, data, recipe, run.store, random, place, run.sinks.progress);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   run.report.regions.push_back({.stage = to_string(stage),
                                 .region = "model",
@@ -75,7 +110,8 @@ void repair_model(Compression& run, const Stage& stage) {
                                             .after = outcome.after,
                                             .held_before = outcome.before,
                                             .held_after = outcome.after,
-                                            .kept = outcome.kept},
+                                            .kept = outcome.kept,
+                                            .restarts = outcome.restarts},
                                 .seconds = seconds});
 }
 

@@ -26,6 +26,8 @@ constexpr std::array<std::pair<Propagation, std::string_view>, 3> kPropagations{
     {{Propagation::kDense, "dense"},
      {Propagation::kSparse, "sparse"},
      {Propagation::kSparseDense, "sparse-dense"}}};
+constexpr std::array<std::pair<OnDivergence, std::string_view>, 2> kOnDivergence{
+    {{OnDivergence::kStop, "stop"}, {OnDivergence::kRestart, "restart"}}};
 constexpr std::array<std::pair<StatisticsSource, std::string_view>, 2> kStatistics{
     {{StatisticsSource::kSparse, "sparse"}, {StatisticsSource::kDense, "dense"}}};
 
@@ -181,6 +183,10 @@ Propagation parse_propagation(std::string_view text) {
 }
 std::string_view name(Propagation propagation) { return name_in(kPropagations, propagation); }
 
+OnDivergence parse_on_divergence(std::string_view text) {
+  return parse_named(kOnDivergence, text, "--on-divergence");
+}
+
 StatisticsSource parse_statistics(std::string_view text) {
   return parse_named(kStatistics, text, "statistics source");
 }
@@ -239,6 +245,7 @@ void validate(const CompressPlan& plan) {
   if (plan.calibration.length < 2)
     fail(ErrorKind::kInvalidArgument, "--length is {}, expected at least 2", plan.calibration.length);
   if (plan.calibration.held_out < 0) fail(ErrorKind::kInvalidArgument, "--held-out is negative");
+  if (plan.commit_seconds < 0) fail(ErrorKind::kInvalidArgument, "--commit-seconds is negative");
   require_positive(plan.region.epochs, "--epochs");
   require_positive(plan.region.batch, "--batch");
   require_positive(plan.whole.epochs.value_or(1), "--model-epochs");

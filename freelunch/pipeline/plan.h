@@ -57,6 +57,13 @@ enum class Propagation {
 Propagation parse_propagation(std::string_view text);
 std::string_view name(Propagation propagation);
 
+/// What becomes of a region whose loss or gradient is not finite.
+enum class OnDivergence {
+  kStop,    ///< the run ends there, and can go on from there
+  kRestart  ///< the region starts over at half the learning rate, twice at most
+};
+OnDivergence parse_on_divergence(std::string_view text);
+
 /// From which stream the statistics for masks and the closed form are taken.
 enum class StatisticsSource { kSparse, kDense };
 StatisticsSource parse_statistics(std::string_view text);
@@ -133,6 +140,10 @@ struct CompressPlan {
   MemoryOptions memory;
   uint64_t seed = 0;
   std::string command;  ///< as typed, for the report
+  /// Throw away what an unfinished run left beside the output.
+  bool restart = false;
+  int64_t commit_seconds = 240;  ///< between two commits inside a region that takes long; 0: each step
+  OnDivergence on_divergence = OnDivergence::kStop;
 };
 
 /// Refuses what cannot be done, before anything is read. Throws InvalidArgument with a hint.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/error.h"
 #include "base/interrupt.h"
 #include "pipeline/compression.h"
 #include "pipeline/group_statistics.h"
@@ -49,7 +50,15 @@ class Pruner {
       if (cross_) dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
       if (dense_statistics_) unpruned_ = block;
       if (masks_ == MaskSource::kGiven) take_small_tensors(b, block);
-      for (const Half half : model::kHalves) prune_half(b, half, block, dense);
+      for (const Half half : model::kHalves) {
+        const std::string name = fmt::format("blocks.{}.{}", b, model::name(half));
+        try {
+          prune_half(b, half, name, block, dense);
+        } catch (const Error& error) {
+          if (error.kind() != ErrorKind::kNumerical) throw;
+          fail(ErrorKind::kNumerical, "{}: {}", name, error.what());
+        }
+      }
       release_freed_memory();  // the C library's heap otherwise grows by about a block's weights each time
       run_.sinks.progress.advance(b + 1, "");
     }
@@ -66,7 +75,8 @@ class Pruner {
     }
   }
 
-  void prune_half(int64_t b, Half half, Block& block, const Block& dense) {
+  void prune_half(int64_t b, Half half, const std::string& name, Block& block, const Block& dense) {
+    if (run_.journal.done(name)) return pass_half(b, half, dense);
     const auto start = std::chrono::steady_clock::now();
     reconstruct::RegionOutcome outcome;
     int64_t matrices = 0;
@@ -108,21 +118,37 @@ class Pruner {
       if (cross_) dense_walk_->end_half();
     }
     run_.keep(b, block, half);
-    if (!solve_) return;
+    if (solve_) report(name, outcome, matrices, start);
+    run_.journal.commit(name);
+  }
+
+  void report(const std::string& name, reconstruct::RegionOutcome outcome, int64_t matrices,
+              std::chrono::steady_clock::time_point start) {
     for (double* value : {&outcome.before, &outcome.after, &outcome.held_before, &outcome.held_after}) {
       *value /= static_cast<double>(matrices);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    run_.report.regions.push_back({.stage = "solve",
-                                   .region = fmt::format("blocks.{}.{}", b, model::name(half)),
-                                   .outcome = outcome,
-                                   .seconds = seconds});
+    run_.report.regions.push_back({.stage = "solve", .region = name, .outcome = outcome, .seconds = seconds});
+  }
+
+  /// Past a half that an earlier process pruned.
+  void pass_half(int64_t b, Half half, const Block& dense) {
+    if (!observe_) return;
+    const model::Weights read = dense_statistics_ ? run_.dense() : run_.current();
+    const Block block = read.block(b, run_.compute.device, run_.compute.dtype);
+    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
+      walk_->pass(block, half, i, n);
+      if (cross_) dense_walk_->pass(dense, half, i, n);
+    });
+    walk_->end_half();
+    if (cross_) dense_walk_->end_half();
   }
 
   criteria::Evidence evidence_of(const std::optional<GroupStatistics>& statistics, int64_t b, Half half,
                                  size_t group) const {
     if (!statistics) return {};
     double damping = 0.01;
+    statistics->check_finite();
     const criteria::Evidence evidence = statistics->evidence(needs_, damping);
     if (damping > 0.011) {
       run_.sinks.log.log(

@@ -84,7 +84,6 @@ void repair_regions(Compression& run, const Stage& stage) {
   const Propagation propagation = options.propagation;
   const model::Forward forward(config, run.compute, run.windows.size(1));
   const reconstruct::DescentRecipe recipe = descent_recipe(run, stage);
-  RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
 
   // What regions read: the pruned and repaired stream, or under dense propagation the dense one. The dense
   // model's outputs are made in place where nothing else reads what they replace.
@@ -114,19 +113,28 @@ void repair_regions(Compression& run, const Stage& stage) {
                          ? next_norm(run, places.back().block, places.back().half)
                          : reconstruct::NextNorm{}};
     const std::string name = region_name(places);
-    const auto outcome = reconstruct::descend(region, data, recipe, random, name);
+    const bool done = run.journal.done(name);  // by an earlier process: only the streams go past it
+    reconstruct::RegionOutcome outcome;
+    if (!done) {
+      RandomStream random(run.plan.seed,
+                          fmt::format("order of windows, stage {}, {}", to_string(stage), name));
+      outcome = reconstruct::descend(region, data, recipe, random, name);
+    }
     if (from_dense)
       std::swap(x, targets);
     else
       region.run(x, x);
-    for (const Place& place : places) run.keep(place.block, blocks.at(place.block).masters, place.half);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    run.report.regions.push_back(
-        {.stage = to_string(stage), .region = name, .outcome = outcome, .seconds = seconds});
+    if (!done) {
+      for (const Place& place : places) run.keep(place.block, blocks.at(place.block).masters, place.half);
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      run.report.regions.push_back(
+          {.stage = to_string(stage), .region = name, .outcome = outcome, .seconds = seconds});
+      run.journal.commit(name);
+    }
     if (places.back().half == Half::kMlp) {
       release_freed_memory();
       run.sinks.progress.advance(places.back().block + 1,
-                                 fmt::format("error x {:.2f}", outcome.after / outcome.before));
+                                 done ? "" : fmt::format("error x {:.2f}", outcome.after / outcome.before));
     }
   }
   run.sinks.progress.end();

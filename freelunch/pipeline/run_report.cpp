@@ -78,6 +78,14 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
   return object;
 }
 
+json digests_json(const InputDigests& digests) {
+  json object{{"model", digests.model}};
+  if (!digests.dense.empty()) object["dense"] = digests.dense;
+  if (!digests.calibration.empty()) object["calibration"] = digests.calibration;
+  if (!digests.evaluation.empty()) object["evaluation"] = digests.evaluation;
+  return object;
+}
+
 }  // namespace
 
 std::string utc_date() {
@@ -99,6 +107,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                 {"architecture", model.config().architecture},
                 {"parameters", report.parameters}}},
               {"plan", plan_json(plan, model, compute, stages)},
+              {"sha256", digests_json(report.digests)},
               {"figures", json::object()},
               {"stages", json::array()},
               {"regions", json::array()},
@@ -107,6 +116,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
               {"seconds", report.seconds},
               {"output", plan.output.string()}};
   if (report.planned) object["planned"] = to_json(*report.planned);
+  if (!report.allocation.empty()) object["allocation"] = report.allocation;
   if (report.dense) object["figures"]["dense"] = figure(report.dense);
   if (report.pruned) object["figures"]["pruned"] = figure(report.pruned);
   if (report.repaired) object["figures"]["repaired"] = figure(report.repaired);
@@ -124,7 +134,8 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                                  {"held_before", r.outcome.held_before},
                                  {"held_after", r.outcome.held_after},
                                  {"seconds", r.seconds},
-                                 {"kept", r.outcome.kept}});
+                                 {"kept", r.outcome.kept},
+                                 {"restarts", r.outcome.restarts}});
   }
   int64_t zeros = 0;
   int64_t elements = 0;

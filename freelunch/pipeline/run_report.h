@@ -7,6 +7,7 @@
 
 #include "evaluate/perplexity.h"
 #include "pipeline/budget.h"
+#include "pipeline/fingerprint.h"
 #include "pipeline/plan.h"
 #include "reconstruct/descent.h"
 
@@ -40,13 +41,15 @@ struct RunReport {
   std::vector<StageRecord> stages;
   std::vector<RegionRecord> regions;
   std::vector<TensorRecord> tensors;
+  std::vector<double> allocation;  ///< fraction of zeros by block, where the plan asks for other than uniform
   std::optional<evaluate::Perplexity> dense, pruned, repaired;
   int64_t parameters = 0;
   int64_t zeros = 0;
   int64_t peak_bytes = 0;
   double seconds = 0;
   std::optional<Budget> planned;  ///< what the run was expected to hold
-  std::string json;               ///< the content of freelunch.json, once the run is over
+  InputDigests digests;
+  std::string json;  ///< the content of freelunch.json, once the run is over
 };
 
 /// Now, such as "2026-01-31T12:00:00Z".

@@ -2,7 +2,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "base/error.h"
 #include "base/interrupt.h"
 #include "pipeline/compression.h"
 #include "pipeline/memory.h"
@@ -106,8 +108,12 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
       it->second.add(output.grad());
     }
   }
-  for (const auto& [part, gram] : grams)
-    run.dense_store.put(sensitivity_name(run.model().find(b, part)->name), gram.sum().to(at::kFloat));
+  for (const auto& [part, gram] : grams) {
+    const std::string& tensor = run.model().find(b, part)->name;
+    if (!std::isfinite(gram.sum().diagonal().sum().item<double>()))
+      fail(ErrorKind::kNumerical, "sensitivity: the gradient by the outputs of '{}' is not finite", tensor);
+    run.dense_store.put(sensitivity_name(tensor), gram.sum().to(at::kFloat));
+  }
 }
 
 }  // namespace

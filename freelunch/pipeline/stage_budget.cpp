@@ -59,6 +59,8 @@ StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageMo
   }
 }
 
+int64_t StageEstimator::scratch() const { return scratch_ / (kFp32 + 1) * (2 * kFp32 + 1); }
+
 StageBudget StageEstimator::named(const std::string& name) const {
   StageBudget stage;
   stage.name = name;
@@ -300,6 +302,9 @@ StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& s
         static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern))) *
             (2 * kFp32 + 2) +
         matrices / 8;
+  // the best state, the dense model's hidden states, and two states to go on from
+  stage.disk +=
+      matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
   const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_model_epochs(stages)));
   const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);

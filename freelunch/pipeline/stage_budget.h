@@ -21,8 +21,8 @@ class StageEstimator {
   /// As reconstruct::planned_bytes says.
   StageBudget whole(const Stage& stage, const std::vector<Stage>& stages) const;
 
-  /// Changed weights in fp32 and masks.
-  int64_t scratch() const { return scratch_; }
+  /// Masks, and changed weights in two places: one goes beside what the journal holds of it, never over it.
+  int64_t scratch() const;
 
  private:
   struct HalfShape {

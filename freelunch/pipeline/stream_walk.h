@@ -26,6 +26,11 @@ class StreamWalk {
   at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n);
   /// Past the half, for the same windows; input() of group 1 must have seen them.
   void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
+  /// Past a half of which nothing is asked: input() and advance() in one.
+  void pass(const model::Block& block, model::Half half, int64_t begin, int64_t n) {
+    input(block, half, model::matrix_groups(half).size() - 1, begin, n);
+    advance(block, half, begin, n);
+  }
   /// Drops what advance() no longer needs.
   void end_half() { inner_.reset(); }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "reconstruct/row_solver.h"
 
 namespace freelunch::reconstruct {
@@ -160,6 +161,7 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
   double best_error = std::numeric_limits<double>::infinity();
   for (const double beta : grid.betas) {
     for (const double lambda : grid.lambdas) {
+      throw_if_interrupted();
       const ClosedFormSettings settings{.lambda = lambda, .beta = beta, .iterations = grid.iterations};
       const double error = relative_error(solve(W, part, calibration, settings), W, held_out);
       if (error < best_error) {

@@ -34,8 +34,10 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  void step(double rate) {
-    for (const auto& state : states_) state->step(adam_, rate);
+  /// False if a gradient is not finite; the leaves are then void, and the masters as they were.
+  bool step(double rate) {
+    return std::all_of(states_.begin(), states_.end(),
+                       [&](const auto& state) { return state->step(adam_, rate); });
   }
 
   /// The state as it stands becomes what finish() leaves in the masters.
@@ -87,10 +89,16 @@ std::vector<Windows> batches(const Windows& order, int64_t batch) {
   return steps;
 }
 
+struct Trained {
+  bool kept = false;     ///< whether any state beat the loss on held-out windows at the start
+  double best_loss = 0;  ///< on those
+  std::string problem;   ///< what was not finite and where; the region is then as it was
+};
+
 /// All epochs; the best state goes into the region's tensors. best_loss: the loss on the windows `held` to
-/// beat, becomes the best. Returns whether any state beat it.
-bool train(Region& region, const RegionData& data, const Windows& held, const DescentRecipe& recipe,
-           RandomStream& random, const std::string& name, double& best_loss) {
+/// beat.
+Trained train(Region& region, const RegionData& data, const Windows& held, const DescentRecipe& recipe,
+              RandomStream& random, double best_loss) {
   Trainer trainer(region, recipe);
   const int64_t trained = data.inputs.windows() - data.held_out;
   bool kept = false;
@@ -108,13 +116,12 @@ bool train(Region& region, const RegionData& data, const Windows& held, const De
         data.targets.prefetch(epoch_batches[i + 1]);
       }
       const at::Tensor loss = evaluate(recipe.loss, region.forward(x).to(at::kFloat), t, data.next_norm);
-      if (!std::isfinite(loss.item<double>())) {
-        fail(ErrorKind::kNumerical,
-             "{}: the loss is not finite at step {} of {}; try a lower learning rate than {}", name, step + 1,
-             steps, recipe.adam.learning_rate);
+      const bool finite_loss = std::isfinite(loss.item<double>());
+      if (finite_loss) loss.backward();
+      if (!finite_loss || !trainer.step(scheduled_rate(recipe.adam.learning_rate, step, steps))) {
+        return {.problem = fmt::format("the {} is not finite at step {} of {}",
+                                       finite_loss ? "gradient" : "loss", step + 1, steps)};
       }
-      loss.backward();
-      trainer.step(scheduled_rate(recipe.adam.learning_rate, step, steps));
     }
     // The rate has not come down before the last epoch, so only the end of the run and the start are
     // candidates worth an evaluation when there are few epochs.
@@ -128,7 +135,7 @@ bool train(Region& region, const RegionData& data, const Windows& held, const De
     }
   }
   trainer.finish();
-  return kept;
+  return {.kept = kept, .best_loss = best_loss, .problem = ""};
 }
 
 }  // namespace
@@ -146,10 +153,29 @@ RegionOutcome descend(Region& region, const RegionData& data, const DescentRecip
   outcome.before = mean_loss(region, data, sampled, recipe.loss);
   outcome.held_before = mean_loss(region, data, held, recipe.loss);
 
-  double best_loss = data.held_out > 0 ? outcome.held_before : std::numeric_limits<double>::infinity();
-  outcome.kept = train(region, data, held, recipe, random, name, best_loss);
-  outcome.held_after = data.held_out > 0 ? best_loss : 0;
+  if (!std::isfinite(outcome.before + outcome.held_before)) {
+    fail(ErrorKind::kNumerical,
+         "{}: the loss is not finite before step 1: an activation of the dense or of the pruned model is not",
+         name);
+  }
+  const double to_beat = data.held_out > 0 ? outcome.held_before : std::numeric_limits<double>::infinity();
+  DescentRecipe attempt = recipe;
+  const RandomStream start = random;
+  Trained best = train(region, data, held, attempt, random, to_beat);
+  while (!best.problem.empty()) {
+    if (outcome.restarts == recipe.restarts)
+      fail(ErrorKind::kNumerical, "{}: {}; try --on-divergence restart, or a learning rate below {}", name,
+           best.problem, attempt.adam.learning_rate);
+    ++outcome.restarts;
+    attempt.adam.learning_rate /= 2;
+    random = start;  // the same windows in the same order
+    best = train(region, data, held, attempt, random, to_beat);
+  }
+  outcome.kept = best.kept;
+  outcome.held_after = data.held_out > 0 ? best.best_loss : 0;
   outcome.after = mean_loss(region, data, sampled, recipe.loss);
+  if (!std::isfinite(outcome.after))
+    fail(ErrorKind::kNumerical, "{}: the loss is not finite after the last step", name);
   return outcome;
 }
 

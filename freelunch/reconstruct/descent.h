@@ -16,6 +16,7 @@ struct DescentRecipe {
   int64_t epochs = 2;
   int64_t batch = 4;  ///< windows a step
   bool freeze_norms = false;
+  int64_t restarts = 0;  ///< how often a region that diverges may start over, each time at half the rate
 };
 
 /// A region's inputs (n, l, in) and targets (n, l, out). The last `held_out` windows are not trained on.
@@ -30,12 +31,14 @@ struct RegionData {
 /// all if none is) and on held-out windows.
 struct RegionOutcome {
   double before = 0, after = 0, held_before = 0, held_after = 0;
-  bool kept = true;  ///< false: no state beat the start on held-out windows, so the start was put back
+  bool kept = true;      ///< false: no state beat the start on held-out windows, so the start was put back
+  int64_t restarts = 0;  ///< how often it diverged and started over at half the learning rate
 };
 
 /// Trains the region's kept weights, norms and biases in place by AdamW so that its output matches the
 /// target, then keeps the best state seen at the end of an epoch on held-out windows, or the start if none
-/// beat it. Throws Numerical naming `region` and the step if a loss is not finite, Interrupted on request.
+/// beat it. A loss or gradient that is not finite starts it over at half the rate, `restarts` times at most.
+/// Throws Numerical naming the region and the step after that, Interrupted on request.
 RegionOutcome descend(Region& region, const RegionData& data, const DescentRecipe& recipe,
                       RandomStream& random, const std::string& name);
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <optional>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -14,6 +16,10 @@ namespace freelunch::reconstruct {
 namespace {
 
 using model::Forward;
+
+// Names in the store, before a tensor's own: the best state of the trained model, and where training is.
+const std::string kBest = "best ";
+const std::string kState = "trained ";
 
 /// The whole model as it is trained.
 class Student {
@@ -38,8 +44,13 @@ class Student {
     return loss_of(loss, final_hidden(x), windows, dense, 0);
   }
 
-  /// One step on a batch of windows; returns the mean loss before it.
-  double step(const DistilRecipe& recipe, const at::Tensor& windows, const at::Tensor& dense, double rate) {
+  struct StepResult {
+    double loss = 0;      ///< mean, before the step
+    std::string problem;  ///< what was not finite; the model is then void
+  };
+  /// One step on a batch of windows.
+  StepResult step(const DistilRecipe& recipe, const at::Tensor& windows, const at::Tensor& dense,
+                  double rate) {
     std::vector<Passed> passed(blocks_.size());
     at::Tensor x = weights_.embed(windows, forward_.compute().device);
     for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -50,31 +61,45 @@ class Student {
     const at::Tensor hidden = final_hidden(x);
     const auto scored = static_cast<double>(windows.size(0) * (windows.size(1) - 1));
     const TokenLossResult result = loss_of(recipe.loss, hidden.detach(), windows, dense, scored);
+    const double loss = result.sum / scored;
+    if (!std::isfinite(loss)) return {.loss = loss, .problem = "the loss"};
     hidden.backward(result.gradient);
-    norm_->step(recipe.adam, rate);
+    if (!norm_->step(recipe.adam, rate)) return {.loss = loss, .problem = gradient_of(norm_->name())};
     at::Tensor gradient = x.grad();
     for (size_t i = blocks_.size(); i-- > 0;) {
-      throw_if_interrupted();
       if (!recipe.keep_graph) passed[i] = pass(blocks_[i], passed[i].input.detach(), i > 0, /*graph=*/true);
       passed[i].output.backward(gradient);
       gradient = passed[i].input.grad();
       passed[i] = {};
-      blocks_[i].step(recipe.adam, rate);
+      const std::string problem = blocks_[i].step(recipe.adam, rate);
+      if (!problem.empty()) return {.loss = loss, .problem = gradient_of(problem)};
     }
-    return result.sum / scored;
+    return {.loss = loss, .problem = ""};
   }
 
-  void save(model::TensorFile& store) {
-    const auto put = [&](const TrainableTensor& tensor) {
-      if (const at::Tensor value = tensor.value(); value.defined()) store.put(tensor.name(), value);
-    };
-    put(*norm_);
-    for (const TrainableBlock& block : blocks_) {
-      for (const auto& tensor : block.tensors()) put(*tensor);
-    }
+  /// Puts the model as it stands beside the one it started from.
+  void put_best(model::TensorFile& store) const {
+    for_each([&](TrainableTensor& tensor) {
+      if (const at::Tensor value = tensor.value(); value.defined()) store.put(kBest + tensor.name(), value);
+    });
+  }
+  void put_state(model::TensorFile& store) const {
+    for_each([&](TrainableTensor& tensor) { tensor.put_state(store, kState + tensor.name()); });
+  }
+  void take_state(const model::TensorFile& store) {
+    for_each([&](TrainableTensor& tensor) { tensor.take_state(store, kState + tensor.name()); });
   }
 
  private:
+  static std::string gradient_of(const std::string& tensor) { return "the gradient of '" + tensor + "'"; }
+
+  void for_each(const std::function<void(TrainableTensor&)>& visit) const {
+    visit(*norm_);
+    for (const TrainableBlock& block : blocks_) {
+      for (const auto& tensor : block.tensors()) visit(*tensor);
+    }
+  }
+
   /// A block's input and output, with the graph between them or without.
   struct Passed {
     at::Tensor input, output;
@@ -134,6 +159,73 @@ double mean_loss(const Student& student, const DistilData& data, TokenLoss loss)
   return sum / static_cast<double>(tokens);
 }
 
+/// The training loop and its place in the schedule.
+class Distillation {
+ public:
+  Distillation(Student& student, const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
+               const RandomStream& random)
+      : student_(student),
+        data_(data),
+        recipe_(recipe),
+        store_(store),
+        random_(random),
+        trained_(data.windows.size(0) - data.held_out),
+        steps_per_epoch_((trained_ + recipe.batch - 1) / recipe.batch) {}
+
+  int64_t steps() const { return recipe_.epochs * steps_per_epoch_; }
+
+  /// The rest of the way from `at`. Returns what was not finite and where, or nothing.
+  std::string run(DistilPosition& at, DistilPlace& place, ProgressSink& progress) {
+    at::Tensor order;
+    while (at.step < steps()) {
+      const int64_t epoch = at.step / steps_per_epoch_;
+      const int64_t first = at.step % steps_per_epoch_ * recipe_.batch;
+      if (first == 0 || !order.defined()) order = order_of(epoch);
+      const at::Tensor index = order.narrow(0, first, std::min(recipe_.batch, trained_ - first));
+      const Student::StepResult result =
+          student_.step(recipe_, rows_of(data_.windows, index), rows_of(data_.dense_hidden, index),
+                        scheduled_rate(at.learning_rate, at.step, steps()));
+      if (!result.problem.empty())
+        return fmt::format("{} is not finite at step {} of {}", result.problem, at.step + 1, steps());
+      progress.advance(++at.step, fmt::format("{} {:.4f}", name(recipe_.loss), result.loss));
+      if (at.step % steps_per_epoch_ == 0) end_epoch(at);
+      if (place.due()) {
+        student_.put_state(store_);
+        place.commit(at);
+      }
+      throw_if_interrupted();
+    }
+    return "";
+  }
+
+ private:
+  void end_epoch(DistilPosition& at) {
+    const double loss = mean_loss(student_, data_, recipe_.loss);
+    if (!(loss < at.after)) return;
+    at.after = loss;
+    at.kept = true;
+    student_.put_best(store_);
+  }
+
+  /// Drawn from the start of the stream each time, so that no state but the epoch's number need be kept.
+  at::Tensor order_of(int64_t epoch) const {
+    RandomStream random = random_;
+    for (int64_t i = 0; i < epoch; ++i) random.permutation(trained_);
+    return at::tensor(random.permutation(trained_));
+  }
+
+  Student& student_;
+  const DistilData& data_;
+  const DistilRecipe& recipe_;
+  model::TensorFile& store_;
+  const RandomStream& random_;
+  int64_t trained_, steps_per_epoch_;
+};
+
+void erase_all(model::TensorFile& store, const std::string& prefix) {
+  for (const std::string& tensor : store.names(prefix)) store.erase(tensor);
+}
+
 }  // namespace
 
 namespace {
@@ -171,39 +263,38 @@ Budget budget_of(const model::LanguageModel& model, double sparsity, const Disti
 
 DistilOutcome distil(const Forward& forward, const model::Weights& weights, const MaskOf& mask_of,
                      const DistilData& data, const DistilRecipe& recipe, model::TensorFile& store,
-                     RandomStream& random, ProgressSink& progress) {
-  Student student(forward, weights, mask_of, recipe.trainable);
-  DistilOutcome outcome;
-  outcome.before = mean_loss(student, data, recipe.loss);
-  outcome.after = outcome.before;
-  outcome.kept = false;
-  const int64_t trained = data.windows.size(0) - data.held_out;
-  const int64_t steps = recipe.epochs * ((trained + recipe.batch - 1) / recipe.batch);
-  progress.begin("model", steps, "steps");
-  int64_t step = 0;
-  for (int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
-    const at::Tensor order = at::tensor(random.permutation(trained));
-    for (int64_t i = 0; i < trained; i += recipe.batch) {
-      const at::Tensor index = order.narrow(0, i, std::min(recipe.batch, trained - i));
-      const double loss =
-          student.step(recipe, rows_of(data.windows, index), rows_of(data.dense_hidden, index),
-                       scheduled_rate(recipe.adam.learning_rate, step, steps));
-      if (!std::isfinite(loss)) {
-        fail(ErrorKind::kNumerical,
-             "model: the loss is not finite at step {} of {}; try a lower learning rate than {}", step + 1,
-             steps, recipe.adam.learning_rate);
-      }
-      progress.advance(++step, fmt::format("{} {:.4f}", name(recipe.loss), loss));
-    }
-    const double loss = mean_loss(student, data, recipe.loss);
-    if (loss < outcome.after) {
-      outcome.after = loss;
-      outcome.kept = true;
-      student.save(store);
-    }
+                     const RandomStream& random, DistilPlace& place, ProgressSink& progress) {
+  std::optional<Student> student;
+  student.emplace(forward, weights, mask_of, recipe.trainable);
+  DistilPosition at{.learning_rate = recipe.adam.learning_rate};
+  if (const auto last = place.last()) {
+    at = *last;
+    student->take_state(store);
+  } else {
+    at.before = at.after = mean_loss(*student, data, recipe.loss);
+    if (!std::isfinite(at.before))
+      fail(ErrorKind::kNumerical, "model: the loss is not finite before step 1: an activation is not");
+  }
+  Distillation distillation(*student, data, recipe, store, random);
+  progress.begin("model", distillation.steps(), "steps");
+  while (true) {
+    const std::string problem = distillation.run(at, place, progress);
+    if (problem.empty()) break;
+    if (at.restarts == recipe.restarts)
+      fail(ErrorKind::kNumerical, "model: {}; try --on-divergence restart, or a learning rate below {}",
+           problem, at.learning_rate);
+    at = {.learning_rate = at.learning_rate / 2,
+          .restarts = at.restarts + 1,
+          .before = at.before,
+          .after = at.before};
+    erase_all(store, kBest);
+    student.reset();  // before the next one: there is no room for two
+    student.emplace(forward, weights, mask_of, recipe.trainable);
   }
   progress.end();
-  return outcome;
+  for (const std::string& best : store.names(kBest)) store.rename(best, best.substr(kBest.size()));
+  erase_all(store, kState);
+  return {.before = at.before, .after = at.after, .kept = at.kept, .restarts = at.restarts};
 }
 
 bool fits_graph(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,

@@ -53,11 +53,12 @@ KeptWeights::KeptWeights(const std::string& name, const at::Tensor& value, const
 
 KeptWeights::~KeptWeights() = default;
 
-void KeptWeights::step(const AdamSettings& settings, double rate) {
+bool KeptWeights::step(const AdamSettings& settings, double rate) {
   const at::NoGradGuard no_grad;
   const at::Tensor gradient = leaf_.grad();
-  if (!gradient.defined()) return;
+  if (!gradient.defined()) return true;
   leaf_.mutable_grad() = at::Tensor();
+  if (!std::isfinite(gradient.sum(at::kFloat).item<double>())) return false;
   const at::Tensor ordered = gradient.contiguous();
   const kernels::AdamStep adam = adam_step(settings, rate, ++steps_);
   const at::Tensor weights = leaf_.detach();
@@ -72,6 +73,24 @@ void KeptWeights::step(const AdamSettings& settings, double rate) {
         kernels::KeptWeights<float>{data<float>(weights), nullptr, data<float>(first_), data<float>(second_)},
         data<float>(ordered), adam);
   }
+  return true;
+}
+
+void KeptWeights::put_state(model::TensorFile& store, const std::string& key) const {
+  store.put(key + " weights", leaf_);
+  if (remainders_.defined()) store.put(key + " remainders", remainders_);
+  store.put(key + " first", first_);
+  store.put(key + " second", second_);
+  store.put(key + " steps", at::full({}, steps_, at::kLong));
+}
+
+void KeptWeights::take_state(const model::TensorFile& store, const std::string& key) {
+  const at::NoGradGuard no_grad;
+  leaf_.copy_(store.get(key + " weights"));
+  if (remainders_.defined()) remainders_.copy_(store.get(key + " remainders"));
+  first_.copy_(store.get(key + " first"));
+  second_.copy_(store.get(key + " second"));
+  steps_ = store.get(key + " steps").item<int64_t>();
 }
 
 at::Tensor KeptWeights::value() const {

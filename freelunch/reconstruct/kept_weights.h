@@ -23,8 +23,10 @@ class KeptWeights final : public TrainableTensor {
   /// As trainable().
   KeptWeights(const std::string& name, const at::Tensor& value, const at::Tensor& kept, at::ScalarType dtype);
   ~KeptWeights() override;
-  void step(const AdamSettings& settings, double rate) override;
+  bool step(const AdamSettings& settings, double rate) override;
   at::Tensor value() const override;
+  void put_state(model::TensorFile& store, const std::string& key) const override;
+  void take_state(const model::TensorFile& store, const std::string& key) override;
 
  private:
   std::unique_ptr<kernels::KeptBits> kept_;

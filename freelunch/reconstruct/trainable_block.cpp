@@ -17,8 +17,11 @@ TrainableBlock::TrainableBlock(const model::Weights& weights, int64_t index, con
   }
 }
 
-void TrainableBlock::step(const AdamSettings& settings, double rate) {
-  for (const auto& tensor : tensors_) tensor->step(settings, rate);
+std::string TrainableBlock::step(const AdamSettings& settings, double rate) {
+  for (const auto& tensor : tensors_) {
+    if (!tensor->step(settings, rate)) return tensor->name();
+  }
+  return "";
 }
 
 }  // namespace freelunch::reconstruct

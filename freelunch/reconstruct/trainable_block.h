@@ -21,7 +21,8 @@ class TrainableBlock {
                  const model::Compute& compute, const TrainableSettings& settings);
 
   const model::Block& block() const { return block_; }
-  void step(const AdamSettings& settings, double rate);
+  /// The name of the first tensor whose gradient is not finite, or nothing.
+  std::string step(const AdamSettings& settings, double rate);
   const std::vector<std::unique_ptr<TrainableTensor>>& tensors() const { return tensors_; }
 
  private:

@@ -27,12 +27,26 @@ class Adam {
     step_ = at::zeros({}, parameter_.options());
   }
   const at::Tensor& value() const { return parameter_; }
-  void step(const at::Tensor& gradient, const AdamSettings& settings, double rate) {
+  bool step(const at::Tensor& gradient, const AdamSettings& settings, double rate) {
+    if (!std::isfinite(gradient.sum().item<double>())) return false;
     step_ += 1;
     at::_fused_adamw_({parameter_}, {gradient}, {first_}, {second_}, /*max_exp_avg_sqs=*/{}, {step_}, rate,
                       settings.beta1, settings.beta2, /*weight_decay=*/0.0, settings.epsilon,
                       /*amsgrad=*/false,
                       /*maximize=*/false);
+    return true;
+  }
+  void put_state(model::TensorFile& store, const std::string& key) const {
+    store.put(key + " value", parameter_);
+    store.put(key + " first", first_);
+    store.put(key + " second", second_);
+    store.put(key + " step", step_);
+  }
+  void take_state(const model::TensorFile& store, const std::string& key) {
+    parameter_.copy_(store.get(key + " value"));
+    first_.copy_(store.get(key + " first"));
+    second_.copy_(store.get(key + " second"));
+    step_.copy_(store.get(key + " step"));
   }
 
  private:
@@ -47,19 +61,25 @@ class KeptEntries final : public TrainableTensor {
         kept_(kept),
         entries_(kept.defined() ? value.masked_select(kept) : value.clone().flatten()) {}
 
-  void step(const AdamSettings& settings, double rate) override {
+  bool step(const AdamSettings& settings, double rate) override {
     const at::NoGradGuard no_grad;
     const at::Tensor gradient = leaf_.grad();
-    if (!gradient.defined()) return;
+    if (!gradient.defined()) return true;
     const at::Tensor entries =
         (kept_.defined() ? gradient.masked_select(kept_) : gradient.flatten()).to(at::kFloat);
     leaf_.mutable_grad() = at::Tensor();
-    entries_.step(entries, settings, rate);
-    if (kept_.defined()) {
-      leaf_.masked_scatter_(kept_, entries_.value().to(leaf_.scalar_type()));
-    } else {
-      leaf_.copy_(entries_.value().view(leaf_.sizes()));
-    }
+    const bool finite = entries_.step(entries, settings, rate);
+    if (finite) publish();
+    return finite;
+  }
+
+  void put_state(model::TensorFile& store, const std::string& key) const override {
+    entries_.put_state(store, key);
+  }
+  void take_state(const model::TensorFile& store, const std::string& key) override {
+    const at::NoGradGuard no_grad;
+    entries_.take_state(store, key);
+    publish();
   }
 
   at::Tensor value() const override {
@@ -70,6 +90,15 @@ class KeptEntries final : public TrainableTensor {
   }
 
  private:
+  /// To the leaf that the forward pass reads.
+  void publish() {
+    if (kept_.defined()) {
+      leaf_.masked_scatter_(kept_, entries_.value().to(leaf_.scalar_type()));
+    } else {
+      leaf_.copy_(entries_.value().view(leaf_.sizes()));
+    }
+  }
+
   at::Tensor kept_;
   Adam entries_;
 };
@@ -78,8 +107,10 @@ class Frozen final : public TrainableTensor {
  public:
   Frozen(const std::string& name, const at::Tensor& value, at::ScalarType dtype)
       : TrainableTensor(name, leaf_of(value, dtype, false)) {}
-  void step(const AdamSettings&, double) override {}
+  bool step(const AdamSettings&, double) override { return true; }
   at::Tensor value() const override { return {}; }
+  void put_state(model::TensorFile&, const std::string&) const override {}
+  void take_state(const model::TensorFile&, const std::string&) override {}
 };
 
 /// W + scale * M o (B A), B zero at the start, A uniform in +-1/sqrt(in).
@@ -94,16 +125,27 @@ class LowRankAdapter final : public TrainableTensor {
         A_(start(name, value, settings)),
         B_(at::zeros({value.size(0), rank(value, settings)}, value.options())) {}
 
-  void step(const AdamSettings& settings, double rate) override {
+  bool step(const AdamSettings& settings, double rate) override {
     const at::NoGradGuard no_grad;
     const at::Tensor gradient = leaf_.grad();
-    if (!gradient.defined()) return;
+    if (!gradient.defined()) return true;
     const at::Tensor G = gradient.to(at::kFloat).mul(mask_).mul_(scale_);  // (out, in)
     leaf_.mutable_grad() = at::Tensor();
     const at::Tensor by_A = at::mm(B_.value().t(), G);
     const at::Tensor by_B = at::mm(G, A_.value().t());
-    A_.step(by_A, settings, rate);
-    B_.step(by_B, settings, rate);
+    if (!A_.step(by_A, settings, rate) || !B_.step(by_B, settings, rate)) return false;
+    leaf_.copy_(value());
+    return true;
+  }
+
+  void put_state(model::TensorFile& store, const std::string& key) const override {
+    A_.put_state(store, key + " A");
+    B_.put_state(store, key + " B");
+  }
+  void take_state(const model::TensorFile& store, const std::string& key) override {
+    const at::NoGradGuard no_grad;
+    A_.take_state(store, key + " A");
+    B_.take_state(store, key + " B");
     leaf_.copy_(value());
   }
 

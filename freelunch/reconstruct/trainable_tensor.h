@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "model/tensor_file.h"
 #include "reconstruct/schedule.h"
 
 namespace freelunch::reconstruct {
@@ -36,10 +37,14 @@ class TrainableTensor {
 
   const std::string& name() const { return name_; }
   const at::Tensor& leaf() const { return leaf_; }
-  /// One AdamW step from the leaf's gradient, which is then dropped.
-  virtual void step(const AdamSettings& settings, double rate) = 0;
+  /// One AdamW step from the leaf's gradient, which is then dropped. False, with nothing changed, if that is
+  /// not finite.
+  virtual bool step(const AdamSettings& settings, double rate) = 0;
   /// The whole tensor in fp32, or undefined where nothing of it is trained.
   virtual at::Tensor value() const = 0;
+  /// Puts the trained numbers and their moments into the store, and takes them back, under `key`.
+  virtual void put_state(model::TensorFile& store, const std::string& key) const = 0;
+  virtual void take_state(const model::TensorFile& store, const std::string& key) = 0;
 
  protected:
   std::string name_;

@@ -214,6 +214,7 @@ class StudyRun {
     RunReport report;
     sparsity::PatternMap patterns = pipeline::checked_patterns(plan, *model_->opened().model);
     model::TensorFile store(folder_ / "cell.scratch");
+    pipeline::Journal journal;  // a cell that is stopped starts over, from the last state that another shares
     Compression run{.plan = plan,
                     .opened = model_->opened(),
                     .teacher = *model_->opened().model,
@@ -224,6 +225,7 @@ class StudyRun {
                     .store = store,
                     .dense_store = dense_store(cell),
                     .report = report,
+                    .journal = journal,
                     .stages = stages,
                     .sinks = sinks_,
                     .activations = pipeline::activation_settings(plan.memory, folder_),

@@ -230,5 +230,37 @@ TEST_F(SafetensorsTest, OutputFoldersAppearWholeOrNotAtAll) {
   EXPECT_THROW(OutputFolder(folder_ / "file", true), Error);
 }
 
+TEST_F(SafetensorsTest, ALastingStagingFolderIsFoundAgainByOneProcessAtATime) {
+  const fs::path out = folder_ / "out";
+  const fs::path work = folder_ / "out.partial";
+  {
+    const OutputFolder refused(out, false, Staging::kLasting);
+    write_file_atomically(refused.work() / "journal", "1");
+  }
+  EXPECT_FALSE(fs::exists(work));  // nothing in it was worth keeping
+  {
+    OutputFolder stopped(out, false, Staging::kLasting);
+    EXPECT_EQ(stopped.work(), work);
+    write_file_atomically(stopped.work() / "journal", "2");
+    write_file_atomically(stopped.path() / "half-written", "x");
+    stopped.keep();
+    EXPECT_THROW(OutputFolder(out, false, Staging::kLasting), Error);
+  }
+  EXPECT_FALSE(fs::exists(out));
+  fs::create_directories(out);
+  write("", "out/former");
+  {
+    OutputFolder again(out, true, Staging::kLasting);
+    EXPECT_TRUE(fs::exists(again.work() / "journal"));
+    again.clear();
+    write_file_atomically(again.path() / "x", "3");
+    EXPECT_TRUE(fs::exists(out / "former"));
+    again.commit();
+  }
+  EXPECT_TRUE(fs::exists(out / "x"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(out), {}), 1);
+  EXPECT_FALSE(fs::exists(work));
+}
+
 }  // namespace
 }  // namespace freelunch::checkpoint

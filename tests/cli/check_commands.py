@@ -70,7 +70,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for name, options in {"none": ["--repair", "none"], "solve": ["--repair", "solve"], "solve,half,model": ["--repair", "solve,half,model"], "block": ["--repair", "block", "--loss", "cosine"],
                           "half next-norm": ["--repair", "half", "--loss", "next-norm"], "auto": [], "model ce": ["--repair", "model", "--model-loss", "ce"],
                           "blend": ["--repair", "solve", "--blend", "0,0.5,1"], "crop": ["--repair", "solve", "--windows", "crop"],
-                          "matrix": ["--repair", "matrix"], "two blocks": ["--repair", "blocks:2", "--learning-rate", "1e-3"], "lora": ["--repair", "lora"], "bias-norm": ["--repair", "bias-norm"],
+                          "matrix": ["--repair", "matrix"], "two blocks": ["--repair", "blocks:2", "--learning-rate", "5e-4"], "lora": ["--repair", "lora"], "bias-norm": ["--repair", "bias-norm"],
                           "matrix dense": ["--repair", "matrix", "--propagation", "dense", "--statistics", "dense"], "half dense": ["--repair", "half", "--propagation", "dense"],
                           "half sparse": ["--repair", "half", "--propagation", "sparse"], "matrix sparse": ["--repair", "matrix", "--propagation", "sparse"],
                           "solve dense": ["--repair", "solve", "--statistics", "dense"], "sensitivity": ["--repair", "solve", "--sensitivity", "kronecker"],

@@ -118,6 +118,51 @@ TEST(SparseGpt, RefusesMissingGrams) {
       Error);
 }
 
+/// Few tokens, an input that never fires, a row of zeros: what calibration sets and models bring.
+struct Degenerate {
+  at::Tensor W, X;
+  explicit Degenerate(int64_t repeats = 1) {
+    at::manual_seed(11);
+    W = at::randn({6, 32});
+    W[2].zero_();
+    X = at::randn({5, 32});  // fewer tokens than inputs
+    X.select(1, 7).zero_();
+    X = X.repeat({repeats, 1});  // the same windows again
+  }
+  Pruned prune_by(const Criterion& criterion) const {
+    const at::Tensor H = at::mm(X.t(), X).to(at::kDouble);
+    RandomStream stream(0, "mask");
+    return prune(criterion, W,
+                 {.column_norms = H.diagonal().sqrt().to(at::kFloat),
+                  .inverse_factor = inverse_factor(H).U,
+                  .random = &stream},
+                 Unstructured{0.5}, Group::kRow);
+  }
+};
+
+TEST(EveryCriterion, GivesExactZerosAndFiniteWeightsOnDegenerateInput) {
+  for (const Criterion* criterion : all_criteria()) {
+    const Pruned pruned = Degenerate().prune_by(*criterion);
+    EXPECT_TRUE(at::equal(pruned.mask.kept.sum(1), at::full({6}, 16, at::kLong))) << criterion->name;
+    EXPECT_TRUE(pruned.W.isfinite().all().item<bool>()) << criterion->name;
+    sparsity::check_respected(pruned.W, pruned.mask, "W");
+    EXPECT_EQ(pruned.W[2].abs().max().item<float>(), 0.0F) << criterion->name;
+    if (!criterion->needs_inputs()) continue;
+    // a weight that reads nothing is worth nothing; in the row of zeros all are worth the same
+    const at::Tensor dead = pruned.mask.kept.select(1, 7);
+    EXPECT_EQ((dead.sum() - dead[2].to(at::kLong)).item<int64_t>(), 0) << criterion->name;
+  }
+}
+
+TEST(EveryCriterion, WindowsThatRepeatChangeNothing) {
+  for (const Criterion* criterion : all_criteria()) {
+    const Pruned once = Degenerate(1).prune_by(*criterion);
+    const Pruned thrice = Degenerate(3).prune_by(*criterion);
+    EXPECT_TRUE(at::equal(once.mask.kept, thrice.mask.kept)) << criterion->name;
+    EXPECT_TRUE(at::allclose(once.W, thrice.W, 1e-3, 1e-4)) << criterion->name;
+  }
+}
+
 TEST(Magnitude, ComparesAcrossRows) {
   const at::Tensor W = at::tensor({-9.0F, 8.0F, 1.0F, -2.0F}).view({2, 2});
   const at::Tensor kept = prune(magnitude(), W, {}, Unstructured{0.5}, magnitude().group).mask.kept;

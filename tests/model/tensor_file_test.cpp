@@ -66,5 +66,75 @@ TEST_F(TensorFileTest, RefusesATornState) {
   EXPECT_THROW(other.load(folder_ / "state"), Error);
 }
 
+TEST_F(TensorFileTest, ADiedProcessLeavesTheLastSettledState) {
+  const at::Tensor W = at::randn({3, 5});
+  using Lifetime = TensorFile::Lifetime;
+  TensorFile::Changes first;
+  {
+    TensorFile file(folder_ / "scratch", Lifetime::kFolder);
+    file.put("W", W);
+    file.put("gone", W + 7);
+    first = file.flush();
+    file.settle();
+    EXPECT_EQ(first.written.size(), 2U);
+    EXPECT_TRUE(file.flush().written.empty());
+    file.put("W", W * 2);  // not settled
+    file.put("W", W * 3);
+    file.put("V", W);
+    file.erase("gone");
+    EXPECT_TRUE(at::equal(file.get("W"), W * 3));
+    EXPECT_FALSE(file.has("gone"));
+  }
+  TensorFile again(folder_ / "scratch", Lifetime::kFolder);
+  EXPECT_FALSE(again.has("W"));
+  for (const auto& [name, entry] : first.written) EXPECT_TRUE(again.intact(entry)) << name;
+  again.adopt(first.written, {});
+  EXPECT_TRUE(at::equal(again.get("W"), W));
+  EXPECT_TRUE(at::equal(again.get("gone"), W + 7));
+  EXPECT_FALSE(again.has("V"));
+}
+
+TEST_F(TensorFileTest, KeepsTheStateBeforeTheLastIntactToo) {
+  const at::Tensor W = at::randn({3, 5});
+  TensorFile file(folder_ / "scratch", TensorFile::Lifetime::kFolder);
+  std::vector<TensorFile::Entry> versions;
+  for (int i = 0; i < 6; ++i) {
+    file.put("W", W + i);
+    file.put("W", W - i);
+    versions.push_back(file.flush().written.at("W"));
+    file.settle();
+    EXPECT_TRUE(file.intact(versions.back()));
+    if (i > 0) {
+      EXPECT_TRUE(file.intact(versions[static_cast<size_t>(i) - 1]));
+    }
+  }
+  EXPECT_FALSE(file.intact(versions[1]));  // two places do for any number of versions
+  EXPECT_EQ(fs::file_size(folder_ / "scratch"), 2U * 15 * 4);
+  fs::resize_file(folder_ / "scratch", 100);
+  EXPECT_FALSE(file.intact(versions[5]) && file.intact(versions[4]));
+}
+
+TEST_F(TensorFileTest, RenamesAndErasesWithoutTouchingWhatWasSettled) {
+  const at::Tensor W = at::randn({3, 5});
+  TensorFile file(folder_ / "scratch", TensorFile::Lifetime::kFolder);
+  file.put("W", W);
+  file.put("best W", W * 2);
+  const auto before = file.flush().written;
+  file.settle();
+  file.rename("best W", "W");
+  file.put("W", W * 3);  // must not land on the settled "best W"
+  for (const auto& [name, entry] : before) EXPECT_TRUE(file.intact(entry)) << name;
+  const TensorFile::Changes changes = file.flush();
+  EXPECT_EQ(changes.erased, std::vector<std::string>{"best W"});
+  file.settle();
+  EXPECT_TRUE(at::equal(file.get("W"), W * 3));
+  EXPECT_EQ(file.names(), std::vector<std::string>{"W"});
+  file.put("X", W * 4);
+  file.put("Y", W * 5);
+  EXPECT_TRUE(at::equal(file.get("W"), W * 3));
+  EXPECT_TRUE(at::equal(file.get("X"), W * 4));
+  EXPECT_TRUE(at::equal(file.get("Y"), W * 5));
+}
+
 }  // namespace
 }  // namespace freelunch::model

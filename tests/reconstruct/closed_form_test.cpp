@@ -113,6 +113,25 @@ TEST(ClosedForm, KeepsDenseWeightsOfInputsThatNeverFire) {
   EXPECT_TRUE(at::allclose(silent, p.W * p.mask.kept));
 }
 
+TEST(ClosedForm, StaysFiniteAndImprovesWithFewerTokensThanInputs) {
+  Problem p = make(10);
+  p.X = p.X.narrow(0, 0, 3).contiguous();
+  p.X.select(1, 5).zero_();
+  p.W[1].zero_();
+  const Moments few{.H = at::mm(p.X.t(), p.X)};
+  const ClosedFormSettings settings{.lambda = 0.01, .iterations = 40};
+  const at::Tensor W = solve(p.W, p.mask, few, settings);
+  EXPECT_TRUE(W.isfinite().all().item<bool>());
+  sparsity::check_respected(W, p.mask, "W");
+  EXPECT_EQ(W[1].abs().max().item<float>(), 0.0F);  // nothing to reach, nothing to gain
+  EXPECT_LT(relative_error(W, p.W, few), 0.5 * relative_error(p.W * p.mask.kept, p.W, few));
+  // the same windows again are the same problem
+  const Moments repeated{.H = few.H * 3};
+  EXPECT_TRUE(at::allclose(solve(p.W, p.mask, repeated, settings), W, 1e-3, 1e-4));
+  const at::Tensor metric = output_metric(at::zeros({5, 5}));
+  EXPECT_TRUE(solve_weighted(W, p.W, p.mask, few, metric, settings).isfinite().all().item<bool>());
+}
+
 TEST(ClosedForm, ChoosesTheSettingsOfTheSmallestHeldOutError) {
   const Problem p = make(7);
   const Problem held = make(8);

@@ -164,6 +164,68 @@ TEST(Descent, NamesTheRegionAndStepOfALossThatIsNotFinite) {
   }
 }
 
+/// A matrix trained towards targets so large that a high enough rate overflows the loss.
+struct Diverging {
+  at::Tensor W_dense, W, X;
+  sparsity::Mask mask;
+  Diverging() {
+    at::manual_seed(5);
+    W_dense = at::randn({4, 6});
+    mask = sparsity::select_largest(W_dense.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+    W = W_dense * mask.kept;
+    X = at::randn({12, 4, 6});
+  }
+  RegionOutcome descend(double rate, int64_t restarts) {
+    MatrixRegion region(W, {}, mask, at::kFloat);
+    const MatrixRegion target(W_dense, {}, {}, at::kFloat);
+    RandomStream random(0, "order");
+    return reconstruct::descend(
+        region, {.inputs = ActivationStore(X), .targets = ActivationStore(target.run(X)), .held_out = 4},
+        {.adam = {.learning_rate = rate}, .epochs = 1, .batch = 4, .restarts = restarts}, random,
+        "blocks.2.q");
+  }
+};
+
+TEST(Descent, StartsOverAtHalfTheRateWhereToldTo) {
+  double rate = 1;  // the lowest power of two that overflows
+  for (;; rate *= 2) {
+    ASSERT_LT(rate, 1e30);
+    try {
+      Diverging().descend(rate, 0);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
+      EXPECT_NE(std::string(error.what()).find("blocks.2.q: the "), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find(" of 2"), std::string::npos) << error.what();
+      break;
+    }
+  }
+  Diverging once;
+  const at::Tensor before = once.W.clone();
+  EXPECT_EQ(once.descend(rate, 2).restarts, 1);
+  EXPECT_TRUE(at::equal(once.W, before));  // no better than the start, which was put back
+  EXPECT_EQ(Diverging().descend(rate * 2, 2).restarts, 2);
+  EXPECT_THROW(Diverging().descend(rate * 4, 2), Error);
+  EXPECT_EQ(Diverging().descend(rate / 2, 2).restarts, 0);
+}
+
+TEST(Descent, NamesAGradientThatIsNotFinite) {
+  // finite outputs and loss, but the gradient by W sums products of numbers near the end of fp32
+  at::Tensor W = at::zeros({1, 2});
+  const at::Tensor X = at::full({2, 64, 2}, 3e37F);
+  MatrixRegion region(W, {}, {at::ones({1, 2}, at::kBool)}, at::kFloat);
+  RandomStream random(0, "order");
+  try {
+    descend(region, {.inputs = ActivationStore(X), .targets = ActivationStore(at::full({2, 64, 1}, 1e3F))},
+            {.loss = Loss::kMse}, random, "blocks.0.down");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("blocks.0.down: the gradient is not finite at step 1"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_TRUE(at::equal(W, at::zeros({1, 2})));
+}
+
 TEST(Schedule, WarmsUpOverATenthAndFallsToZero) {
   EXPECT_DOUBLE_EQ(scheduled_rate(1.0, 0, 100), 0.1);
   EXPECT_DOUBLE_EQ(scheduled_rate(1.0, 9, 100), 1.0);

@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 
+#include "base/error.h"
 #include "base/sinks.h"
 #include "checkpoint/safetensors_writer.h"
 
@@ -22,6 +24,19 @@ constexpr const char* kConfig = R"({
   "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
   "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true
 })";
+
+/// A place that is left at some step, as by a process that dies right after its commit.
+struct Place final : DistilPlace {
+  int64_t leave_at = 0;  ///< 0: never
+  std::optional<DistilPosition> position;
+
+  bool due() const override { return leave_at > 0; }
+  void commit(const DistilPosition& at) override {
+    position = at;
+    if (at.step == leave_at) throw Error(ErrorKind::kInterrupted, "left");
+  }
+  std::optional<DistilPosition> last() const override { return position; }
+};
 
 /// A model of random weights in a folder of its own.
 class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::ScalarType>> {
@@ -59,7 +74,10 @@ class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::Scalar
   }
   ~DistilTest() override { fs::remove_all(folder_); }
 
-  DistilOutcome run(bool keep_graph, model::TensorFile& store) {
+  DistilOutcome run(bool keep_graph, model::TensorFile& store, Place place = {}) {
+    return run_at(keep_graph, store, place);
+  }
+  DistilOutcome run_at(bool keep_graph, model::TensorFile& store, Place& place) {
     const auto [trains, dtype] = GetParam();
     at::manual_seed(1);
     // a text with something to learn: each token follows from the one before
@@ -67,15 +85,16 @@ class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::Scalar
     const at::Tensor windows = (start + at::arange(24) * 7).remainder(40);
     const model::Forward forward(model_->config(), {.dtype = dtype}, 24);
     RandomStream random(0, "order");
-    return distil(forward, model::Weights(*model_), [&](const std::string& name) { return masks_.at(name); },
-                  {.windows = windows, .dense_hidden = {}, .held_out = 2},
-                  {.loss = TokenLoss::kCe,
-                   .adam = {.learning_rate = 1e-2},
-                   .epochs = 3,
-                   .batch = 2,
-                   .trainable = {.trains = trains},
-                   .keep_graph = keep_graph},
-                  store, random, silent_sinks().progress);
+    return distil(
+        forward, model::Weights(*model_), [&](const std::string& name) { return masks_.at(name); },
+        {.windows = windows, .dense_hidden = {}, .held_out = 2},
+        {.loss = TokenLoss::kCe,
+         .adam = {.learning_rate = 1e-2},
+         .epochs = 3,
+         .batch = 2,
+         .trainable = {.trains = trains},
+         .keep_graph = keep_graph},
+        store, random, place, silent_sinks().progress);
   }
 
   fs::path folder_;
@@ -102,6 +121,25 @@ TEST_P(DistilTest, LearnsAndGivesTheSameBytesWhetherTheGraphIsKeptOrMadeAgain) {
     }
   }
   EXPECT_GE(compared, 2 * kBlocks + 1);
+}
+
+TEST_P(DistilTest, GoesOnFromAnyStepToTheSameBytes) {
+  model::TensorFile whole(folder_ / "whole.scratch");
+  const DistilOutcome outcome = run(true, whole);
+  for (const int64_t step :
+       {1, 5, 7, 15}) {  // five steps an epoch: inside one, and at the ends of the first and last
+    model::TensorFile store(folder_ / "left.scratch");
+    Place place;
+    place.leave_at = step;
+    EXPECT_THROW(run_at(true, store, place), Error);
+    place.leave_at = 0;
+    const DistilOutcome again = run_at(true, store, place);
+    EXPECT_EQ(again.before, outcome.before);
+    EXPECT_EQ(again.after, outcome.after) << step;
+    EXPECT_EQ(store.names(), whole.names());
+    for (const std::string& name : whole.names())
+      EXPECT_TRUE(at::equal(store.get(name), whole.get(name))) << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DistilTest,
