@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """make_seeds.py FOLDER: well-formed files of every kind the fuzz targets read, small enough to be mutated quickly."""
 import gzip
+import hashlib
 import json
 import pathlib
 import struct
@@ -158,4 +159,11 @@ dictionary("task", JSON + ["passage", "question", "question_stem", "answer", "pr
 seed("study", "toml", 'models = ["m"]\n[calibration]\ntext = "t.txt"\n[[evaluate]]\nname = "e"\ntext = "e.txt"\n[[grid]]\nrepair = ["none", "solve,half"]\nlearning_rate = [1e-3, inf]\n')
 seed("study", "json", json.dumps({"models": ["m"], "calibration": {"text": "t.txt"}, "evaluate": [{"name": "e", "text": "e.txt"}], "grid": [{"repair": "half", "blend": [[0, 0.5]]}]}))
 dictionary("study", JSON + ["[[grid]]", "1979-05-27T07:32:00Z", "inf", "nan", "\'\'\'", "0x", "[a.b]"])
+digest, lines = "", ""
+for record in ('{"fingerprint":{"option":{"--seed":0}}}', '{"stage":"half","region":"blocks.0.mlp","tensors":{"W":{"offset":0,"dtype":6,"shape":[2,2],"sha256":""}}}', "[[]]"):
+    digest = hashlib.sha256((digest + record).encode()).hexdigest()
+    lines += f'{{"sha256":"{digest}","record":{record}}}\n'
+seed("journal", "whole", lines)
+seed("journal", "torn", lines[:-9])
+dictionary("journal", JSON + ['{"sha256":"', '","record":', "}\n"])
 print(f"seeds: {sum(1 for _ in out.rglob('*') if _.is_file())} files in {out}")
