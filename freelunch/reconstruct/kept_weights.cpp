@@ -81,7 +81,7 @@ void KeptWeights::put_state(model::TensorFile& store, const std::string& key) co
   if (remainders_.defined()) store.put(key + " remainders", remainders_);
   store.put(key + " first", first_);
   store.put(key + " second", second_);
-  store.put(key + " steps", at::full({}, steps_, at::kLong));
+  store.put(key + " steps", at::scalar_tensor(steps_, at::TensorOptions().dtype(at::kLong)));
 }
 
 void KeptWeights::take_state(const model::TensorFile& store, const std::string& key) {
