@@ -84,7 +84,7 @@ void JournalFile::append(json record) {
   records_.push_back(std::move(record));
 }
 
-void JournalFile::rewrite(std::vector<json> records) {
+void JournalFile::rewrite(const std::vector<json>& records) {
   std::string text;
   std::string digest;
   for (const json& record : records) {

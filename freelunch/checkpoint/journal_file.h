@@ -32,7 +32,7 @@ class JournalFile {
   /// Throws Io, and leaves at most a torn line behind.
   void append(nlohmann::json record);
   /// Replaces the whole file at once.
-  void rewrite(std::vector<nlohmann::json> records);
+  void rewrite(const std::vector<nlohmann::json>& records);
 
  private:
   void open();
