@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "examples.h"
 #include "pipeline/memory.h"
+#include "pipeline/tensor_memory.h"
 #include "pipeline/version.h"
 #include "terminal.h"
 
@@ -198,6 +199,7 @@ void with_sinks(const Session& session, const std::function<void(Sinks)>& body) 
 
 int main(int argc, char** argv) {
   freelunch::pipeline::return_large_blocks();
+  freelunch::pipeline::reuse_tensor_memory();
   freelunch::tools::install_signal_handlers();
   return freelunch::tools::run(argc, argv);
 }

@@ -33,10 +33,20 @@ void multiply(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, 
                reinterpret_cast<const at::BFloat16*>(b), c);
 }
 
-/// Memory that is written before it is read.
+/// Memory that is written before it is read; a tensor's, so that the next call can have it again.
 template <typename T>
-std::unique_ptr<T[]> room(int64_t n) {
-  return std::make_unique_for_overwrite<T[]>(static_cast<size_t>(n));
+class Room {
+ public:
+  Room() = default;
+  explicit Room(int64_t n) : bytes_(at::empty({n * static_cast<int64_t>(sizeof(T))}, at::kByte)) {}
+  T* get() const { return static_cast<T*>(bytes_.mutable_data_ptr()); }
+
+ private:
+  at::Tensor bytes_;
+};
+template <typename T>
+Room<T> room(int64_t n) {
+  return Room<T>(n);
 }
 
 struct Sizes {
@@ -55,9 +65,9 @@ Sizes sizes_of(const at::Tensor& q, const at::Tensor& k) {
 }
 
 /// rows (l, e) -> (e, even l), the column that is too many zero
-std::unique_ptr<Bf16[]> columns_of(const Sizes& s, const Bf16* rows) {
+Room<Bf16> columns_of(const Sizes& s, const Bf16* rows) {
   auto columns = room<Bf16>(s.e * s.even());
-  for (int64_t c = 0; c < s.e; ++c) columns[static_cast<size_t>((c + 1) * s.even() - 1)] = 0;
+  for (int64_t c = 0; c < s.e; ++c) columns.get()[(c + 1) * s.even() - 1] = 0;
   kernels::transpose(s.l, s.e, s.kv_row(), rows, s.even(), columns.get());
   return columns;
 }
@@ -90,8 +100,8 @@ void forward_head(const Sizes& s, const Bf16* q, const Bf16* k, const Bf16* v, B
 /// What the backward pass of one head holds of its queries, tile by tile.
 struct QueryTiles {
   // q and its output's gradient d, paired along the width or along the queries
-  std::unique_ptr<uint32_t[]> q_columns, d_columns, q_rows, d_rows;
-  std::unique_ptr<float[]> delta;
+  Room<uint32_t> q_columns, d_columns, q_rows, d_rows;
+  Room<float> delta;
 
   QueryTiles(const Sizes& s, const Bf16* q, const Bf16* o, const Bf16* d) : delta(room<float>(s.l)) {
     for (auto* buffer : {&q_columns, &d_columns, &q_rows, &d_rows})

@@ -9,6 +9,8 @@
 #include <sstream>
 #include <string>
 
+#include "pipeline/tensor_memory.h"
+
 namespace freelunch::pipeline {
 namespace {
 
@@ -36,6 +38,7 @@ void reset_peak_resident() {
 }
 
 void release_freed_memory() {
+  release_tensor_memory();
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif

@@ -4,6 +4,7 @@
 #include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -30,8 +31,10 @@ SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
   const at::Tensor H = matrix.contiguous();
   const float* from = H.const_data_ptr<float>();
   const int64_t pairs = stride() / 2;
-  high_ = std::make_unique_for_overwrite<uint32_t[]>(static_cast<size_t>(pairs * n_));
-  low_ = std::make_unique_for_overwrite<uint32_t[]>(static_cast<size_t>(pairs * n_));
+  high_ = at::empty({pairs, n_}, H.options().dtype(at::kInt));
+  low_ = at::empty_like(high_);
+  auto* high = static_cast<uint32_t*>(high_.mutable_data_ptr());
+  auto* low = static_cast<uint32_t*>(low_.mutable_data_ptr());
   const std::vector<float> zeros(static_cast<size_t>(n_), 0.0F);
   kernels::parallel_for(pairs, [&](int64_t pair) {
     const float* even = from + 2 * pair * n_;
@@ -39,7 +42,7 @@ SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
     for (int64_t column = 0; column < n_; column += kPanel) {
       const int64_t width = std::min(kPanel, n_ - column);
       const int64_t to = column * pairs + pair * width;
-      kernels::split_row_pair(width, even + column, odd + column, high_.get() + to, low_.get() + to);
+      kernels::split_row_pair(width, even + column, odd + column, high + to, low + to);
     }
   });
 }
@@ -49,8 +52,8 @@ void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float*
   const int64_t k = stride();
   for (int64_t column = 0; column < n_; column += kPanel) {
     const int64_t width = std::min(kPanel, n_ - column);
-    const uint32_t* h = high_.get() + column * (k / 2);
-    const uint32_t* l = low_.get() + column * (k / 2);
+    const uint32_t* h = static_cast<const uint32_t*>(high_.const_data_ptr()) + column * (k / 2);
+    const uint32_t* l = static_cast<const uint32_t*>(low_.const_data_ptr()) + column * (k / 2);
     float* to = out + column;
     blas::brgemm(rows, width, k, k, width, n_, false, bf16(high), bf16(h), to);
     blas::brgemm(rows, width, k, k, width, n_, true, bf16(low), bf16(h), to);

@@ -1,8 +1,6 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
-#include <memory>
-
 #include "kernels/vector.h"
 
 namespace freelunch::reconstruct {
@@ -25,7 +23,7 @@ class SplitGram {
 
  private:
   int64_t n_;
-  std::unique_ptr<uint32_t[]> high_, low_;  // panels of kPanel columns, pairs of rows of H as words
+  at::Tensor high_, low_;  // panels of kPanel columns, pairs of rows of H as words
 };
 
 }  // namespace freelunch::reconstruct

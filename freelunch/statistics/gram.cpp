@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
 
 #include "base/error.h"
 #include "kernels/attention_tiles.h"
@@ -73,16 +72,17 @@ void Gram::add_bf16(const at::Tensor& rows) {
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
   double* sum = sum_.mutable_data_ptr<double>();
   // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
-  const auto columns =
-      std::make_unique_for_overwrite<kernels::Bf16[]>(static_cast<size_t>(width * 2 * pairs));
-  const auto paired = std::make_unique_for_overwrite<uint32_t[]>(static_cast<size_t>(width * pairs));
+  const at::Tensor column_memory = at::empty({width, 2 * pairs}, rows.options());
+  const at::Tensor pair_memory = at::empty({width, pairs}, rows.options().dtype(at::kInt));
+  auto* columns = static_cast<kernels::Bf16*>(column_memory.mutable_data_ptr());
+  auto* paired = static_cast<uint32_t*>(pair_memory.mutable_data_ptr());
   const int64_t panels = (width + kPanel - 1) / kPanel;
   kernels::parallel_for(panels, [&](int64_t panel) {
     const int64_t first = panel * kPanel;
     const int64_t n = std::min(kPanel, width - first);
-    for (int64_t c = first; c < first + n; ++c) columns[static_cast<size_t>((c + 1) * 2 * pairs - 1)] = 0;
-    kernels::transpose(tokens, n, width, X + first, 2 * pairs, columns.get() + first * 2 * pairs);
-    kernels::pair_rows(tokens, n, width, X + first, paired.get() + first * pairs);
+    for (int64_t c = first; c < first + n; ++c) columns[(c + 1) * 2 * pairs - 1] = 0;
+    kernels::transpose(tokens, n, width, X + first, 2 * pairs, columns + first * 2 * pairs);
+    kernels::pair_rows(tokens, n, width, X + first, paired + first * pairs);
   });
   kernels::parallel_for(panels, [&](int64_t item) {
     const int64_t panel = panels - 1 - item;  // the longest first
@@ -92,8 +92,8 @@ void Gram::add_bf16(const at::Tensor& rows) {
     for (int64_t row = 0; row <= first; row += kPanel) {
       const int64_t m = std::min(kPanel, width - row);
       blas::brgemm(m, n, 2 * pairs, 2 * pairs, n, n, false,
-                   reinterpret_cast<const at::BFloat16*>(columns.get() + row * 2 * pairs),
-                   reinterpret_cast<const at::BFloat16*>(paired.get() + first * pairs), product.data());
+                   reinterpret_cast<const at::BFloat16*>(columns + row * 2 * pairs),
+                   reinterpret_cast<const at::BFloat16*>(paired + first * pairs), product.data());
       for (int64_t r = 0; r < m; ++r)
         for (int64_t c = 0; c < n; ++c)
           sum[(row + r) * width + first + c] += product[static_cast<size_t>(r * n + c)];
