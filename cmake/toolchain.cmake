@@ -33,6 +33,8 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc)
+# The pkg-config file also names the training library, which nothing here uses.
+find_library(FREELUNCH_SENTENCEPIECE sentencepiece REQUIRED DOC "SentencePiece (Debian: libsentencepiece-dev)")
 
 # LibTorch's include folder carries an fmt of its own. The system's must be found first, and the compiler ignores
 # requests to search /usr/include earlier, so it is reached through a link.

@@ -73,6 +73,12 @@ CodePoint code_point_at(std::string_view text, size_t position) {
       4};
 }
 
+size_t last_code_point(std::string_view text, size_t end) {
+  size_t i = end - 1;
+  while (i > 0 && (static_cast<unsigned char>(text[i]) & 0xC0U) == 0x80U) --i;
+  return i;
+}
+
 void append_utf8(std::string& out, char32_t value) {
   if (value < 0x80) {
     out += static_cast<char>(value);

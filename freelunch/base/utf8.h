@@ -17,6 +17,8 @@ struct CodePoint {
   size_t length;
 };
 CodePoint code_point_at(std::string_view text, size_t position);
+/// Start of the code point that ends at `end` (> 0).
+size_t last_code_point(std::string_view text, size_t end);
 /// Appends a code point.
 void append_utf8(std::string& out, char32_t value);
 

@@ -26,6 +26,10 @@ tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metada
   v.pad = id("tokenizer.ggml.padding_token_id");
   v.add_bos = flag("tokenizer.ggml.add_bos_token");
   v.add_eos = flag("tokenizer.ggml.add_eos_token");
+  v.scores = metadata.get_floats("tokenizer.ggml.scores", {});
+  v.add_space_prefix = flag("tokenizer.ggml.add_space_prefix");
+  v.remove_extra_whitespaces = metadata.get_bool("tokenizer.ggml.remove_extra_whitespaces", false);
+  v.has_charsmap = metadata.has("tokenizer.ggml.precompiled_charsmap");
   return v;
 }
 

@@ -1,11 +1,8 @@
 #include "pipeline/opened_model.h"
 
-#include <fstream>
-#include <sstream>
-
 #include "base/error.h"
 #include "pipeline/gguf_tokenizer.h"
-#include "tokenizer/tokenizer_json.h"
+#include "tokenizer/tokenizer_folder.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -16,17 +13,7 @@ std::unique_ptr<tokenizer::Tokenizer> open_tokenizer(const model::LanguageModel&
   if (model.gguf() != nullptr) {
     return tokenizer::from_gguf(gguf_vocabulary(model.gguf()->metadata()), model.path().filename().string());
   }
-  const fs::path file = model.path() / "tokenizer.json";
-  if (!fs::exists(file)) {
-    const bool sentence_piece = fs::exists(model.path() / "tokenizer.model");
-    fail(sentence_piece ? ErrorKind::kUnsupported : ErrorKind::kBadFile, "'{}' has no tokenizer.json{}",
-         model.path().string(), sentence_piece ? "; tokenizer.model is not supported yet" : "");
-  }
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) fail(ErrorKind::kIo, "cannot open '{}': {}", file.string(), system_error_text());
-  std::stringstream text;
-  text << stream.rdbuf();
-  return tokenizer::from_tokenizer_json(text.str(), "tokenizer.json");
+  return tokenizer::from_folder(model.path());
 }
 
 }  // namespace

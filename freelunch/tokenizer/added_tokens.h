@@ -1,9 +1,9 @@
 #pragma once
-#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/byte_trie.h"
 #include "tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
@@ -32,9 +32,22 @@ class AddedTokenFinder {
   /// The next one at or after `from` in valid UTF-8; text before `from` is not stripped into.
   bool find(std::string_view text, size_t from, Found& found) const;
 
+  /// Appends the ids of the tokens found to `out`, and calls visit(text) for what lies between, in order.
+  template <typename Visit>
+  void split(std::string_view text, std::vector<TokenId>& out, Visit&& visit) const {
+    size_t at = 0;
+    Found found{};
+    while (!empty() && find(text, at, found)) {
+      if (found.begin > at) visit(text.substr(at, found.begin - at));
+      out.push_back(found.token->id);
+      at = found.end;
+    }
+    if (at < text.size()) visit(text.substr(at));
+  }
+
  private:
   std::vector<AddedToken> tokens_;
-  std::array<std::vector<size_t>, 256> by_first_byte_;  // longest first
+  ByteTrie trie_;  // of their contents, by place in tokens_
 };
 
 }  // namespace freelunch::tokenizer

@@ -4,6 +4,9 @@
 #include <queue>
 #include <tuple>
 
+#include "base/utf8.h"
+#include "tokenizer/byte_alphabet.h"
+
 namespace freelunch::tokenizer {
 namespace {
 
@@ -21,13 +24,32 @@ uint64_t scramble(uint64_t key) {
 
 }  // namespace
 
-Bpe::Bpe(std::vector<std::string> bytes, const std::vector<Merge>& merges, bool ignore_merges)
-    : bytes_(std::move(bytes)), of_byte_(256, -1) {
-  for (size_t id = 0; id < bytes_.size(); ++id) {
-    const std::string& b = bytes_[id];
-    if (b.size() == 1) of_byte_[static_cast<unsigned char>(b[0])] = static_cast<TokenId>(id);
-    if (ignore_merges && !b.empty()) whole_.emplace(b, static_cast<TokenId>(id));
+Bpe::Bpe(std::vector<std::string> texts, const std::vector<Merge>& merges, const Options& options)
+    : options_(options), texts_(std::move(texts)) {
+  index_symbols();
+  index_ranks(merges);
+  if (options_.unit == Unit::kCharacter && !options_.ignore_merges) index_joins(merges);
+}
+
+void Bpe::index_symbols() {
+  fallback_.fill(-1);
+  if (options_.unit == Unit::kByte) of_symbol_.resize(256, -1);
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    const std::string& text = texts_[i];
+    const auto id = static_cast<TokenId>(i);
+    if (text.empty()) continue;
+    if (options_.ignore_merges) whole_.emplace(text, id);
+    if (const auto byte = byte_of_token(text); options_.byte_fallback && byte) fallback_[*byte] = id;
+    if (options_.unit == Unit::kByte) {
+      if (text.size() == 1) of_symbol_[static_cast<unsigned char>(text[0])] = id;
+    } else if (const CodePoint c = code_point_at(text, 0); c.length == text.size()) {
+      if (c.value >= of_symbol_.size()) of_symbol_.resize(c.value + 1, -1);
+      of_symbol_[c.value] = id;
+    }
   }
+}
+
+void Bpe::index_ranks(const std::vector<Merge>& merges) {
   ranks_.resize(std::bit_ceil(merges.size() * 2 + 2));
   mask_ = ranks_.size() - 1;
   uint32_t rank = 0;
@@ -38,6 +60,68 @@ Bpe::Bpe(std::vector<std::string> bytes, const std::vector<Merge>& merges, bool 
     // A pair listed twice keeps its later rank, as a map filled in order does.
     ranks_[i] = {key, {rank++, merge.result}};
   }
+}
+
+void Bpe::index_joins(const std::vector<Merge>& merges) {
+  for (const Merge& merge : merges) {
+    const std::string& text = texts_[static_cast<size_t>(merge.result)];
+    if (text.empty()) continue;
+    CodePoint left = code_point_at(text, 0);
+    for (size_t i = left.length; i < text.size();) {
+      const CodePoint right = code_point_at(text, i);
+      joined_.insert(pair_key(static_cast<TokenId>(left.value), static_cast<TokenId>(right.value)));
+      i += right.length;
+      left = right;
+    }
+  }
+}
+
+size_t Bpe::next_cut(std::string_view piece, size_t begin) const {
+  if (options_.unit == Unit::kByte || options_.ignore_merges || begin >= piece.size()) return piece.size();
+  CodePoint left = code_point_at(piece, begin);
+  for (size_t i = begin + left.length; i < piece.size();) {
+    const CodePoint right = code_point_at(piece, i);
+    // Unknown characters stay with their neighbours: they may be fused.
+    if (symbol_of(left.value) >= 0 && symbol_of(right.value) >= 0 &&
+        !joined_.contains(pair_key(static_cast<TokenId>(left.value), static_cast<TokenId>(right.value)))) {
+      return i;
+    }
+    i += right.length;
+    left = right;
+  }
+  return piece.size();
+}
+
+bool Bpe::append_bytes(std::string_view character, std::vector<TokenId>& symbols) const {
+  for (const char byte : character) {
+    if (fallback_[static_cast<unsigned char>(byte)] < 0) return false;
+  }
+  for (const char byte : character) symbols.push_back(fallback_[static_cast<unsigned char>(byte)]);
+  return true;
+}
+
+void Bpe::append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const {
+  bool pending = false;  // an unknown token that the next one may fuse with
+  const auto flush = [&] {
+    if (pending) symbols.push_back(*options_.unknown);
+    pending = false;
+  };
+  for (size_t i = 0; i < piece.size();) {
+    const CodePoint c = options_.unit == Unit::kByte ? CodePoint{static_cast<unsigned char>(piece[i]), 1}
+                                                     : code_point_at(piece, i);
+    const std::string_view character = piece.substr(i, c.length);
+    i += c.length;
+    if (const TokenId id = symbol_of(c.value); id >= 0) {
+      flush();
+      symbols.push_back(id);
+    } else if (options_.byte_fallback && append_bytes(character, symbols)) {
+      continue;
+    } else if (options_.unknown) {
+      if (!options_.fuse_unknown) flush();
+      pending = true;
+    }
+  }
+  flush();
 }
 
 const Bpe::Rank* Bpe::rank_of(TokenId left, TokenId right) const {
@@ -57,10 +141,7 @@ void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
   }
   thread_local std::vector<TokenId> symbols;
   symbols.clear();
-  for (const char c : piece) {
-    const TokenId id = of_byte_[static_cast<unsigned char>(c)];
-    if (id >= 0) symbols.push_back(id);
-  }
+  append_symbols(piece, symbols);
   if (symbols.size() <= kShort) {
     merge_short(symbols);
   } else {

@@ -45,4 +45,15 @@ std::optional<std::string> bytes_of_token(std::string_view spelled) {
   return bytes;
 }
 
+std::optional<uint8_t> byte_of_token(std::string_view spelled) {
+  if (spelled.size() != 6 || !spelled.starts_with("<0x") || spelled[5] != '>') return std::nullopt;
+  unsigned value = 0;
+  for (const char digit : spelled.substr(3, 2)) {
+    const size_t found = std::string_view("0123456789ABCDEF").find(digit);
+    if (found == std::string_view::npos) return std::nullopt;
+    value = value * 16 + static_cast<unsigned>(found);
+  }
+  return static_cast<uint8_t>(value);
+}
+
 }  // namespace freelunch::tokenizer

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,5 +13,8 @@ const std::array<std::string, 256>& byte_alphabet();
 
 /// A token spelled in the alphabet as raw bytes; empty optional if a character is not of the alphabet.
 std::optional<std::string> bytes_of_token(std::string_view spelled);
+
+/// The byte that a SentencePiece byte token, spelled <0x00> to <0xFF>, stands for.
+std::optional<uint8_t> byte_of_token(std::string_view spelled);
 
 }  // namespace freelunch::tokenizer

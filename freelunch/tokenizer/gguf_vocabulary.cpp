@@ -1,9 +1,14 @@
 #include "tokenizer/gguf_vocabulary.h"
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "tokenizer/normalizer.h"
+#include "tokenizer/pre_tokenizer_family.h"
+#include "tokenizer/scored_merges.h"
 #include "tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
@@ -11,58 +16,25 @@ namespace {
 
 using nlohmann::json;
 
-enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4 };
+enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6 };
 
-json byte_level(bool use_regex) {
-  return {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
-}
-
-json split_then_bytes(const char* regex) {
-  const json split{
-      {"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-  return {{"type", "Sequence"}, {"pretokenizers", {split, byte_level(false)}}};
-}
-
-/// What tokenizer.ggml.pre stands for: the parts of the original tokenizer.json of that family.
-struct Family {
-  json pre_tokenizer;
-  json normalizer;
-  bool ignore_merges = false;
-  bool add_bos = false;  ///< where the file does not say
-};
-
-Family family_named(const std::string& pre, std::string_view file) {
-  if (pre == "gpt-2" || pre == "gpt2") return {.pre_tokenizer = byte_level(true)};
-  if (pre == "smollm") {
-    const json digits{{"type", "Digits"}, {"individual_digits", true}};
-    return {.pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", {digits, byte_level(true)}}}};
-  }
-  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
-    return {
-        .pre_tokenizer = split_then_bytes(
-            R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
-        .ignore_merges = true,
-        .add_bos = true};
-  }
-  if (pre == "qwen2") {
-    return {
-        .pre_tokenizer = split_then_bytes(
-            R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
-        .normalizer = {{"type", "NFC"}}};
-  }
-  fail(ErrorKind::kUnsupported,
-       "{}: pre-tokenizer '{}' is not supported; this version handles gpt-2, smollm, llama-bpe, qwen2", file,
-       pre);
-}
+constexpr const char* kSpaceMark = "\u2581";
 
 void check(const GgufVocabulary& v, std::string_view file) {
-  if (v.model != "gpt2") {
+  if (v.model != "gpt2" && v.model != "llama" && v.model != "t5") {
     fail(ErrorKind::kUnsupported,
-         "{}: tokenizer model '{}' is not supported; this version handles byte-level BPE ('gpt2')", file,
-         v.model);
+         "{}: tokenizer model '{}' is not supported; this version handles byte-level BPE ('gpt2') and "
+         "SentencePiece ('llama', 't5')",
+         file, v.model);
   }
   if (v.tokens.empty()) fail(ErrorKind::kBadFile, "{}: tokenizer.ggml.tokens is empty", file);
+  if (v.model != "gpt2" && v.scores.size() != v.tokens.size())
+    fail(ErrorKind::kBadFile, "{}: {} token scores for {} tokens", file, v.scores.size(), v.tokens.size());
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    if (!is_valid_utf8(v.tokens[id])) fail(ErrorKind::kBadFile, "{}: token {} is not valid UTF-8", file, id);
+    if (id < v.scores.size() && !std::isfinite(v.scores[id]))
+      fail(ErrorKind::kBadFile, "{}: token '{}' has no finite score", file, v.tokens[id]);
+  }
   if (!v.token_types.empty() && v.token_types.size() != v.tokens.size()) {
     fail(ErrorKind::kBadFile, "{}: {} token types for {} tokens", file, v.token_types.size(),
          v.tokens.size());
@@ -76,16 +48,25 @@ void check(const GgufVocabulary& v, std::string_view file) {
   }
 }
 
-/// BOS and EOS around the text, as the file's flags say.
-json post_processor(const GgufVocabulary& v, bool add_bos, bool add_eos) {
-  const json bytes{
-      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
-  if (!add_bos && !add_eos) return bytes;
+int32_t type_of(const GgufVocabulary& v, size_t id) {
+  return v.token_types.empty() ? static_cast<int32_t>(kNormal) : v.token_types[id];
+}
+
+/// The vocabulary's spelling. Converters write user-defined tokens of SentencePiece with U+2581 or with the
+/// spaces that it stands for; they are looked for in the raw text, so it is spaces.
+std::string spelling(const GgufVocabulary& v, size_t id) {
+  if (v.model == "gpt2" || type_of(v, id) != kUserDefined) return v.tokens[id];
+  return replace_all(v.tokens[id], kSpaceMark, " ");
+}
+
+/// BOS and EOS around the text, as the file's flags say; null if neither.
+json ends_template(const GgufVocabulary& v, bool add_bos, bool add_eos) {
+  if (!add_bos && !add_eos) return nullptr;
   json single = json::array();
   json pair = json::array();
   json specials = json::object();
   const auto special = [&](TokenId id, int type_of_pair) {
-    const std::string& text = v.tokens[static_cast<size_t>(id)];
+    const std::string text = spelling(v, static_cast<size_t>(id));
     specials[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
     if (type_of_pair == 0) single.push_back({{"SpecialToken", {{"id", text}, {"type_id", 0}}}});
     pair.push_back({{"SpecialToken", {{"id", text}, {"type_id", type_of_pair}}}});
@@ -97,64 +78,155 @@ json post_processor(const GgufVocabulary& v, bool add_bos, bool add_eos) {
   if (add_bos) special(*v.bos, 1);
   pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
   if (add_eos) special(*v.eos, 1);
-  const json whole{
-      {"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", specials}};
-  return {{"type", "Sequence"}, {"processors", {bytes, whole}}};
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", specials}};
+}
+
+json added_tokens(const GgufVocabulary& v) {
+  json added = json::array();
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    const int32_t type = type_of(v, id);
+    if (type != kControl && type != kUserDefined && type != kUnknown) continue;
+    added.push_back({{"id", id},
+                     {"content", spelling(v, id)},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", type != kUserDefined}});
+  }
+  return added;
+}
+
+json vocabulary_object(const GgufVocabulary& v, std::string_view file) {
+  json vocabulary = json::object();
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    if (!vocabulary.emplace(spelling(v, id), id).second)
+      fail(ErrorKind::kBadFile, "{}: token '{}' stands twice in tokenizer.ggml.tokens", file, v.tokens[id]);
+  }
+  return vocabulary;
+}
+
+json bpe_model(json vocabulary, json merges, bool ignore_merges) {
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", nullptr},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", false},
+          {"byte_fallback", false},
+          {"ignore_merges", ignore_merges},
+          {"vocab", std::move(vocabulary)},
+          {"merges", std::move(merges)}};
+}
+
+/// "gpt2".
+void build_byte_level(const GgufVocabulary& v, std::string_view file, json& root) {
+  const PreTokenizerFamily family = pre_tokenizer_family(v.pre, file);
+  const json bytes{
+      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  const json ends =
+      ends_template(v, v.add_bos.value_or(family.add_bos) && v.bos, v.add_eos.value_or(false) && v.eos);
+  root["normalizer"] = family.normalizer;
+  root["pre_tokenizer"] = family.pre_tokenizer;
+  root["post_processor"] = ends.is_null() ? bytes : json{{"type", "Sequence"}, {"processors", {bytes, ends}}};
+  root["decoder"] = {
+      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
+  json merges = json::array();
+  for (const std::string& merge : v.merges) merges.push_back(merge);
+  root["model"] = bpe_model(vocabulary_object(v, file), std::move(merges), family.ignore_merges);
+}
+
+std::optional<TokenId> unknown_token(const GgufVocabulary& v) {
+  if (v.unk) return v.unk;
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    if (type_of(v, id) == kUnknown) return static_cast<TokenId>(id);
+  }
+  return std::nullopt;
+}
+
+bool has_byte_tokens(const GgufVocabulary& v) {
+  return std::find(v.token_types.begin(), v.token_types.end(), static_cast<int32_t>(kByte)) !=
+         v.token_types.end();
+}
+
+json replace(json pattern, const char* content) {
+  return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
+}
+
+/// What SentencePiece does to spaces, and back.
+void build_spaces(const GgufVocabulary& v, json& root) {
+  const bool prefix = v.add_space_prefix.value_or(true);
+  json steps = json::array();
+  if (v.remove_extra_whitespaces) {
+    steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
+    steps.push_back(replace({{"Regex", " {2,}"}}, " "));
+  }
+  if (prefix) steps.push_back({{"type", "Prepend"}, {"prepend", kSpaceMark}});
+  steps.push_back(replace({{"String", " "}}, kSpaceMark));
+  root["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::move(steps)}};
+  json decoders =
+      json::array({replace({{"String", kSpaceMark}}, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  root["decoder"] = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
+}
+
+/// "llama": SentencePiece BPE as Llama 2, Mistral, Phi-3 and Gemma have it.
+void build_scored_bpe(const GgufVocabulary& v, std::string_view file, json& root) {
+  std::vector<ScoredToken> tokens;
+  for (size_t id = 0; id < v.tokens.size(); ++id)
+    tokens.push_back({spelling(v, id), v.scores[id], type_of(v, id) == kNormal && !v.tokens[id].empty()});
+  json merges = json::array();
+  for (const auto& [left, right] : merges_from_scores(tokens)) merges.push_back({left, right});
+  root["model"] = bpe_model(vocabulary_object(v, file), std::move(merges), false);
+  root["model"]["fuse_unk"] = true;
+  root["model"]["byte_fallback"] = has_byte_tokens(v);
+  if (const auto unknown = unknown_token(v))
+    root["model"]["unk_token"] = spelling(v, static_cast<size_t>(*unknown));
+  build_spaces(v, root);
+  root["post_processor"] =
+      ends_template(v, v.add_bos.value_or(true) && v.bos, v.add_eos.value_or(false) && v.eos);
+}
+
+/// "t5": SentencePiece unigram.
+void build_unigram(const GgufVocabulary& v, json& root) {
+  json vocabulary = json::array();
+  for (size_t id = 0; id < v.tokens.size(); ++id)
+    vocabulary.push_back(json::array({spelling(v, id), v.scores[id]}));
+  root["model"] = {{"type", "Unigram"},
+                   {"unk_id", nullptr},
+                   {"vocab", std::move(vocabulary)},
+                   {"byte_fallback", has_byte_tokens(v)}};
+  if (const auto unknown = unknown_token(v)) root["model"]["unk_id"] = *unknown;
+  build_spaces(v, root);
+  root["post_processor"] =
+      ends_template(v, v.add_bos.value_or(false) && v.bos, v.add_eos.value_or(true) && v.eos);
 }
 
 json build(const GgufVocabulary& v, std::string_view file) {
   check(v, file);
-  const Family family = family_named(v.pre, file);
-  json vocabulary = json::object();
-  json added = json::array();
-  for (size_t id = 0; id < v.tokens.size(); ++id) {
-    const int32_t type = v.token_types.empty() ? kNormal : v.token_types[id];
-    if (type == kControl || type == kUserDefined || type == kUnknown) {
-      added.push_back({{"id", id},
-                       {"content", v.tokens[id]},
-                       {"single_word", false},
-                       {"lstrip", false},
-                       {"rstrip", false},
-                       {"normalized", false},
-                       {"special", type != kUserDefined}});
-    }
-    if (!is_valid_utf8(v.tokens[id]))
-      fail(ErrorKind::kBadFile, "{}: token {} '{}' is not UTF-8", file, id, v.tokens[id]);
-    if (!vocabulary.emplace(v.tokens[id], id).second) {
-      fail(ErrorKind::kBadFile, "{}: token '{}' stands twice in tokenizer.ggml.tokens", file, v.tokens[id]);
-    }
+  json root{{"version", "1.0"},      {"truncation", nullptr},
+            {"padding", nullptr},    {"added_tokens", added_tokens(v)},
+            {"normalizer", nullptr}, {"pre_tokenizer", nullptr}};
+  if (v.model == "gpt2") {
+    build_byte_level(v, file, root);
+    return root;
   }
-  json merges = json::array();
-  for (const std::string& merge : v.merges) merges.push_back(merge);
-  const bool add_bos = v.add_bos.value_or(family.add_bos) && v.bos;
-  const bool add_eos = v.add_eos.value_or(false) && v.eos;
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", std::move(added)},
-          {"normalizer", family.normalizer},
-          {"pre_tokenizer", family.pre_tokenizer},
-          {"post_processor", post_processor(v, add_bos, add_eos)},
-          {"decoder",
-           {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-          {"model",
-           {{"type", "BPE"},
-            {"dropout", nullptr},
-            {"unk_token", nullptr},
-            {"continuing_subword_prefix", nullptr},
-            {"end_of_word_suffix", nullptr},
-            {"fuse_unk", false},
-            {"byte_fallback", false},
-            {"ignore_merges", family.ignore_merges},
-            {"vocab", std::move(vocabulary)},
-            {"merges", std::move(merges)}}}};
+  if (v.has_charsmap) {
+    fail(ErrorKind::kUnsupported,
+         "{}: a SentencePiece vocabulary with tokenizer.ggml.precompiled_charsmap is not supported", file);
+  }
+  if (v.model == "llama") {
+    build_scored_bpe(v, file, root);
+  } else {
+    build_unigram(v, root);
+  }
+  return root;
 }
 
 }  // namespace
 
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file) {
-  return from_tokenizer_json(build(vocabulary, file).dump(-1, ' ', false, json::error_handler_t::replace),
-                             file);
+  return tokenizer_from_json(build(vocabulary, file), file);
 }
 
 json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary) { return build(vocabulary, "GGUF metadata"); }
@@ -162,7 +234,7 @@ json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary) { return build(v
 json tokenizer_config_from_gguf(const GgufVocabulary& v, const std::string& chat_template) {
   json config{{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
   const auto name = [&](const char* key, const std::optional<TokenId>& id) {
-    if (id) config[key] = v.tokens.at(static_cast<size_t>(*id));
+    if (id) config[key] = spelling(v, static_cast<size_t>(*id));
   };
   name("bos_token", v.bos);
   name("eos_token", v.eos);

@@ -12,14 +12,18 @@ namespace freelunch::tokenizer {
 
 /// The tokenizer section of GGUF metadata (keys tokenizer.ggml.*).
 struct GgufVocabulary {
-  std::string model;  ///< "gpt2": byte-level BPE
-  std::string pre;    ///< names the pre-tokenizer; its regular expression is not in the file
+  std::string model;  ///< "gpt2": byte-level BPE; "llama": SentencePiece BPE; "t5": SentencePiece unigram
+  std::string pre;    ///< names the pre-tokenizer of "gpt2"; its regular expression is not in the file
   std::vector<std::string> tokens;
   std::vector<std::string> merges;  ///< "left right"
   std::vector<int32_t>
       token_types;  ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; may be empty
   std::optional<TokenId> bos, eos, unk, pad;
   std::optional<bool> add_bos, add_eos;
+  std::vector<float> scores;              ///< of "llama" and "t5"
+  std::optional<bool> add_space_prefix;   ///< SentencePiece's add_dummy_prefix; absent: true
+  bool remove_extra_whitespaces = false;  ///< of SentencePiece
+  bool has_charsmap = false;              ///< whether SentencePiece normalises characters
 };
 
 /// The tokenizer that llama.cpp and the original Hugging Face folder have. Throws Unsupported naming a model

@@ -23,35 +23,64 @@ struct SplitStep {
 /// ByteLevel's add_prefix_space: a piece that does not start with a space gets one.
 struct PrefixSpaceStep {};
 
-/// Cuts a normalised text into the pieces that BPE never merges across.
+/// Metaspace: spaces become a visible character, which is also put in front (of every piece, or of the first
+/// alone), and where asked every such character starts a piece.
+struct MetaspaceStep {
+  enum class Prepend { kNever, kFirst, kAlways };
+  std::string replacement;  ///< one character, U+2581 as a rule
+  Prepend prepend = Prepend::kAlways;
+  bool split = true;
+};
+
+/// Cuts a normalised text into the pieces that the model never merges across.
 class PreTokenizer {
  public:
   /// From the "pre_tokenizer" entry of a tokenizer.json. Throws Unsupported or BadFile.
   static PreTokenizer from_json(const nlohmann::json& entry, std::string_view file);
 
+  /// Whether the model sees bytes in GPT-2's alphabet (ByteLevel) rather than characters.
+  bool byte_level() const { return byte_level_; }
+
   /// Calls visit(piece) for each piece in order; pieces are views that live during the call only.
+  /// starts_text: whether nothing of the whole text comes before this part of it.
   template <typename Visit>
-  void split(std::string_view text, Visit&& visit) const {
-    run(0, text, visit);
+  void split(std::string_view text, bool starts_text, Visit&& visit) const {
+    run(0, text, starts_text, visit);
   }
 
  private:
-  using Step = std::variant<SplitStep, PrefixSpaceStep>;
+  using Step = std::variant<SplitStep, PrefixSpaceStep, MetaspaceStep>;
 
   void add(const nlohmann::json& entry, std::string_view file);
+  void add_split(const std::string& regex, SplitBehavior behavior, bool invert, std::string_view file);
+  void add_metaspace(const nlohmann::json& entry, std::string_view file);
+  static std::string replace_spaces(const MetaspaceStep& step, std::string_view text, bool starts_text);
 
   template <typename Visit>
-  void run(size_t step, std::string_view text, Visit&& visit) const {
+  void run(size_t step, std::string_view text, bool starts_text, Visit& visit) const {
     if (text.empty()) return;
     if (step == steps_.size()) {
       visit(text);
     } else if (const auto* cut = std::get_if<SplitStep>(&steps_[step])) {
-      cut_pieces(*cut, text, [&](std::string_view piece) { run(step + 1, piece, visit); });
+      cut_pieces(*cut, text, [&](std::string_view piece) {
+        run(step + 1, piece, starts_text && piece.data() == text.data(), visit);
+      });
+    } else if (const auto* metaspace = std::get_if<MetaspaceStep>(&steps_[step])) {
+      const std::string replaced = replace_spaces(*metaspace, text, starts_text);
+      const std::string_view whole = replaced;
+      size_t begin = 0;
+      while (metaspace->split && begin < whole.size()) {  // a replacement starts a piece
+        const size_t next = whole.find(metaspace->replacement, begin + 1);
+        if (next == std::string_view::npos) break;
+        run(step + 1, whole.substr(begin, next - begin), starts_text && begin == 0, visit);
+        begin = next;
+      }
+      run(step + 1, whole.substr(begin), starts_text && begin == 0, visit);
     } else if (text.front() == ' ') {
-      run(step + 1, text, visit);
+      run(step + 1, text, starts_text, visit);
     } else {
       const std::string prefixed = " " + std::string(text);
-      run(step + 1, prefixed, visit);
+      run(step + 1, prefixed, starts_text, visit);
     }
   }
 
@@ -59,42 +88,36 @@ class PreTokenizer {
   static void cut_pieces(const SplitStep& step, std::string_view text, Visit&& visit);
 
   std::vector<Step> steps_;
+  bool byte_level_ = false;
 };
 
 template <typename Visit>
 void PreTokenizer::cut_pieces(const SplitStep& step, std::string_view text, Visit&& visit) {
-  // `open` is the start of a piece that may still grow.
+  // [open, close) is a piece that may still grow.
   size_t open = 0;
-  bool open_is_match = false;
+  size_t close = 0;
+  bool was_match = false;
+  const auto joins = [&](bool match) {
+    if (open == close) return false;
+    switch (step.behavior) {
+      case SplitBehavior::kMergedWithPrevious:
+        return match && !was_match;
+      case SplitBehavior::kMergedWithNext:
+        return was_match && !match;
+      case SplitBehavior::kContiguous:
+        return match == was_match;
+      default:
+        return false;
+    }
+  };
   const auto piece = [&](size_t begin, size_t end, bool match) {
     if (begin == end) return;
-    switch (step.behavior) {
-      case SplitBehavior::kIsolated:
-        visit(text.substr(begin, end - begin));
-        break;
-      case SplitBehavior::kRemoved:
-        if (!match) visit(text.substr(begin, end - begin));
-        break;
-      case SplitBehavior::kMergedWithPrevious:  // a match closes what is open
-        if (match) {
-          visit(text.substr(open, end - open));
-          open = end;
-        } else {
-          open = begin;
-        }
-        break;
-      case SplitBehavior::kMergedWithNext:  // a match opens a piece
-        if (match && begin > open) visit(text.substr(open, begin - open));
-        if (match) open = begin;
-        break;
-      case SplitBehavior::kContiguous:
-        if (begin > open && match != open_is_match) {
-          visit(text.substr(open, begin - open));
-          open = begin;
-        }
-        open_is_match = match;
-        break;
+    if (!joins(match)) {
+      if (open < close) visit(text.substr(open, close - open));
+      open = begin;
     }
+    close = step.behavior == SplitBehavior::kRemoved && match ? open : end;
+    was_match = match;
   };
   size_t at = 0;
   Regex::Match found{};
@@ -109,10 +132,7 @@ void PreTokenizer::cut_pieces(const SplitStep& step, std::string_view text, Visi
     at = from = found.end;
   }
   piece(at, text.size(), step.invert);
-  const bool merges = step.behavior == SplitBehavior::kMergedWithPrevious ||
-                      step.behavior == SplitBehavior::kMergedWithNext ||
-                      step.behavior == SplitBehavior::kContiguous;
-  if (merges && open < text.size()) visit(text.substr(open));
+  if (open < close) visit(text.substr(open, close - open));
 }
 
 }  // namespace freelunch::tokenizer

@@ -15,8 +15,12 @@ namespace {
 constexpr std::string_view kSpace =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
-/// \s and \S spelled out, inside classes and outside.
-std::string spell_out_space(const std::string& pattern) {
+/// The word characters of Unicode's recommendation for regular expressions (UTS 18, Annex C) but for joiners;
+/// PCRE2's \w has no marks.
+constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+
+/// \s, \S, \w and \W spelled out, inside classes and outside.
+std::string spell_out_classes(const std::string& pattern) {
   std::string out;
   bool in_class = false;
   for (size_t i = 0; i < pattern.size(); ++i) {
@@ -26,6 +30,10 @@ std::string spell_out_space(const std::string& pattern) {
         out += in_class ? std::string(kSpace) : "[" + std::string(kSpace) + "]";
       } else if (c == 'S' && !in_class) {
         out += "[^" + std::string(kSpace) + "]";
+      } else if (c == 'w') {
+        out += in_class ? std::string(kWord) : "[" + std::string(kWord) + "]";
+      } else if (c == 'W' && !in_class) {
+        out += "[^" + std::string(kWord) + "]";
       } else {
         out += '\\';
         out += c;
@@ -83,7 +91,7 @@ struct Regex::State {
 Regex::Regex(const std::string& pattern, std::string_view file) : state_(std::make_unique<State>()) {
   state_->pattern = pattern;
   state_->file = file;
-  const std::string spelled = spell_out_space(pattern);
+  const std::string spelled = spell_out_classes(pattern);
   int error = 0;
   PCRE2_SIZE offset = 0;
   state_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(),

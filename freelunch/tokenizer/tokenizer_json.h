@@ -1,14 +1,19 @@
 #pragma once
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
 #include "tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 
-/// A byte-level BPE tokenizer from the text of a tokenizer.json; `file` names it in errors. Throws BadFile
-/// for JSON that is broken or inconsistent, Unsupported naming the first part that this version does not
-/// handle.
+/// A tokenizer from the text of a tokenizer.json; `file` names it in errors. Throws BadFile for JSON that is
+/// broken or inconsistent, Unsupported naming the first part that this version does not handle.
 std::unique_ptr<Tokenizer> from_tokenizer_json(std::string_view json, std::string_view file);
+/// The same from parsed JSON.
+std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& root, std::string_view file);
+
+/// JSON of bounded nesting. Throws BadFile.
+nlohmann::json parse_json(std::string_view text, std::string_view file);
 
 }  // namespace freelunch::tokenizer

@@ -2,15 +2,10 @@
 //   oracle_probe logits MODEL ID...            fp32 (tokens, vocabulary), fp32 compute
 //   oracle_probe tensor FILE NAME              fp32, dequantised
 //   oracle_probe rewrite IN.safetensors OUT    the same tensors through our reader and writer
-//   oracle_probe tokenise JSON|GGUF.json       texts separated by byte 1 on standard input; per text a count
-//   and its ids, int32
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <fstream>
 #include <iostream>
-#include <iterator>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -19,8 +14,6 @@
 #include "checkpoint/safetensors_writer.h"
 #include "model/forward.h"
 #include "model/weights.h"
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/tokenizer_json.h"
 
 namespace {
 
@@ -68,34 +61,6 @@ void rewrite(const std::string& in, const std::string& out) {
   writer.finish();
 }
 
-void tokenise(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(stream)), {});
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  if (path.ends_with(".gguf.json")) {
-    const auto json = nlohmann::json::parse(text);
-    tokenizer::GgufVocabulary v{.model = json["model"],
-                                .pre = json["pre"],
-                                .tokens = json["tokens"],
-                                .merges = json["merges"],
-                                .token_types = json["token_types"]};
-    if (json.contains("bos")) v.bos = json["bos"].get<int32_t>();
-    if (json.contains("add_bos")) v.add_bos = json["add_bos"].get<bool>();
-    tokenizer = tokenizer::from_gguf(v, path);
-  } else {
-    tokenizer = tokenizer::from_tokenizer_json(text, path);
-  }
-  const std::string input((std::istreambuf_iterator<char>(std::cin)), {});
-  for (size_t begin = 0; begin < input.size();) {
-    const size_t end = std::min(input.find('\x01', begin), input.size());
-    const auto ids = tokenizer->encode(std::string_view(input).substr(begin, end - begin), true);
-    const auto count = static_cast<int32_t>(ids.size());
-    emit(&count, 1);
-    emit(ids.data(), ids.size());
-    begin = end + 1;
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -109,8 +74,6 @@ int main(int argc, char** argv) {
       tensor(a.at(1), a.at(2));
     } else if (a.at(0) == "rewrite") {
       rewrite(a.at(1), a.at(2));
-    } else if (a.at(0) == "tokenise") {
-      tokenise(a.at(1));
     } else {
       return 2;
     }

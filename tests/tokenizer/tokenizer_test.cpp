@@ -128,7 +128,7 @@ std::string message(const std::string& json, ErrorKind kind = ErrorKind::kBadFil
 std::string with_model(const std::string& model) { return "{\"model\":" + model + "}"; }
 
 TEST(TokenizerJson, RefusesWhatIsBroken) {
-  EXPECT_THAT(message("nonsense"), HasSubstr("not a valid"));
+  EXPECT_THAT(message("nonsense"), HasSubstr("not valid JSON"));
   EXPECT_THAT(message("{}"), HasSubstr("model"));
   EXPECT_THAT(message(std::string(10000, '[')), HasSubstr("nested"));
   EXPECT_THAT(message(with_model(R"({"type":"BPE","vocab":[],"merges":[]})")), HasSubstr("vocab"));
@@ -145,12 +145,14 @@ TEST(TokenizerJson, RefusesWhatIsBroken) {
 
 TEST(TokenizerJson, NamesWhatItDoesNotHandle) {
   const auto unsupported = ErrorKind::kUnsupported;
-  EXPECT_THAT(message(with_model(R"({"type":"Unigram","vocab":[]})"), unsupported), HasSubstr("Unigram"));
+  EXPECT_THAT(message(with_model(R"({"type":"WordPiece","vocab":{}})"), unsupported), HasSubstr("WordPiece"));
   const std::string bpe = R"({"type":"BPE","vocab":{"a":0},"merges":[]})";
-  EXPECT_THAT(message(R"({"normalizer":{"type":"Lowercase"},"model":)" + bpe + "}", unsupported),
-              HasSubstr("Lowercase"));
-  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"Metaspace"},"model":)" + bpe + "}", unsupported),
-              HasSubstr("Metaspace"));
+  EXPECT_THAT(message(R"({"normalizer":{"type":"Precompiled"},"model":)" + bpe + "}", unsupported),
+              HasSubstr("Precompiled"));
+  EXPECT_THAT(message(R"({"pre_tokenizer":{"type":"UnicodeScripts"},"model":)" + bpe + "}", unsupported),
+              HasSubstr("UnicodeScripts"));
+  EXPECT_THAT(message(R"({"post_processor":{"type":"Wreath"},"model":)" + bpe + "}", unsupported),
+              HasSubstr("Wreath"));
   EXPECT_THAT(
       message(R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},"model":)" +
                   bpe + "}",
@@ -210,8 +212,14 @@ TEST(GgufVocabulary, RefusesWhatIsInconsistent) {
   v.pre = "klingon";
   EXPECT_EQ(kind_of(v), ErrorKind::kUnsupported);
   v = small();
-  v.model = "llama";
+  v.model = "rwkv";
   EXPECT_EQ(kind_of(v), ErrorKind::kUnsupported);
+  v = small();
+  v.model = "llama";  // without scores
+  EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
+  v = small();
+  v.tokens[10] = "\xff";
+  EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);
   v = small();
   v.token_types.pop_back();
   EXPECT_EQ(kind_of(v), ErrorKind::kBadFile);

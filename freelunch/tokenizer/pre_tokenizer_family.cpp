@@ -1,0 +1,74 @@
+#include "tokenizer/pre_tokenizer_family.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace freelunch::tokenizer {
+namespace {
+
+using nlohmann::json;
+
+json byte_level(bool use_regex) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+/// Cuts at each expression in turn, then GPT-2's alphabet.
+json split_then_bytes(std::initializer_list<const char*> expressions) {
+  json steps = json::array();
+  for (const char* regex : expressions) {
+    steps.push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}});
+  }
+  steps.push_back(byte_level(false));
+  return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
+}
+
+json digits_then_bytes() {
+  const json digits{{"type", "Digits"}, {"individual_digits", true}};
+  return {{"type", "Sequence"}, {"pretokenizers", {digits, byte_level(true)}}};
+}
+
+constexpr const char* kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekken =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+/// llama.cpp's for files that name none.
+json default_pre_tokenizer() {
+  return split_then_bytes({R"([\p{P}\$\+<=>\^~\|]+)",
+                           R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))",
+                           R"(\p{N}+)", R"([0-9][0-9][0-9])"});
+}
+
+bool is_one_of(const std::string& name, std::initializer_list<std::string_view> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+PreTokenizerFamily pre_tokenizer_family(const std::string& pre, std::string_view file) {
+  const json nfc{{"type", "NFC"}};
+  if (is_one_of(pre, {"gpt-2", "gpt2", "phi-2"})) return {.pre_tokenizer = byte_level(true)};
+  if (is_one_of(pre, {"olmo", "dolma", "gpt-neox", "mpt"}))
+    return {.pre_tokenizer = byte_level(true), .normalizer = nfc};
+  if (is_one_of(pre, {"smollm", "starcoder"})) return {.pre_tokenizer = digits_then_bytes()};
+  if (is_one_of(pre, {"llama-bpe", "llama3", "llama-v3"}))
+    return {.pre_tokenizer = split_then_bytes({kLlama3}), .ignore_merges = true, .add_bos = true};
+  // OLMo 2 and Phi-4 share DBRX's, which is cl100k's
+  if (pre == "dbrx") return {.pre_tokenizer = split_then_bytes({kLlama3})};
+  if (is_one_of(pre, {"qwen2", "deepseek-r1-qwen"}))
+    return {.pre_tokenizer = split_then_bytes({kQwen2}), .normalizer = nfc};
+  if (pre == "tekken")
+    return {.pre_tokenizer = split_then_bytes({kTekken}), .ignore_merges = true, .add_bos = true};
+  if (pre == "default") return {.pre_tokenizer = default_pre_tokenizer()};
+  fail(ErrorKind::kUnsupported,
+       "{}: pre-tokenizer '{}' is not supported; this version handles gpt-2, phi-2, gpt-neox, olmo, mpt, "
+       "smollm, starcoder, llama-bpe, dbrx, qwen2, deepseek-r1-qwen, tekken and default",
+       file, pre);
+}
+
+}  // namespace freelunch::tokenizer

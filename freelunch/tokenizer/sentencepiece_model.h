@@ -1,0 +1,38 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tokenizer/tokenizer.h"
+
+namespace freelunch::tokenizer {
+
+/// What a SentencePiece .model file (a protocol-buffer ModelProto) says, as far as it is needed besides the
+/// SentencePiece library, which does not report these fields and trusts what it loads.
+struct SentencePieceModel {
+  enum class Type { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+  struct Piece {
+    std::string text;
+    float score = 0;
+    Type type = Type::kNormal;
+  };
+  std::vector<Piece> pieces;  ///< by id
+  int64_t bos = 1, eos = 2;   ///< -1: none
+  bool add_dummy_prefix = true;
+  bool remove_extra_whitespaces = true;
+  bool whitespace_as_suffix = false;
+  std::string charsmap;  ///< character normalisation, compiled; may be empty
+
+  /// Throws BadFile naming `file` for bytes that are cut or malformed, for pieces that are empty, twice there
+  /// or not UTF-8, for scores that are not finite, for ids beyond the pieces, and for a charsmap that would
+  /// lead its reader out of its table.
+  static SentencePieceModel parse(std::string_view bytes, std::string_view file);
+
+  /// The bytes for the library, with another add_dummy_prefix and without the trainer's self-test, whose
+  /// expectations then no longer hold.
+  static std::string with_dummy_prefix(std::string_view bytes, bool add_dummy_prefix, std::string_view file);
+};
+
+}  // namespace freelunch::tokenizer

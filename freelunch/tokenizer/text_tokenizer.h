@@ -1,0 +1,68 @@
+#pragma once
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "tokenizer/added_tokens.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/decoder.h"
+#include "tokenizer/normalizer.h"
+#include "tokenizer/pre_tokenizer.h"
+#include "tokenizer/tokenizer.h"
+#include "tokenizer/unigram.h"
+
+namespace freelunch::tokenizer {
+
+/// The parts of a tokenizer, checked.
+struct TokenizerParts {
+  std::vector<std::string> texts;  ///< by id, added tokens among them
+  std::vector<AddedToken> added;
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  std::variant<Bpe, Unigram> model;
+  std::vector<TokenId> prefix, suffix;  ///< of the template
+  Decoder decoder;
+};
+
+/// The way of the `tokenizers` library: added tokens are taken out, what is left is normalised, cut, and each
+/// piece goes through the model.
+class TextTokenizer : public Tokenizer {
+ public:
+  explicit TextTokenizer(TokenizerParts parts);
+
+  std::vector<TokenId> encode(std::string_view text, bool add_special) const override;
+  std::string decode(std::span<const TokenId> ids) const override;
+  int64_t size() const override { return static_cast<int64_t>(parts_.texts.size()); }
+  std::optional<TokenId> bos() const override { return bos_; }
+  std::optional<TokenId> eos() const override { return eos_; }
+  bool adds_bos() const override { return !parts_.prefix.empty(); }
+  const std::string& token_text(TokenId id) const override;
+
+ private:
+  /// A run of ids in Encoding::kept.
+  struct Run {
+    uint32_t begin, size;
+  };
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
+  };
+  /// State of one call: words repeat, so their ids are kept.
+  struct Encoding {
+    std::vector<TokenId> out;
+    std::unordered_map<std::string, Run, Hash, std::equal_to<>> cache;
+    std::vector<TokenId> kept;
+  };
+
+  void name_ends(const AddedToken& token);
+  void encode_normalized(std::string_view text, bool starts_text, Encoding& encoding) const;
+  void encode_word(std::string_view word, Encoding& encoding) const;
+
+  TokenizerParts parts_;
+  std::optional<TokenId> bos_, eos_;
+  std::vector<bool> is_added_;
+  AddedTokenFinder raw_{{}}, normalized_{{}};
+};
+
+}  // namespace freelunch::tokenizer

@@ -1,0 +1,186 @@
+#include "tokenizer/tokenizer_folder.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "base/error.h"
+#include "tokenizer/added_tokens.h"
+#include "tokenizer/post_processor.h"
+#include "tokenizer/sentencepiece_tokenizer.h"
+#include "tokenizer/tokenizer_json.h"
+
+namespace freelunch::tokenizer {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string read(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::stringstream text;
+  if (stream) text << stream.rdbuf();
+  if (!stream) fail(ErrorKind::kIo, "cannot read '{}': {}", path.string(), system_error_text());
+  return text.str();
+}
+
+/// An object of JSON; an empty one where there is no such file.
+json read_object(const fs::path& path) {
+  if (!fs::exists(path)) return json::object();
+  json value = parse_json(read(path), path.filename().string());
+  if (!value.is_object()) fail(ErrorKind::kBadFile, "{}: is not a JSON object", path.filename().string());
+  return value;
+}
+
+/// What stands beside a vocabulary.
+struct Companions {
+  json config = json::object();  // tokenizer_config.json
+  std::vector<AddedToken> added;
+};
+
+AddedToken added_from(const json& entry, TokenId id) {
+  AddedToken token{.id = id, .content = entry.at("content").get<std::string>()};
+  token.special = entry.value("special", false);
+  token.left_strip = entry.value("lstrip", false);
+  token.right_strip = entry.value("rstrip", false);
+  token.single_word = entry.value("single_word", false);
+  token.normalized = entry.value("normalized", false);
+  return token;
+}
+
+Companions read_companions(const fs::path& folder) {
+  Companions result;
+  result.config = read_object(folder / "tokenizer_config.json");
+  const auto put = [&](AddedToken token) {
+    const auto same = [&](const AddedToken& other) { return other.id == token.id; };
+    if (std::none_of(result.added.begin(), result.added.end(), same))
+      result.added.push_back(std::move(token));
+  };
+  const json decoder = result.config.value("added_tokens_decoder", json::object());
+  for (const auto& [key, entry] : decoder.items()) {
+    const json id = json::parse(key, nullptr, false);
+    put(added_from(entry, checked_id(id, "tokenizer_config.json", key)));
+  }
+  const json added = read_object(folder / "added_tokens.json");
+  for (const auto& [content, id] : added.items())
+    put({.id = checked_id(id, "added_tokens.json", content), .content = content});
+  return result;
+}
+
+/// The text of a token that a configuration names as a string or an object; empty if it names none.
+std::string named_token(const json& config, const char* key) {
+  if (!config.contains(key)) return "";
+  const json& entry = config[key];
+  if (entry.is_string()) return entry.get<std::string>();
+  return entry.is_object() ? entry.value("content", std::string()) : "";
+}
+
+std::optional<bool> flag(const json& config, const char* key) {
+  if (!config.contains(key) || config[key].is_null()) return std::nullopt;
+  return config[key].get<bool>();
+}
+
+std::unique_ptr<Tokenizer> from_model_file(const fs::path& folder) {
+  const Companions beside = read_companions(folder);
+  SentencePieceOptions options{.added = beside.added};
+  options.add_bos = flag(beside.config, "add_bos_token");
+  options.add_eos = flag(beside.config, "add_eos_token").value_or(false);
+  options.add_prefix = flag(beside.config, "add_prefix_space");
+  options.prefix_after_added = flag(beside.config, "legacy").value_or(false);
+  return from_sentencepiece(read(folder / "tokenizer.model"), options, "tokenizer.model");
+}
+
+json merges_of(std::string_view text) {
+  json merges = json::array();
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view line = text.substr(begin, end - begin);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty() && !(begin == 0 && line.starts_with("#version"))) merges.push_back(line);
+    begin = end + 1;
+  }
+  return merges;
+}
+
+json template_of(const json& vocabulary, const std::string& bos, const std::string& eos) {
+  if (bos.empty() && eos.empty()) return nullptr;
+  json single = json::array();
+  json specials = json::object();
+  const auto put = [&](const std::string& text) {
+    if (text.empty()) return;
+    if (!vocabulary.contains(text))
+      fail(ErrorKind::kBadFile, "tokenizer_config.json: '{}' is no token of vocab.json", text);
+    specials[text] = {{"ids", {vocabulary[text]}}};
+    single.push_back({{"SpecialToken", {{"id", text}}}});
+  };
+  put(bos);
+  single.push_back({{"Sequence", {{"id", "A"}}}});
+  put(eos);
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", specials}};
+}
+
+/// GPT2Tokenizer of transformers: byte-level BPE whose special tokens the configuration names.
+std::unique_ptr<Tokenizer> from_vocabulary_and_merges(const fs::path& folder) {
+  const Companions beside = read_companions(folder);
+  const json vocabulary = read_object(folder / "vocab.json");
+  json added = json::array();
+  for (const AddedToken& token : beside.added) {
+    added.push_back({{"id", token.id},
+                     {"content", token.content},
+                     {"special", token.special},
+                     {"lstrip", token.left_strip},
+                     {"rstrip", token.right_strip},
+                     {"single_word", token.single_word},
+                     {"normalized", token.normalized}});
+  }
+  const json map = read_object(folder / "special_tokens_map.json");
+  const auto special = [&](const char* key) {
+    const std::string text = named_token(beside.config, key);
+    return text.empty() ? named_token(map, key) : text;
+  };
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
+    const std::string text = special(key).empty() && vocabulary.contains("<|endoftext|>") && key[0] != 'p'
+                                 ? "<|endoftext|>"
+                                 : special(key);
+    const bool known =
+        std::any_of(added.begin(), added.end(), [&](const json& token) { return token["content"] == text; });
+    if (!known && vocabulary.contains(text)) {
+      added.push_back(
+          {{"id", vocabulary[text]}, {"content", text}, {"special", true}, {"normalized", false}});
+    }
+  }
+  const bool add_bos = flag(beside.config, "add_bos_token").value_or(false);
+  const bool add_eos = flag(beside.config, "add_eos_token").value_or(false);
+  const json root{
+      {"added_tokens", std::move(added)},
+      {"pre_tokenizer",
+       {{"type", "ByteLevel"},
+        {"add_prefix_space", flag(beside.config, "add_prefix_space").value_or(false)}}},
+      {"post_processor",
+       template_of(vocabulary, add_bos ? special("bos_token") : "", add_eos ? special("eos_token") : "")},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"model",
+       {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges_of(read(folder / "merges.txt"))}}}};
+  return tokenizer_from_json(root, "vocab.json");
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
+  try {
+    if (fs::exists(folder / "tokenizer.json"))
+      return from_tokenizer_json(read(folder / "tokenizer.json"), "tokenizer.json");
+    if (fs::exists(folder / "tokenizer.model")) return from_model_file(folder);
+    if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt"))
+      return from_vocabulary_and_merges(folder);
+  } catch (const json::exception& error) {
+    fail(ErrorKind::kBadFile, "'{}': a tokenizer file has a value of a wrong type ({})", folder.string(),
+         error.what());
+  }
+  fail(ErrorKind::kBadFile,
+       "'{}' has no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json with merges.txt",
+       folder.string());
+}
+
+}  // namespace freelunch::tokenizer

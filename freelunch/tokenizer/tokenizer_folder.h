@@ -1,0 +1,15 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "tokenizer/tokenizer.h"
+
+namespace freelunch::tokenizer {
+
+/// The tokenizer of a Hugging Face folder: tokenizer.json; else tokenizer.model (SentencePiece); else
+/// vocab.json and merges.txt (GPT-2, OPT). For the latter two, tokenizer_config.json, special_tokens_map.json
+/// and added_tokens.json say what is added. Throws BadFile if there is none of them, and what the readers
+/// throw.
+std::unique_ptr<Tokenizer> from_folder(const std::filesystem::path& folder);
+
+}  // namespace freelunch::tokenizer

@@ -1,0 +1,45 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "tokenizer/byte_trie.h"
+#include "tokenizer/tokenizer.h"
+
+namespace freelunch::tokenizer {
+
+/// The segmentation of highest total score (Kudo 2018, arXiv 1804.10959), found by Viterbi's algorithm in one
+/// pass over the text.
+class Unigram {
+ public:
+  struct Piece {
+    std::string text;
+    double score;  ///< log-probability
+  };
+  /// Ids are places in `pieces`. unknown: the token of a character that is no piece. byte_fallback: such
+  /// characters become the tokens <0xXX> of their bytes where all of these are pieces.
+  /// `file` is where they stand, for messages.
+  Unigram(const std::vector<Piece>& pieces, std::optional<TokenId> unknown, bool byte_fallback,
+          std::string_view file);
+
+  /// Appends the ids of one piece of text, as the `tokenizers` library does: neighbouring unknown characters
+  /// are one unknown token. Throws BadFile where a character is unknown and no token stands for that.
+  void encode(std::string_view piece, std::vector<TokenId>& out) const;
+
+ private:
+  void append_unknown(std::string_view characters, std::vector<TokenId>& out) const;
+
+  ByteTrie trie_;
+  std::vector<double> scores_;
+  double unknown_score_ = 0;
+  std::optional<TokenId> unknown_;
+  bool byte_fallback_;
+  std::string file_;
+  std::array<TokenId, 256> fallback_{};
+};
+
+}  // namespace freelunch::tokenizer
