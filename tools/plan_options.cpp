@@ -88,6 +88,7 @@ void finish(PlanOptions& options, const Session& session) {
   plan.memory.activations = pipeline::parse_activation_place(options.activations);
   plan.memory.activation_dtype = pipeline::parse_activation_dtype(options.activation_dtype);
   if (!options.memory_limit.empty()) plan.memory.limit = pipeline::parse_bytes(options.memory_limit);
+  plan.saved_as = to_output_options(options.saving);
   plan.command = quoted(session.arguments);
 }
 
@@ -205,6 +206,8 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
 void add_output_options(CLI::App& command, PlanOptions& options, Session& session) {
   command.add_option("--output,-o", options.plan.output, "Folder to write")->required();
   command.add_flag("--overwrite", options.plan.overwrite, "Replace the output folder if it exists");
+  add_saving_options(command, options.saving,
+                     "hf, gguf (as model.gguf in the folder) or bitmask; hf unless given");
   command.add_flag("--json", options.json, "Print the report as JSON on standard output");
   command.add_flag("--verbose", session.verbose, "Log what was chosen for each tensor");
   command.add_option("--seed", options.plan.seed, "Seed of every random choice")->capture_default_str();

@@ -82,7 +82,7 @@ RunReport compress(const CompressPlan& asked, Sinks sinks) {
     run_stages(run, patterns, evaluator);
     count_zeros(run);
     timed(report, "save", [&] {
-      export_hugging_face(opened, run.current(), output.path(), sinks.progress);
+      export_model(opened, run.current(), output.path(), plan.saved_as, sinks.progress);
       return std::string();
     });
   }

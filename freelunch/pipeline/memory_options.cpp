@@ -61,7 +61,7 @@ int64_t parse_bytes(std::string_view text) {
       return static_cast<int64_t>(value * bytes);
   }
   fail(ErrorKind::kInvalidArgument,
-       "'{}' is no amount of memory; expected a number such as 2GiB, 700MB or 1.5G", text);
+       "'{}' is no size in bytes; expected a number such as 2GiB, 700MB or 1.5G", text);
 }
 
 std::string bytes_text(int64_t bytes) {

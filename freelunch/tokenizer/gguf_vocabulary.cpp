@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4 };
+enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
 
 json byte_level(bool use_regex) {
   return {
@@ -109,6 +109,7 @@ json build(const GgufVocabulary& v, std::string_view file) {
   json added = json::array();
   for (size_t id = 0; id < v.tokens.size(); ++id) {
     const int32_t type = v.token_types.empty() ? kNormal : v.token_types[id];
+    if (type == kUnused) continue;  // fills the embedding up; no text becomes it
     if (type == kControl || type == kUserDefined || type == kUnknown) {
       added.push_back({{"id", id},
                        {"content", v.tokens[id]},
@@ -150,7 +151,39 @@ json build(const GgufVocabulary& v, std::string_view file) {
             {"merges", std::move(merges)}}}};
 }
 
+/// The steps of a pre-tokenizer or normalizer one after the other, without what moves no cut.
+void flatten(const json& entry, json& steps) {
+  if (entry.is_null()) return;
+  for (const char* list : {"pretokenizers", "normalizers"}) {
+    if (!entry.contains(list)) continue;
+    for (const json& part : entry[list]) flatten(part, steps);
+    return;
+  }
+  json step = entry;
+  step.erase("trim_offsets");
+  if (step.value("type", "") == "ByteLevel") step["use_regex"] = step.value("use_regex", true);
+  steps.push_back(std::move(step));
+}
+
+json steps_of(const json& entry) {
+  json steps = json::array();
+  flatten(entry, steps);
+  return steps;
+}
+
 }  // namespace
+
+std::optional<std::string> pre_tokenizer_name(const json& pre_tokenizer, const json& normalizer,
+                                              bool ignore_merges) {
+  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
+    const Family family = family_named(pre, "");
+    if (family.ignore_merges == ignore_merges && steps_of(family.pre_tokenizer) == steps_of(pre_tokenizer) &&
+        steps_of(family.normalizer) == steps_of(normalizer)) {
+      return pre;
+    }
+  }
+  return std::nullopt;
+}
 
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file) {
   return from_tokenizer_json(build(vocabulary, file).dump(-1, ' ', false, json::error_handler_t::replace),
