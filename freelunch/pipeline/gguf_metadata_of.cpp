@@ -67,8 +67,9 @@ GgufMetadata gguf_metadata_of(const model::LanguageModel& model) {
   const fs::path& folder = model.path();
   GgufMetadata metadata = model::config_to_gguf(model.config());
   metadata.add("general.type", GgufValue::string("model"));
-  metadata.add("general.name",
-               GgufValue::string(fs::absolute(folder).lexically_normal().filename().string()));
+  const fs::path absolute = fs::absolute(folder).lexically_normal();  // "model/" is called "model"
+  const fs::path named = absolute.has_filename() ? absolute : absolute.parent_path();
+  metadata.add("general.name", GgufValue::string(named.filename().string()));
   if (!fs::exists(folder / "tokenizer.json")) return metadata;
   const json tokenizer_config = read_json(folder / "tokenizer_config.json");
   tokenizer::GgufVocabulary vocabulary = tokenizer::vocabulary_of_tokenizer_json(

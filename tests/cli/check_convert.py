@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 import tiny_model
 
@@ -80,7 +80,7 @@ with tempfile.TemporaryDirectory() as temporary:
     model = tiny_model.make(base / "f32")
     variants = {"f32": {}, "bf16": dict(dtype=torch.bfloat16), "f16-tied": dict(dtype=torch.float16, tie_word_embeddings=True),
                 "biases": dict(dtype=torch.bfloat16, attention_bias=True, mlp_bias=True), "rope": dict(dtype=torch.bfloat16, rope_scaling=llama3, rope_theta=500000.0),
-                "sharded": dict(dtype=torch.bfloat16, max_shard_size="100KB")}
+                "qwen2": dict(dtype=torch.bfloat16, classes=(Qwen2Config, Qwen2ForCausalLM)), "sharded": dict(dtype=torch.bfloat16, max_shard_size="100KB")}
     sample = tiny_model.text(200, seed=3) + "é日😀 <|endoftext|> 123"
     for name, overrides in variants.items():
         if name != "f32":

@@ -20,6 +20,7 @@ except ImportError as error:
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
 import tiny_model  # noqa: E402
+from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 
 command, demo, data = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 
@@ -37,7 +38,7 @@ def log_softmax(logits):
 
 def compare(name, source, base, prompts, text, length, windows):
     for dtype in ("f32", "f16", "bf16", "q8_0"):
-        path = base / f"{name.replace(chr(32), str())}-{dtype}.gguf"
+        path = base / f"{name}-{dtype}.gguf"
         run("convert", source, "-o", path, "--dtype", dtype)
         llm = Llama(str(path), n_ctx=length, n_batch=length, n_ubatch=length, logits_all=True, n_threads=2, n_threads_batch=2, verbose=False)
         for prompt in prompts:
@@ -78,6 +79,8 @@ with tempfile.TemporaryDirectory() as temporary:
     base = pathlib.Path(temporary)
     tiny_model.make(base / "tiny", initializer_range=0.2, max_position_embeddings=256)
     (base / "text.txt").write_text(tiny_model.text(3000, seed=1))
+    tiny_model.make(base / "tiny-qwen2", initializer_range=0.2, max_position_embeddings=256, classes=(Qwen2Config, Qwen2ForCausalLM))
+    compare("tiny-qwen2", base / "tiny-qwen2", base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4)
     compare("tiny", base / "tiny", base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4)
     gguf = demo / "SmolLM2-135M-Instruct.Q4_1.gguf"
     wiki = data / "wikitext2/wiki.test.raw"
