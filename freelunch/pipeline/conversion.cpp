@@ -10,16 +10,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A .gguf file's place: refused if something is there, folders above it made.
+/// A .gguf file's place: refused if it, or a split of it, is there; folders above it made.
 void prepare_file(const fs::path& out, bool overwrite) {
-  std::error_code error;
-  if (fs::is_directory(out))
-    fail(ErrorKind::kInvalidArgument, "output '{}' is a folder, expected a file", out.string());
-  if (fs::exists(out) && !overwrite)
-    fail(ErrorKind::kInvalidArgument, "output '{}' exists; pass --overwrite to replace it", out.string());
   const fs::path folder = fs::absolute(out).parent_path();
+  std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail(ErrorKind::kIo, "cannot create folder '{}': {}", folder.string(), error.message());
+  if (fs::is_directory(out))
+    fail(ErrorKind::kInvalidArgument, "output '{}' is a folder, expected a file", out.string());
+  if (overwrite) return;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name == out.filename() || name.starts_with(out.stem().string() + "-00001-of-"))
+      fail(ErrorKind::kInvalidArgument, "output '{}' exists; pass --overwrite to replace it",
+           entry.path().string());
+  }
 }
 
 }  // namespace

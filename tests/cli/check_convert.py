@@ -225,6 +225,8 @@ with tempfile.TemporaryDirectory() as temporary:
     refuse(2, ".gguf", "convert", dense, "-o", base / "no", "--format", "gguf")
     refuse(2, ".gguf", "convert", dense, "-o", base / "no.gguf", "--format", "bitmask")
     refuse(2, "--overwrite", "convert", dense, "-o", base / "ours.gguf")
+    refuse(2, "--overwrite", "convert", dense, "-o", base / "split.gguf", "--shard-size", "1GB")
+    run("convert", base / "f32", "-o", base / "bf16.gguf", "--overwrite")
     (base / "folder.gguf").mkdir()
     refuse(2, "is a folder", "convert", dense, "-o", base / "folder.gguf")
     refuse(2, "size", "convert", dense, "-o", base / "no", "--shard-size", "5XB")
