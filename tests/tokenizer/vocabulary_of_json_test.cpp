@@ -55,7 +55,7 @@ TEST(VocabularyOfJson, IsTheOtherWayRound) {
 TEST(VocabularyOfJson, ReadsMergesAndSpecialTokensInBothSpellings) {
   const GgufVocabulary v = small("gpt-2");
   json root = tokenizer_json_from_gguf(v);
-  root["model"]["merges"] = {{"a", "b"}};
+  root["model"]["merges"] = json::array({json::array({"a", "b"})});
   root["pre_tokenizer"].erase("use_regex");  // older files leave it out
   const json config{{"bos_token", {{"content", "<s>"}}}, {"pad_token", "</s>"}, {"unk_token", nullptr}};
   const GgufVocabulary back = vocabulary_of_tokenizer_json(root.dump(), config, 6, "tokenizer.json");
