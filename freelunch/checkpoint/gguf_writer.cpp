@@ -4,8 +4,8 @@
 #include <type_traits>
 
 #include "base/error.h"
-#include "checkpoint/gguf_types.h"
 #include "base/printable.h"
+#include "checkpoint/gguf_types.h"
 #include "checkpoint/tensor_info.h"
 
 namespace freelunch::checkpoint {

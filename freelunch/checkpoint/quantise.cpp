@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "checkpoint/float_formats.h"
 #include "base/printable.h"
+#include "checkpoint/float_formats.h"
 
 namespace freelunch::checkpoint {
 namespace {
