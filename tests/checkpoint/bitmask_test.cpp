@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "checkpoint/bitmask_checkpoint.h"
 #include "checkpoint/safetensors_writer.h"
+#include "test_folder.h"
 
 namespace freelunch::checkpoint {
 namespace {
@@ -86,8 +87,7 @@ class ArchiveTest : public ::testing::Test {
   };
 
   void SetUp() override {
-    folder_ =
-        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = test_folder();
     fs::create_directories(folder_);
     put("a.b.shape", DType::kI64, {2}, std::vector<int64_t>{2, 10});
     put("a.b.row_offsets", DType::kI64, {2}, std::vector<int64_t>{0, 3});

@@ -14,6 +14,7 @@
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_types.h"
 #include "checkpoint/quantise.h"
+#include "test_folder.h"
 
 namespace freelunch::checkpoint {
 namespace {
@@ -25,8 +26,7 @@ using ::testing::HasSubstr;
 class GgufWriterTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = test_folder();
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
