@@ -21,6 +21,7 @@ void add_plan(CLI::App& app, Session& session);
 void add_reconstruct(CLI::App& app, Session& session);
 void add_perplexity(CLI::App& app, Session& session);
 void add_zeroshot(CLI::App& app, Session& session);
+void add_generate(CLI::App& app, Session& session);
 void add_study(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);

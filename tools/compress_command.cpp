@@ -5,10 +5,10 @@
 namespace freelunch::tools {
 
 void add_compress(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand(
-      "compress", "Prune a model, repair it, measure it, and save it as a Hugging Face folder");
+  CLI::App* command = app.add_subcommand("compress", "Prune a model, repair it, measure it, and save it");
   auto options = std::make_shared<PlanOptions>();
-  command->add_option("MODEL", options->plan.model, "A Hugging Face folder or a .gguf file")->required();
+  command->add_option("MODEL", options->plan.model, "A Hugging Face folder, a sparse archive or a .gguf file")
+      ->required();
   add_output_options(*command, *options, session);
   add_pruning_options(*command, *options);
   add_calibration_options(*command, *options);

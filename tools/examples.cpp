@@ -6,7 +6,7 @@
 namespace freelunch::tools {
 
 std::string examples_of(std::string_view command) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 13> kExamples{{
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kExamples{{
       {"compress", "MODEL --output DIR --sparsity 0.5 --calibration text.jsonl --evaluate wiki.txt"},
       {"compress",
        "MODEL --output DIR --pattern 2:4 --criterion sparsegpt --repair solve,half --calibration text.jsonl"},
@@ -21,6 +21,9 @@ std::string examples_of(std::string_view command) {
       {"inspect", "MODEL"},
       {"inspect", "model.gguf --json"},
       {"convert", "model.gguf --output DIR"},
+      {"convert", "MODEL --output small.gguf --dtype q8_0"},
+      {"convert", "PRUNED --output DIR --format bitmask --shard-size 2GB"},
+      {"generate", "MODEL --prompt 'The capital of France is' --tokens 20"},
   }};
   std::string lines;
   for (const auto& [name, arguments] : kExamples) {

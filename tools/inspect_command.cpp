@@ -12,23 +12,30 @@ namespace freelunch::tools {
 namespace {
 
 void print_inspection(const nlohmann::json& report) {
-  fmt::print("{}: {} ({}), {} parameters, {} on disk\n", report["path"].get<std::string>(),
-             report["architecture"].get<std::string>(), report["format"].get<std::string>(),
-             report["parameters"].get<int64_t>(), pipeline::bytes_text(report["bytes"].get<int64_t>()));
+  fmt::print("{}: {} ({}), {} parameters, {} on disk, {} as a sparse archive\n",
+             report["path"].get<std::string>(), report["architecture"].get<std::string>(),
+             report["format"].get<std::string>(), report["parameters"].get<int64_t>(),
+             pipeline::bytes_text(report["bytes"].get<int64_t>()),
+             pipeline::bytes_text(report["archive_bytes"].get<int64_t>()));
   fmt::print(
       "  vocabulary {}, width {}, intermediate {}, blocks {}, heads {} ({} key/value) of {}, length {}\n",
       report["vocabulary"].get<int64_t>(), report["width"].get<int64_t>(),
       report["intermediate"].get<int64_t>(), report["blocks"].get<int64_t>(), report["heads"].get<int64_t>(),
       report["kv_heads"].get<int64_t>(), report["head_dim"].get<int64_t>(),
       report["max_length"].get<int64_t>());
-  fmt::print("  zeros: {:.4f} % of the block matrices, {:.4f} % of the model\n\n",
+  const auto& pattern = report["sparsity"]["pattern"];
+  fmt::print("  zeros: {:.4f} % of the block matrices{}, {:.4f} % of the model\n\n",
              100 * report["sparsity"]["matrices"].get<double>(),
+             pattern.is_string() ? fmt::format(" ({})", pattern.get<std::string>()) : "",
              100 * report["sparsity"]["whole_model"].get<double>());
-  fmt::print("{:<52} {:<8} {:<18} {:>9}  {}\n", "tensor", "dtype", "shape", "zeros", "pattern");
+  fmt::print("{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", "tensor", "dtype", "shape", "on disk",
+             "archive", "zeros", "pattern");
   for (const auto& tensor : report["tensors"]) {
     const bool counted = tensor.contains("sparsity");
-    fmt::print("{:<52} {:<8} {:<18} {:>9}  {}\n", tensor["name"].get<std::string>(),
+    fmt::print("{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", tensor["name"].get<std::string>(),
                tensor["dtype"].get<std::string>(), tensor["shape"].dump(),
+               pipeline::bytes_text(tensor["bytes"].get<int64_t>()),
+               counted ? pipeline::bytes_text(tensor["archive_bytes"].get<int64_t>()) : "",
                counted ? fmt::format("{:.4f} %", 100 * tensor["sparsity"].get<double>()) : "",
                counted && tensor["pattern"].is_string() ? tensor["pattern"].get<std::string>() : "");
   }
@@ -42,9 +49,10 @@ void add_inspect(CLI::App& app, Session& session) {
     bool json = false;
   };
   CLI::App* command = app.add_subcommand(
-      "inspect", "Show a model's architecture, tensors, dtypes, sparsity and N:M patterns");
+      "inspect", "Show a model's architecture, tensors, dtypes, sizes, sparsity and N:M patterns");
   auto options = std::make_shared<Options>();
-  command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
+  command->add_option("MODEL", options->model, "A Hugging Face folder, a sparse archive or a .gguf file")
+      ->required();
   command->add_flag("--json", options->json, "Print JSON on standard output");
   command->callback([options, &session] {
     with_sinks(session, [&](Sinks sinks) {

@@ -147,6 +147,7 @@ int run(int argc, char** argv) {
   add_plan(app, session);
   add_perplexity(app, session);
   add_zeroshot(app, session);
+  add_generate(app, session);
   add_study(app, session);
   add_inspect(app, session);
   add_convert(app, session);

@@ -17,7 +17,8 @@ void add_perplexity(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("perplexity", "Measure a model's perplexity on a text");
   auto options = std::make_shared<Options>();
   pipeline::PerplexityPlan& plan = options->plan;
-  command->add_option("MODEL", plan.model, "A Hugging Face folder or a .gguf file")->required();
+  command->add_option("MODEL", plan.model, "A Hugging Face folder, a sparse archive or a .gguf file")
+      ->required();
   command->add_option("--text", plan.text, "Plain text, .jsonl or .jsonl.gz with a \"text\" field")
       ->required();
   command

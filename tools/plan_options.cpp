@@ -89,6 +89,7 @@ void finish(PlanOptions& options, const Session& session) {
   plan.memory.activations = pipeline::parse_activation_place(options.activations);
   plan.memory.activation_dtype = pipeline::parse_activation_dtype(options.activation_dtype);
   if (!options.memory_limit.empty()) plan.memory.limit = pipeline::parse_bytes(options.memory_limit);
+  plan.saved_as = to_output_options(options.saving);
   plan.command = quoted(session.arguments);
 }
 
@@ -219,6 +220,8 @@ void add_output_options(CLI::App& command, PlanOptions& options, Session& sessio
           "A loss or gradient that is not finite: stop, or restart its region at half the rate, twice at "
           "most")
       ->capture_default_str();
+  add_saving_options(command, options.saving,
+                     "hf, gguf (as model.gguf in the folder) or bitmask; hf unless given");
   command.add_flag("--json", options.json, "Print the report as JSON on standard output");
   command.add_flag("--verbose", session.verbose, "Log what was chosen for each tensor");
   command.add_option("--seed", options.plan.seed, "Seed of every random choice")->capture_default_str();

@@ -4,12 +4,14 @@
 
 #include "commands.h"
 #include "pipeline/plan.h"
+#include "saving_options.h"
 
 namespace freelunch::tools {
 
 /// A plan as it is typed: what is text on the command line becomes values once all options are known.
 struct PlanOptions {
   pipeline::CompressPlan plan;
+  SavingOptions saving;
   std::string sparsity = "0.5", pattern, group, repair = "auto", windows = "consecutive";
   std::string on_divergence = "stop";
   std::string allocation = "uniform", statistics = "sparse", sensitivity = "none";

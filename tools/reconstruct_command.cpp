@@ -9,8 +9,9 @@ void add_reconstruct(CLI::App& app, Session& session) {
       "reconstruct", "Repair a model that any tool pruned, towards its dense original, keeping its zeros");
   auto options = std::make_shared<PlanOptions>();
   command
-      ->add_option("PRUNED", options->plan.model,
-                   "The pruned model: a Hugging Face folder or a .gguf file; its zeros stay zeros")
+      ->add_option(
+          "PRUNED", options->plan.model,
+          "The pruned model: a Hugging Face folder, a sparse archive or a .gguf file; its zeros stay zeros")
       ->required();
   command->add_option("--dense", options->plan.dense, "The model it was pruned from")->required();
   add_output_options(*command, *options, session);

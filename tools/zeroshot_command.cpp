@@ -55,7 +55,8 @@ void add_zeroshot(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   std::string known;
   for (const std::string& name : evaluate::known_tasks()) known += (known.empty() ? "" : ", ") + name;
-  command->add_option("MODEL", options->plan.model, "A Hugging Face folder or a .gguf file")->required();
+  command->add_option("MODEL", options->plan.model, "A Hugging Face folder, a sparse archive or a .gguf file")
+      ->required();
   command
       ->add_option("--tasks", options->tasks,
                    "JSONL files, each FILE or NAME=FILE; a FILE is known by how its name begins: " + known)

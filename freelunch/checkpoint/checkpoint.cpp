@@ -44,7 +44,8 @@ void Checkpoint::read_f32(const TensorInfo& tensor, std::span<float> out) const 
     fail(ErrorKind::kInvalidArgument, "checkpoint: tensor '{}' has {} elements but the buffer holds {}",
          printable(tensor.name), tensor.elements(), out.size());
   }
-  dequantise(tensor.dtype, bytes(tensor), out);
+  std::vector<std::byte> room;
+  dequantise(tensor.dtype, bytes(tensor, 0, tensor.bytes, room), out);
 }
 
 void Checkpoint::read_f32_rows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
@@ -66,9 +67,11 @@ void Checkpoint::read_f32_rows(const TensorInfo& tensor, int64_t first_row, int6
     fail(ErrorKind::kUnsupported, "checkpoint: the rows of tensor '{}' are not whole {} blocks",
          printable(tensor.name), name(tensor.dtype));
   }
-  const size_t begin = static_cast<size_t>(*row_bytes * static_cast<uint64_t>(first_row));
-  const size_t size = static_cast<size_t>(*row_bytes * static_cast<uint64_t>(rows));
-  dequantise(tensor.dtype, bytes(tensor).subspan(begin, size), out);
+  std::vector<std::byte> room;
+  dequantise(tensor.dtype,
+             bytes(tensor, *row_bytes * static_cast<uint64_t>(first_row),
+                   *row_bytes * static_cast<uint64_t>(rows), room),
+             out);
 }
 
 }  // namespace freelunch::checkpoint

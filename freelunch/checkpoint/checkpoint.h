@@ -24,9 +24,15 @@ class Checkpoint {
   /// All tensors in file order: shard by shard, by position inside a shard.
   virtual const std::vector<TensorInfo>& tensors() const = 0;
 
-  /// The stored bytes of a tensor of this checkpoint: a view into the memory map, not aligned, valid as long
-  /// as the checkpoint.
-  virtual std::span<const std::byte> bytes(const TensorInfo& tensor) const = 0;
+  /// Bytes begin .. begin + size - 1 of a tensor of this checkpoint, dense and row-major: a view into the
+  /// memory map where the file holds them so, else into `room`, which is resized; not aligned. Valid as long
+  /// as both are untouched. Throws InvalidArgument if the range leaves the tensor, BadFile where the file
+  /// proves inconsistent.
+  virtual std::span<const std::byte> bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
+                                           std::vector<std::byte>& room) const = 0;
+
+  /// Bytes that the tensor takes in its file.
+  virtual uint64_t stored_bytes(const TensorInfo& tensor) const { return tensor.bytes; }
 
   /// Drops the tensor's pages from resident memory; they are read again when next asked for. A hint: changes
   /// no result.

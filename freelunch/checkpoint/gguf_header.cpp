@@ -2,74 +2,56 @@
 
 #include <algorithm>
 #include <bit>
-#include <map>
 #include <optional>
 
 #include "base/error.h"
 #include "base/printable.h"
 #include "checkpoint/byte_reader.h"
+#include "checkpoint/gguf_types.h"
 #include "checkpoint/mapped_file.h"
 
 namespace freelunch::checkpoint {
 namespace {
 
-enum ValueType : uint32_t {
-  kUint8,
-  kInt8,
-  kUint16,
-  kInt16,
-  kUint32,
-  kInt32,
-  kFloat32,
-  kBool,
-  kString,
-  kArray,
-  kUint64,
-  kInt64,
-  kFloat64
-};
-
-const char* type_name(uint32_t type) {
-  constexpr const char* kNames[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
-                                    "bool",  "string", "array",  "uint64", "int64",  "float64"};
-  return type <= kFloat64 ? kNames[type] : "unknown";
-}
+using Type = GgufType;
 
 /// Bytes of the smallest value of a type: bounds how long an array can be.
-uint64_t least_bytes(uint32_t type) {
+uint64_t least_bytes(Type type) {
   constexpr uint64_t kSizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
-  return kSizes[type];
+  return kSizes[static_cast<size_t>(type)];
 }
 
-int64_t read_signed(ByteReader& reader, uint32_t type, const std::string& key) {
+int64_t read_signed(ByteReader& reader, Type type, const std::string& key) {
   switch (type) {
-    case kInt8:
+    case Type::kInt8:
       return reader.read<int8_t>(key);
-    case kInt16:
+    case Type::kInt16:
       return reader.read<int16_t>(key);
-    case kInt32:
+    case Type::kInt32:
       return reader.read<int32_t>(key);
     default:
       return reader.read<int64_t>(key);
   }
 }
 
-uint64_t read_unsigned(ByteReader& reader, uint32_t type, const std::string& key) {
+uint64_t read_unsigned(ByteReader& reader, Type type, const std::string& key) {
   switch (type) {
-    case kUint8:
+    case Type::kUint8:
       return reader.read<uint8_t>(key);
-    case kUint16:
+    case Type::kUint16:
       return reader.read<uint16_t>(key);
-    case kUint32:
+    case Type::kUint32:
       return reader.read<uint32_t>(key);
     default:
       return reader.read<uint64_t>(key);
   }
 }
 
-bool is_signed(uint32_t type) { return type == kInt8 || type == kInt16 || type == kInt32 || type == kInt64; }
-bool is_unsigned(uint32_t type) {
-  return type == kUint8 || type == kUint16 || type == kUint32 || type == kUint64;
+bool is_signed(Type type) {
+  return type == Type::kInt8 || type == Type::kInt16 || type == Type::kInt32 || type == Type::kInt64;
+}
+bool is_unsigned(Type type) {
+  return type == Type::kUint8 || type == Type::kUint16 || type == Type::kUint32 || type == Type::kUint64;
 }
 
 /// int32 where every element fits, which is what callers ask for.
@@ -91,27 +73,27 @@ GgufValue::Data read_plain(uint64_t count, Read read) {
 }
 
 GgufValue read_array(ByteReader& reader, const std::string& key) {
-  const auto type = reader.read<uint32_t>(key);
+  const Type type{reader.read<uint32_t>(key)};
   const auto count = reader.read<uint64_t>(key);
-  if (type > kFloat64 || type == kArray) {
+  if (type > Type::kFloat64 || type == Type::kArray) {
     fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} is an array of {} values, which cannot be read",
-         printable(key), reader.file(), type_name(type));
+         printable(key), reader.file(), name(type));
   }
   if (count > reader.left() / least_bytes(type)) {
     fail(ErrorKind::kBadFile,
          "gguf: metadata key '{}' of {} has {} elements, more than the file holds; incomplete download?",
          printable(key), reader.file(), count);
   }
-  GgufValue value{.data = {}, .type = std::string("array of ") + type_name(type)};
+  GgufValue value{.data = {}, .type = "array of " + std::string(name(type))};
   if (is_signed(type)) {
     value.data = read_integers<int64_t>(count, [&] { return read_signed(reader, type, key); });
   } else if (is_unsigned(type)) {
     value.data = read_integers<uint64_t>(count, [&] { return read_unsigned(reader, type, key); });
-  } else if (type == kFloat32) {
+  } else if (type == Type::kFloat32) {
     value.data = read_plain<float>(count, [&] { return reader.read<float>(key); });
-  } else if (type == kFloat64) {
+  } else if (type == Type::kFloat64) {
     value.data = read_plain<double>(count, [&] { return reader.read<double>(key); });
-  } else if (type == kBool) {
+  } else if (type == Type::kBool) {
     value.data = read_plain<bool>(count, [&] { return reader.read<uint8_t>(key) != 0; });
   } else {
     value.data = read_plain<std::string>(count, [&] { return reader.read_string(key); });
@@ -120,36 +102,26 @@ GgufValue read_array(ByteReader& reader, const std::string& key) {
 }
 
 GgufValue read_value(ByteReader& reader, const std::string& key) {
-  const auto type = reader.read<uint32_t>(key);
-  if (type == kArray) return read_array(reader, key);
-  GgufValue value{.data = {}, .type = type_name(type)};
+  const Type type{reader.read<uint32_t>(key)};
+  if (type == Type::kArray) return read_array(reader, key);
+  GgufValue value{.data = {}, .type = std::string(name(type))};
   if (is_signed(type)) {
     value.data = read_signed(reader, type, key);
   } else if (is_unsigned(type)) {
     value.data = read_unsigned(reader, type, key);
-  } else if (type == kFloat32) {
+  } else if (type == Type::kFloat32) {
     value.data = static_cast<double>(reader.read<float>(key));
-  } else if (type == kFloat64) {
+  } else if (type == Type::kFloat64) {
     value.data = reader.read<double>(key);
-  } else if (type == kBool) {
+  } else if (type == Type::kBool) {
     value.data = reader.read<uint8_t>(key) != 0;
-  } else if (type == kString) {
+  } else if (type == Type::kString) {
     value.data = reader.read_string(key);
   } else {
     fail(ErrorKind::kBadFile, "gguf: metadata key '{}' of {} has value type {}, which does not exist",
-         printable(key), reader.file(), type);
+         printable(key), reader.file(), static_cast<uint32_t>(type));
   }
   return value;
-}
-
-std::optional<DType> dtype_of(uint32_t ggml_type) {
-  static const std::map<uint32_t, DType> kTypes{
-      {0, DType::kF32},   {1, DType::kF16},   {2, DType::kQ4_0},    {3, DType::kQ4_1},  {6, DType::kQ5_0},
-      {7, DType::kQ5_1},  {8, DType::kQ8_0},  {10, DType::kQ2_K},   {11, DType::kQ3_K}, {12, DType::kQ4_K},
-      {13, DType::kQ5_K}, {14, DType::kQ6_K}, {20, DType::kIQ4_NL}, {24, DType::kI8},   {25, DType::kI16},
-      {26, DType::kI32},  {27, DType::kI64},  {28, DType::kF64},    {30, DType::kBF16}};
-  const auto it = kTypes.find(ggml_type);
-  return it == kTypes.end() ? std::nullopt : std::optional(it->second);
 }
 
 GgufHeader::Entry read_tensor(ByteReader& reader) {
@@ -171,7 +143,7 @@ GgufHeader::Entry read_tensor(ByteReader& reader) {
                       static_cast<int64_t>(size));  // ggml lists the fastest dimension first
   }
   const auto type = reader.read<uint32_t>("tensor '" + shown + "'");
-  const std::optional<DType> dtype = dtype_of(type);
+  const std::optional<DType> dtype = dtype_of_ggml(type);
   if (!dtype)
     fail(ErrorKind::kUnsupported, "gguf: tensor '{}' of {} has ggml type {}, which is not supported", shown,
          reader.file(), type);

@@ -11,6 +11,18 @@ void GgufMetadata::add(std::string key, GgufValue value) {
   values_.emplace(std::move(key), std::move(value));
 }
 
+void GgufMetadata::set(const std::string& key, GgufValue value) {
+  if (!has(key)) keys_.push_back(key);
+  values_.insert_or_assign(key, std::move(value));
+}
+
+void GgufMetadata::remove(std::string_view key) {
+  const auto it = values_.find(key);
+  if (it == values_.end()) return;
+  values_.erase(it);
+  std::erase(keys_, key);
+}
+
 const GgufValue* GgufMetadata::find(std::string_view key) const {
   const auto it = values_.find(key);
   return it == values_.end() ? nullptr : &it->second;

@@ -18,6 +18,16 @@ struct GgufValue {
 
   Data data;
   std::string type;
+
+  static GgufValue uint16(uint16_t value) { return {uint64_t{value}, "uint16"}; }
+  static GgufValue uint32(uint32_t value) { return {uint64_t{value}, "uint32"}; }
+  static GgufValue int32(int32_t value) { return {int64_t{value}, "int32"}; }
+  static GgufValue float32(float value) { return {static_cast<double>(value), "float32"}; }
+  static GgufValue boolean(bool value) { return {value, "bool"}; }
+  static GgufValue string(std::string value) { return {std::move(value), "string"}; }
+  static GgufValue strings(std::vector<std::string> value) { return {std::move(value), "array of string"}; }
+  static GgufValue floats(std::vector<float> value) { return {std::move(value), "array of float32"}; }
+  static GgufValue int32s(std::vector<int32_t> value) { return {std::move(value), "array of int32"}; }
 };
 
 /// The key-value section of a GGUF file. The getters with one argument throw BadFile if the key is absent;
@@ -30,6 +40,10 @@ class GgufMetadata {
 
   /// Throws BadFile if the key is there already.
   void add(std::string key, GgufValue value);
+  /// Adds a key or replaces its value.
+  void set(const std::string& key, GgufValue value);
+  /// Drops a key; nothing if it is absent.
+  void remove(std::string_view key);
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
   /// nullptr if absent.

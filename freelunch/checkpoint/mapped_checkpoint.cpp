@@ -21,6 +21,12 @@ std::span<const std::byte> MappedCheckpoint::bytes(const TensorInfo& tensor) con
                                               static_cast<size_t>(tensor.bytes));
 }
 
+std::span<const std::byte> MappedCheckpoint::bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
+                                                   std::vector<std::byte>&) const {
+  check_range(tensor, begin, size);
+  return bytes(tensor).subspan(static_cast<size_t>(begin), static_cast<size_t>(size));
+}
+
 void MappedCheckpoint::release(const TensorInfo& tensor) const {
   const Place& place = place_of(tensor);
   shards_[place.shard].release(static_cast<size_t>(place.begin), static_cast<size_t>(tensor.bytes));

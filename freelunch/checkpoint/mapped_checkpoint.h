@@ -10,7 +10,10 @@ namespace freelunch::checkpoint {
 class MappedCheckpoint : public Checkpoint {
  public:
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
-  std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
+  std::span<const std::byte> bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
+                                   std::vector<std::byte>& room) const override;
+  /// The whole tensor, a view into the memory map.
+  std::span<const std::byte> bytes(const TensorInfo& tensor) const;
   void release(const TensorInfo& tensor) const override;
 
  protected:

@@ -4,6 +4,9 @@
 
 #include <limits>
 
+#include "base/error.h"
+#include "base/printable.h"
+
 namespace freelunch::checkpoint {
 
 int64_t TensorInfo::elements() const {
@@ -29,6 +32,12 @@ std::optional<int64_t> element_count(std::span<const int64_t> shape) {
   // Refused even beside a zero: consumers multiply the dimensions in any order.
   if (overflow) return std::nullopt;
   return empty ? 0 : product;
+}
+
+void check_range(const TensorInfo& tensor, uint64_t begin, uint64_t size) {
+  if (begin <= tensor.bytes && size <= tensor.bytes - begin) return;
+  fail(ErrorKind::kInvalidArgument, "checkpoint: tensor '{}' has {} bytes, not {} from byte {} on",
+       printable(tensor.name), tensor.bytes, size, begin);
 }
 
 std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }

@@ -14,7 +14,7 @@ struct TensorInfo {
   std::string name;
   DType dtype;
   std::vector<int64_t> shape;  ///< outermost dimension first, row-major; empty for a scalar
-  uint64_t bytes;              ///< size of the stored data
+  uint64_t bytes;              ///< size of the dense data; an archive stores less
   std::string file;            ///< name (no folder) of the file that holds it
 
   /// Product of the shape; 1 for a scalar.
@@ -23,6 +23,9 @@ struct TensorInfo {
 
 /// Product of a shape, or empty if a dimension is negative or the product exceeds 2^63 - 1.
 std::optional<int64_t> element_count(std::span<const int64_t> shape);
+
+/// Throws InvalidArgument if bytes begin .. begin + size - 1 are not all of the tensor.
+void check_range(const TensorInfo& tensor, uint64_t begin, uint64_t size);
 
 /// "[576, 1536]", for messages.
 std::string shape_text(std::span<const int64_t> shape);

@@ -97,4 +97,38 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   return config;
 }
 
+checkpoint::GgufMetadata config_to_gguf(const Config& config) {
+  using checkpoint::GgufValue;
+  const Architecture& own = architecture_of_model_type(config.architecture, "model");
+  // mistral goes by the name of llama there, which it is but for its window
+  const std::string name(own.gguf_name.empty() && config.architecture == "mistral" ? "llama" : own.gguf_name);
+  if (name.empty())
+    fail(ErrorKind::kUnsupported, "architecture '{}' cannot be written as GGUF", config.architecture);
+  GgufMetadata metadata;
+  const auto size = [&](const char* key, int64_t value) {
+    metadata.add(name + "." + key, GgufValue::uint32(static_cast<uint32_t>(value)));
+  };
+  const auto number = [&](const char* key, double value) {
+    metadata.add(name + "." + key, GgufValue::float32(static_cast<float>(value)));
+  };
+  metadata.add("general.architecture", GgufValue::string(name));
+  size("vocab_size", config.vocabulary);
+  size("context_length", config.max_length);
+  size("embedding_length", config.width);
+  size("block_count", config.blocks);
+  size("feed_forward_length", config.intermediate);
+  size("attention.head_count", config.heads);
+  size("attention.head_count_kv", config.kv_heads);
+  size("attention.key_length", config.head_dim);
+  size("attention.value_length", config.head_dim);
+  number("attention.layer_norm_rms_epsilon", config.norm_epsilon);
+  size("rope.dimension_count", config.head_dim);
+  number("rope.freq_base", config.rope_theta);
+  if (config.rope_scaling.kind == RopeScalingKind::kLinear) {
+    metadata.add(name + ".rope.scaling.type", GgufValue::string("linear"));
+    number("rope.scaling.factor", config.rope_scaling.factor);
+  }
+  return metadata;
+}
+
 }  // namespace freelunch::model

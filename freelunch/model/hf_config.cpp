@@ -74,6 +74,18 @@ std::optional<int64_t> token_id(const json& object, const char* key) {
   return first.is_number_integer() ? std::optional(first.get<int64_t>()) : std::nullopt;
 }
 
+/// Weights that a quantiser packed cannot be read; a sparse archive says no more than that it is one.
+void refuse_quantised(const json& object, const std::string& file) {
+  const auto it = object.find("quantization_config");
+  if (it == object.end() || !it->is_object()) return;
+  const auto groups = it->find("config_groups");
+  const bool groups_empty = groups == it->end() || groups->is_null() || groups->empty();
+  const std::string method = it->value("quant_method", std::string("compressed-tensors"));
+  if (method == "compressed-tensors" && groups_empty) return;
+  fail(ErrorKind::kUnsupported,
+       "{}: quantization_config '{}' is not supported; take the model it was made of", file, method);
+}
+
 Config read(const json& object, const std::string& file) {
   if (!object.is_object()) fail(ErrorKind::kBadFile, "{}: expected a JSON object", file);
   if (!object.contains("model_type") || !object["model_type"].is_string()) {
@@ -81,6 +93,7 @@ Config read(const json& object, const std::string& file) {
   }
   const Architecture& architecture =
       architecture_of_model_type(object["model_type"].get<std::string>(), file);
+  refuse_quantised(object, file);
   const std::string activation = object.value("hidden_act", std::string("silu"));
   if (activation != "silu") {
     fail(ErrorKind::kUnsupported, "{}: hidden_act '{}' is not supported for {}", file, activation,

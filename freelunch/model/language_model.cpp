@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/bitmask_checkpoint.h"
 #include "model/architecture.h"
 #include "model/gguf_config.h"
 #include "model/hf_config.h"
@@ -98,27 +98,39 @@ std::optional<std::pair<int64_t, Part>> place_of(const std::string& name) {
   return std::nullopt;
 }
 
+/// The GGUF of a folder that holds model.gguf, or its splits, instead of config.json.
+std::optional<fs::path> gguf_inside(const fs::path& folder) {
+  if (fs::exists(folder / "config.json")) return std::nullopt;
+  if (fs::exists(folder / "model.gguf")) return folder / "model.gguf";
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("model-00001-of-") && name.ends_with(".gguf")) return entry.path();
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
   std::unique_ptr<LanguageModel> model(new LanguageModel);
-  model->path_ = path;
   if (!fs::exists(path)) fail(ErrorKind::kBadFile, "model '{}' does not exist", path.string());
-  if (fs::is_directory(path)) {
+  model->path_ = fs::is_directory(path) ? gguf_inside(path).value_or(path) : path;
+  if (fs::is_directory(model->path_)) {
     model->open_folder();
-  } else if (path.extension() == ".gguf") {
+  } else if (model->path_.extension() == ".gguf") {
     model->open_gguf();
   } else {
     fail(ErrorKind::kUnsupported, "model '{}' is neither a Hugging Face folder nor a .gguf file",
          path.string());
   }
   model->check_complete();
+  if (model->gguf_ != nullptr) model->restore_dtypes();
   return model;
 }
 
 void LanguageModel::open_folder() {
   config_ = read_config(path_ / "config.json");
-  checkpoint_ = checkpoint::SafetensorsCheckpoint::open(path_);
+  checkpoint_ = checkpoint::open_safetensors(path_);
   for (const TensorInfo& info : checkpoint_->tensors()) {
     ModelTensor tensor{.name = info.name,
                        .stored_name = info.name,
@@ -145,8 +157,7 @@ void LanguageModel::open_gguf() {
     if (info == nullptr) return false;
     const bool plain =
         info->dtype == DType::kF32 || info->dtype == DType::kF16 || info->dtype == DType::kBF16;
-    // Norms are kept in F32 by GGUF writers whatever the model's dtype is; quantised weights become BF16.
-    const DType saved = plain && info->shape.size() > 1 ? info->dtype : DType::kBF16;
+    const DType saved = plain ? info->dtype : DType::kBF16;
     ModelTensor tensor{.name = name,
                        .stored_name = stored,
                        .shape = info->shape,
@@ -173,6 +184,20 @@ void LanguageModel::open_gguf() {
   }
   add_stored("model.norm.weight", "output_norm.weight", -1, std::nullopt);
   add_stored("lm_head.weight", "output.weight", -1, std::nullopt);
+}
+
+void LanguageModel::restore_dtypes() {
+  const DType model_dtype = embedding().saved_dtype;
+  for (ModelTensor& tensor : tensors_) {
+    if (tensor.shape.size() < 2 && tensor.saved_dtype == DType::kF32 && fits(tensor, model_dtype))
+      tensor.saved_dtype = model_dtype;
+  }
+}
+
+bool LanguageModel::fits(const ModelTensor& tensor, DType dtype) const {
+  if (dtype == DType::kF32) return false;
+  const at::Tensor values = read(tensor);
+  return at::equal(values, values.to(dtype == DType::kF16 ? at::kHalf : at::kBFloat16).to(at::kFloat));
 }
 
 void LanguageModel::add(ModelTensor tensor) {

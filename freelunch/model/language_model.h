@@ -30,7 +30,8 @@ struct ModelTensor {
 };
 
 /// A dense model on disk: its configuration and its tensors, read one at a time through the memory map.
-/// Opens a Hugging Face folder or a GGUF file. Throws what the readers throw, and BadFile naming the first
+/// Opens a Hugging Face folder (dense, or a sparse archive), a GGUF file, or a folder that holds model.gguf
+/// instead of config.json. Throws what the readers throw, and BadFile naming the first
 /// tensor that the architecture needs and the checkpoint lacks or holds in another shape.
 class LanguageModel {
  public:
@@ -63,6 +64,11 @@ class LanguageModel {
   void open_folder();
   void open_gguf();
   void add(ModelTensor tensor);
+  /// GGUF writers keep norms and biases in F32 whatever the model's dtype is; where that loses nothing, they
+  /// get it back.
+  void restore_dtypes();
+  /// Whether a 16-bit dtype holds the tensor's values exactly.
+  bool fits(const ModelTensor& tensor, checkpoint::DType dtype) const;
   void check_complete() const;
 
   std::filesystem::path path_;

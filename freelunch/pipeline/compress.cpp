@@ -100,7 +100,7 @@ void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& p
   count_zeros(run);
   output.keep();  // whatever goes wrong from here on, the work is done
   timed(report, "save", [&] {
-    export_hugging_face(in.opened, run.current(), output.path(), run.sinks.progress);
+    export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks.progress);
     return std::string();
   });
   if (!evaluator.wanted()) return;

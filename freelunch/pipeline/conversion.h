@@ -2,11 +2,15 @@
 #include <filesystem>
 
 #include "base/sinks.h"
+#include "pipeline/output_format.h"
 
 namespace freelunch::pipeline {
 
-/// Writes a model (a GGUF file, or a folder) as a Hugging Face folder that appears whole or not at all.
+/// Writes a model (a Hugging Face folder, a sparse archive, a GGUF file) in another format, one tensor at a
+/// time; what was written appears whole or not at all (of a split GGUF each file). Without options.dtype
+/// nothing is lost: every tensor keeps its dtype, but for quantised ones that leave GGUF, which become BF16.
 /// Throws Error.
-void convert(const std::filesystem::path& in, const std::filesystem::path& out, bool overwrite, Sinks sinks);
+void convert(const std::filesystem::path& in, const std::filesystem::path& out, const OutputOptions& options,
+             bool overwrite, Sinks sinks);
 
 }  // namespace freelunch::pipeline

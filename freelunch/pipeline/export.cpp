@@ -1,128 +1,191 @@
 #include "pipeline/export.h"
 
-#include <ATen/ATen.h>
-
-#include <fstream>
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "checkpoint/atomic_file.h"
+#include "checkpoint/bitmask.h"
 #include "checkpoint/safetensors_writer.h"
-#include "model/hf_config.h"
-#include "pipeline/gguf_tokenizer.h"
+#include "checkpoint/shards.h"
+#include "pipeline/folder_files.h"
+#include "pipeline/tensor_pieces.h"
 
 namespace freelunch::pipeline {
 namespace {
 
 namespace fs = std::filesystem;
 using checkpoint::DType;
+using checkpoint::MatrixShape;
 using model::ModelTensor;
 
-at::ScalarType scalar_type(const ModelTensor& tensor) {
-  switch (tensor.saved_dtype) {
-    case DType::kF32:
-      return at::kFloat;
-    case DType::kF16:
-      return at::kHalf;
-    case DType::kBF16:
-      return at::kBFloat16;
-    default:
-      fail(ErrorKind::kUnsupported, "tensor '{}' has dtype {}, which cannot be changed", tensor.name,
-           checkpoint::name(tensor.saved_dtype));
-  }
+constexpr uint64_t kDefaultShard = 5'000'000'000;  // as transformers
+
+/// A tensor of the output, dense or packed.
+struct Planned {
+  const ModelTensor* tensor;
+  StoredAs as;
+  uint64_t bytes = 0;  ///< in its file
+  bool packed = false;
+  int64_t values = 0;  ///< packed: how many
+  std::string file;
+};
+
+MatrixShape matrix_shape(const Planned& planned) {
+  return {.rows = planned.tensor->shape[0],
+          .columns = planned.tensor->shape[1],
+          .element_bytes = checkpoint::block_bytes(planned.as.dtype)};
 }
 
-/// Files of a folder and the tensors in each: one file unless the input was sharded.
-std::map<std::string, std::vector<const ModelTensor*>> files_of(const model::LanguageModel& model) {
-  std::map<std::string, std::vector<const ModelTensor*>> files;
-  for (const ModelTensor& tensor : model.tensors()) {
-    const bool folder = model.gguf() == nullptr;
-    files[folder ? model.checkpoint().at(tensor.stored_name).file : "model.safetensors"].push_back(&tensor);
-  }
-  return files;
+/// "model.layers.0.mlp.up_proj", the name under which an archive keeps the parts.
+std::string archive_key(const ModelTensor& tensor) {
+  return tensor.name.substr(0, tensor.name.size() - std::string_view(".weight").size());
 }
 
-void write_tensor(const model::Weights& weights, const ModelTensor& tensor,
-                  checkpoint::SafetensorsWriter& writer) {
-  const checkpoint::Checkpoint& source = weights.dense().checkpoint();
-  if (weights.dense().gguf() == nullptr && !weights.changed(tensor)) {
-    const checkpoint::TensorInfo& info = source.at(tensor.stored_name);
-    writer.write(tensor.name, source.bytes(info));
-    source.release(info);
+/// Decides whether a tensor is packed: a matrix that takes less room so. Reads it once.
+void plan_packing(const model::Weights& weights, Planned& planned) {
+  const ModelTensor& tensor = *planned.tensor;
+  if (tensor.shape.size() != 2 || planned.bytes == 0 || !tensor.name.ends_with(".weight") ||
+      !checkpoint::converts_to_f32(planned.as.dtype)) {
     return;
   }
-  const at::Tensor data = weights.tensor(tensor).to(scalar_type(tensor)).contiguous();
-  writer.write(tensor.name, {static_cast<const std::byte*>(data.const_data_ptr()), data.nbytes()});
+  const MatrixShape shape = matrix_shape(planned);
+  for_each_piece(weights, tensor, planned.as, [&](std::span<const std::byte> piece) {
+    planned.values += checkpoint::count_values(piece, shape.element_bytes);
+  });
+  const uint64_t archived = checkpoint::archived_bytes(shape, planned.values);
+  planned.packed = archived < planned.bytes;
+  if (planned.packed) planned.bytes = archived;
 }
 
-void write_tokenizer_files(const OpenedModel& opened, const fs::path& folder) {
-  const model::LanguageModel& model = *opened.model;
-  if (model.gguf() == nullptr) {
-    for (const char* name :
-         {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
-          "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"}) {
-      if (fs::exists(model.path() / name)) fs::copy_file(model.path() / name, folder / name);
+std::vector<Planned> plan_tensors(const model::Weights& weights, const OutputOptions& options,
+                                  const std::function<void()>& advance) {
+  std::vector<Planned> plan;
+  for (const ModelTensor& tensor : weights.dense().tensors()) {
+    throw_if_interrupted();
+    const bool is_float = checkpoint::converts_to_f32(tensor.saved_dtype);
+    Planned planned{
+        .tensor = &tensor,
+        .as = {.dtype = is_float ? options.dtype.value_or(tensor.saved_dtype) : tensor.saved_dtype,
+               .plain_zeros = options.plain_zeros}};
+    planned.bytes =
+        checkpoint::bytes_for(planned.as.dtype, checkpoint::element_count(tensor.shape).value()).value();
+    if (options.format == Format::kBitmask) {
+      plan_packing(weights, planned);
+      advance();
     }
-    return;
+    plan.push_back(std::move(planned));
   }
-  const checkpoint::GgufMetadata& metadata = model.gguf()->metadata();
-  const tokenizer::GgufVocabulary vocabulary = gguf_vocabulary(metadata);
-  const auto write = [&](const char* name, const nlohmann::json& json) {
-    checkpoint::write_file_atomically(
-        folder / name, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  };
-  write("tokenizer.json", tokenizer::tokenizer_json_from_gguf(vocabulary));
-  nlohmann::json config =
-      tokenizer::tokenizer_config_from_gguf(vocabulary, metadata.get_string("tokenizer.chat_template", ""));
-  config["model_max_length"] = model.config().max_length;
-  write("tokenizer_config.json", config);
-  nlohmann::json generation = nlohmann::json::object();
-  if (model.config().bos) generation["bos_token_id"] = *model.config().bos;
-  if (model.config().eos) generation["eos_token_id"] = *model.config().eos;
-  write("generation_config.json", generation);
+  return plan;
 }
 
-void write_config(const model::LanguageModel& model, const fs::path& folder) {
-  if (model.gguf() == nullptr) {
-    fs::copy_file(model.path() / "config.json", folder / "config.json");
-    if (fs::exists(model.path() / "model.safetensors.index.json")) {
-      fs::copy_file(model.path() / "model.safetensors.index.json", folder / "model.safetensors.index.json");
-    }
+/// The input's files, or new ones of at most the asked size.
+void assign_files(std::vector<Planned>& plan, const model::LanguageModel& model,
+                  const OutputOptions& options) {
+  if (model.gguf() == nullptr && !options.shard_bytes) {
+    for (Planned& planned : plan) planned.file = model.checkpoint().at(planned.tensor->stored_name).file;
     return;
   }
-  checkpoint::write_file_atomically(folder / "config.json",
-                                    model::config_to_hugging_face(model.config()).dump(2) + "\n");
+  std::vector<uint64_t> sizes;
+  for (const Planned& planned : plan) sizes.push_back(planned.bytes);
+  const auto groups = checkpoint::group_by_size(sizes, options.shard_bytes.value_or(kDefaultShard));
+  for (size_t i = 0; i < plan.size(); ++i)
+    plan[i].file = checkpoint::shard_name("model", ".safetensors", groups[i], groups.back() + 1);
+}
+
+/// What a tensor becomes in its file.
+std::vector<checkpoint::TensorPlan> file_tensors(const Planned& planned) {
+  const ModelTensor& tensor = *planned.tensor;
+  if (!planned.packed) return {{tensor.name, planned.as.dtype, tensor.shape}};
+  const MatrixShape shape = matrix_shape(planned);
+  const std::string key = archive_key(tensor);
+  return {{key + ".shape", DType::kI64, {2}},
+          {key + ".row_offsets", DType::kI64, {shape.rows}},
+          {key + ".compressed", planned.as.dtype, {planned.values}},
+          {key + ".bitmask", DType::kU8, {shape.rows, shape.mask_bytes()}}};
+}
+
+void write_packed(const model::Weights& weights, const Planned& planned, checkpoint::TensorWriter& writer) {
+  const MatrixShape shape = matrix_shape(planned);
+  const std::string key = archive_key(*planned.tensor);
+  std::vector<int64_t> offsets;
+  int64_t values = 0;
+  for_each_piece(weights, *planned.tensor, planned.as, [&](std::span<const std::byte> piece) {
+    const checkpoint::PackedRows packed = checkpoint::pack_rows(piece, shape, values);
+    values += static_cast<int64_t>(packed.values.size()) / shape.element_bytes;
+    offsets.insert(offsets.end(), packed.row_offsets.begin(), packed.row_offsets.end());
+    writer.append(key + ".compressed", packed.values);
+    writer.append(key + ".bitmask", packed.mask);
+  });
+  writer.write(key + ".shape", std::as_bytes(std::span(planned.tensor->shape)));
+  writer.write(key + ".row_offsets", std::as_bytes(std::span(offsets)));
+}
+
+void write_file(const model::Weights& weights, const std::vector<const Planned*>& tensors,
+                const fs::path& file, const std::function<void()>& advance) {
+  std::vector<checkpoint::TensorPlan> plan;
+  for (const Planned* planned : tensors) {
+    for (checkpoint::TensorPlan& part : file_tensors(*planned)) plan.push_back(std::move(part));
+  }
+  checkpoint::SafetensorsWriter writer(file, std::move(plan), {{"format", "pt"}});
+  for (const Planned* planned : tensors) {
+    throw_if_interrupted();
+    if (planned->packed) {
+      write_packed(weights, *planned, writer);
+    } else {
+      for_each_piece(weights, *planned->tensor, planned->as,
+                     [&](std::span<const std::byte> piece) { writer.append(planned->tensor->name, piece); });
+    }
+    advance();
+  }
+  writer.finish();
+}
+
+void write_index(const std::vector<Planned>& plan, const fs::path& folder) {
+  std::map<std::string, std::string> shard_of;
+  uint64_t total = 0;
+  for (const Planned& planned : plan) {
+    for (const checkpoint::TensorPlan& part : file_tensors(planned)) shard_of[part.name] = planned.file;
+    total += planned.bytes;
+  }
+  checkpoint::write_file_atomically(folder / "model.safetensors.index.json",
+                                    checkpoint::safetensors_index(shard_of, total));
 }
 
 }  // namespace
 
-void export_hugging_face(const OpenedModel& opened, const model::Weights& weights, const fs::path& folder,
-                         ProgressSink& progress) {
-  const model::LanguageModel& model = *opened.model;
-  progress.begin("save", static_cast<int64_t>(model.tensors().size()), "tensors");
+void export_folder(const OpenedModel& opened, const model::Weights& weights, const fs::path& folder,
+                   const OutputOptions& options, ProgressSink& progress) {
+  const bool packs = options.format == Format::kBitmask;
+  const auto tensors = static_cast<int64_t>(weights.dense().tensors().size());
   int64_t done = 0;
+  const auto advance = [&] { progress.advance(++done, ""); };
+  progress.begin("save", packs ? 2 * tensors : tensors, packs ? "tensors, counted and written" : "tensors");
   try {
-    write_config(model, folder);
-    write_tokenizer_files(opened, folder);
-    for (const auto& [file, tensors] : files_of(model)) {
-      std::vector<checkpoint::TensorPlan> plan;
-      for (const ModelTensor* tensor : tensors)
-        plan.push_back({tensor->name, tensor->saved_dtype, tensor->shape});
-      checkpoint::SafetensorsWriter writer(folder / file, std::move(plan), {{"format", "pt"}});
-      for (const ModelTensor* tensor : tensors) {
-        throw_if_interrupted();
-        write_tensor(weights, *tensor, writer);
-        progress.advance(++done, "");
-      }
-      writer.finish();
-    }
+    std::vector<Planned> plan = plan_tensors(weights, options, advance);
+    assign_files(plan, weights.dense(), options);
+    write_config(*opened.model, options, folder);
+    write_tokenizer_files(*opened.model, folder);
+    std::map<std::string, std::vector<const Planned*>> files;
+    for (const Planned& planned : plan) files[planned.file].push_back(&planned);
+    for (const auto& [file, members] : files) write_file(weights, members, folder / file, advance);
+    if (files.size() > 1 || !files.contains("model.safetensors")) write_index(plan, folder);
   } catch (const fs::filesystem_error& error) {
     fail(ErrorKind::kIo, "cannot copy '{}' to '{}': {}", error.path1().string(), folder.string(),
          error.code().message());
   }
   progress.end();
+}
+
+void export_model(const OpenedModel& opened, const model::Weights& weights, const fs::path& folder,
+                  const OutputOptions& options, ProgressSink& progress) {
+  if (options.format == Format::kGguf) {
+    export_gguf(opened, weights, folder / "model.gguf", options, progress);
+  } else {
+    export_folder(opened, weights, folder, options, progress);
+  }
 }
 
 }  // namespace freelunch::pipeline

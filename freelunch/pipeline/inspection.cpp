@@ -2,52 +2,105 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
+#include "checkpoint/bitmask_checkpoint.h"
 #include "model/language_model.h"
 #include "sparsity/mask.h"
 
 namespace freelunch::pipeline {
+namespace {
 
-nlohmann::json inspect(const std::filesystem::path& path, Sinks sinks) {
-  using nlohmann::json;
+using model::ModelTensor;
+using nlohmann::json;
+
+struct Totals {
+  int64_t zeros = 0, elements = 0;
+  int64_t matrix_zeros = 0, matrix_elements = 0;
+  uint64_t stored = 0, archived = 0;
+  std::optional<std::string> pattern;  ///< of every matrix so far; empty where they differ
+  bool any_matrix = false;
+};
+
+double share(int64_t part, int64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+const char* format_of(const model::LanguageModel& model) {
+  if (model.gguf() != nullptr) return "gguf";
+  const bool archive = dynamic_cast<const checkpoint::BitmaskCheckpoint*>(&model.checkpoint()) != nullptr;
+  return archive ? "bitmask" : "hugging-face";
+}
+
+/// What a tensor would take in a sparse archive: packed if that is less, as export_folder decides.
+uint64_t bytes_in_archive(const ModelTensor& tensor, const at::Tensor& values) {
+  const uint64_t dense =
+      checkpoint::bytes_for(tensor.saved_dtype, checkpoint::element_count(tensor.shape).value()).value();
+  if (tensor.shape.size() != 2 || dense == 0 || !tensor.name.ends_with(".weight")) return dense;
+  const checkpoint::MatrixShape shape{.rows = tensor.shape[0],
+                                      .columns = tensor.shape[1],
+                                      .element_bytes = checkpoint::block_bytes(tensor.saved_dtype)};
+  const auto kept = values.view(at::kInt).count_nonzero().item<int64_t>();  // a negative zero is a value
+  return std::min(dense, checkpoint::archived_bytes(shape, kept));
+}
+
+void count_matrix(Totals& totals, const sparsity::Observed& seen) {
+  totals.matrix_zeros += seen.zeros;
+  totals.matrix_elements += seen.elements;
+  const auto pattern = seen.pattern ? std::optional(sparsity::to_string(*seen.pattern)) : std::nullopt;
+  if (!totals.any_matrix) totals.pattern = pattern;
+  if (totals.pattern != pattern) totals.pattern.reset();
+  totals.any_matrix = true;
+}
+
+json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor, Totals& totals) {
+  const uint64_t stored = model.checkpoint().stored_bytes(model.checkpoint().at(tensor.stored_name));
+  json entry{{"name", tensor.name},
+             {"dtype", checkpoint::name(tensor.stored_dtype)},
+             {"shape", tensor.shape},
+             {"bytes", stored}};
+  totals.stored += stored;
+  if (!checkpoint::converts_to_f32(tensor.stored_dtype)) {
+    totals.archived += stored;
+    return entry;
+  }
+  const at::Tensor values = model.read(tensor);
+  const sparsity::Observed seen = sparsity::observe(values);
+  const uint64_t archived = bytes_in_archive(tensor, values);
+  entry["zeros"] = seen.zeros;
+  entry["sparsity"] = seen.sparsity();
+  entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
+  entry["archive_bytes"] = archived;
+  totals.archived += archived;
+  totals.zeros += seen.zeros;
+  totals.elements += seen.elements;
+  if (tensor.part && model::names(*tensor.part).matrix) count_matrix(totals, seen);
+  return entry;
+}
+
+}  // namespace
+
+json inspect(const std::filesystem::path& path, Sinks sinks) {
   const auto model = model::LanguageModel::open(path);
   const model::Config& c = model->config();
   json tensors = json::array();
-  int64_t zeros = 0, elements = 0, matrix_zeros = 0, matrix_elements = 0, done = 0;
-  uint64_t bytes = 0;
+  Totals totals;
+  int64_t done = 0;
   sinks.progress.begin("inspect", static_cast<int64_t>(model->tensors().size()), "tensors");
-  for (const model::ModelTensor& tensor : model->tensors()) {
+  for (const ModelTensor& tensor : model->tensors()) {
     throw_if_interrupted();
-    const checkpoint::TensorInfo& info = model->checkpoint().at(tensor.stored_name);
-    bytes += info.bytes;
-    json entry{
-        {"name", tensor.name}, {"dtype", checkpoint::name(tensor.stored_dtype)}, {"shape", tensor.shape}};
-    if (checkpoint::converts_to_f32(tensor.stored_dtype)) {
-      const sparsity::Observed seen = sparsity::observe(model->read(tensor));
-      entry["zeros"] = seen.zeros;
-      entry["sparsity"] = seen.sparsity();
-      entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
-      zeros += seen.zeros;
-      elements += seen.elements;
-      if (tensor.part && model::names(*tensor.part).matrix) {
-        matrix_zeros += seen.zeros;
-        matrix_elements += seen.elements;
-      }
-    }
-    tensors.push_back(std::move(entry));
+    tensors.push_back(inspect_tensor(*model, tensor, totals));
     sinks.progress.advance(++done, "");
   }
   sinks.progress.end();
-  const auto share = [](int64_t part, int64_t whole) {
-    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-  };
   return {{"path", path.string()},
-          {"format", model->gguf() != nullptr ? "gguf" : "hugging-face"},
+          {"format", format_of(*model)},
           {"architecture", c.architecture},
           {"parameters", model->parameters()},
-          {"bytes", bytes},
+          {"bytes", totals.stored},
+          {"archive_bytes", totals.archived},
           {"vocabulary", c.vocabulary},
           {"width", c.width},
           {"intermediate", c.intermediate},
@@ -58,7 +111,9 @@ nlohmann::json inspect(const std::filesystem::path& path, Sinks sinks) {
           {"max_length", c.max_length},
           {"tied_embeddings", c.tied_embeddings},
           {"sparsity",
-           {{"matrices", share(matrix_zeros, matrix_elements)}, {"whole_model", share(zeros, elements)}}},
+           {{"matrices", share(totals.matrix_zeros, totals.matrix_elements)},
+            {"whole_model", share(totals.zeros, totals.elements)},
+            {"pattern", totals.pattern ? json(*totals.pattern) : json(nullptr)}}},
           {"tensors", std::move(tensors)}};
 }
 

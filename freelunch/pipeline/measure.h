@@ -4,6 +4,7 @@
 
 #include "base/sinks.h"
 #include "evaluate/choice_score.h"
+#include "evaluate/generation.h"
 #include "evaluate/perplexity.h"
 #include "pipeline/plan.h"
 
@@ -42,5 +43,22 @@ struct ZeroShotResult {
 
 /// Zero-shot accuracy of a model on each task. Throws Error.
 std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks);
+
+struct GenerationPlan {
+  std::filesystem::path model;
+  std::string prompt;
+  int64_t tokens = 64;
+  bool past_end = false;  ///< goes on after EOS
+  ComputeOptions compute;
+};
+
+struct Generation {
+  std::vector<int64_t> prompt;  ///< ids, with what the tokenizer puts in front
+  std::vector<int64_t> tokens;  ///< ids that were added
+  std::string text;             ///< what they say
+};
+
+/// Continues a prompt greedily. Throws Error.
+Generation generate_text(const GenerationPlan& plan, Sinks sinks);
 
 }  // namespace freelunch::pipeline

@@ -60,8 +60,8 @@ int64_t parse_bytes(std::string_view text) {
     if (error == std::errc() && unit == known && value > 0 && value * bytes < 9e18)
       return static_cast<int64_t>(value * bytes);
   }
-  fail(ErrorKind::kInvalidArgument,
-       "'{}' is no amount of memory; expected a number such as 2GiB, 700MB or 1.5G", text);
+  fail(ErrorKind::kInvalidArgument, "'{}' is no size in bytes; expected a number such as 2GiB, 700MB or 1.5G",
+       text);
 }
 
 std::string bytes_text(int64_t bytes) {

@@ -254,6 +254,11 @@ void validate(const CompressPlan& plan) {
     if (rate && !(*rate > 0 && *rate < 1))
       fail(ErrorKind::kInvalidArgument, "learning rate {} is not in (0, 1)", *rate);
   }
+  validate(plan.saved_as);
+  if (plan.output.extension() == ".gguf")
+    fail(ErrorKind::kInvalidArgument,
+         "--output '{}' names a folder, which holds the report too; pass a folder and --format gguf",
+         plan.output.string());
   refuse_contradictions(plan, repairs);
   if (plan.group && std::holds_alternative<sparsity::NofM>(plan.pattern)) {
     fail(ErrorKind::kInvalidArgument,

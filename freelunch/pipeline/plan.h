@@ -9,6 +9,7 @@
 #include "criteria/criterion.h"
 #include "model/weights.h"
 #include "pipeline/memory_options.h"
+#include "pipeline/output_format.h"
 #include "reconstruct/closed_form.h"
 #include "reconstruct/loss.h"
 #include "reconstruct/token_loss.h"
@@ -121,6 +122,7 @@ struct CompressPlan {
   std::filesystem::path dense;
   std::filesystem::path output;
   bool overwrite = false;
+  OutputOptions saved_as;
   sparsity::Pattern pattern = sparsity::Unstructured{};
   std::optional<sparsity::Group> group;  ///< absent: the criterion's own
   std::vector<sparsity::Rule> rules;     ///< first match wins; the pattern is for what none matches

@@ -114,7 +114,8 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
               {"tensors", json::array()},
               {"peak_bytes", report.peak_bytes},
               {"seconds", report.seconds},
-              {"output", plan.output.string()}};
+              {"output", plan.output.string()},
+              {"format", name(plan.saved_as.format)}};
   if (report.planned) object["planned"] = to_json(*report.planned);
   if (!report.allocation.empty()) object["allocation"] = report.allocation;
   if (report.dense) object["figures"]["dense"] = figure(report.dense);

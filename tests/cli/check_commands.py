@@ -196,3 +196,14 @@ with tempfile.TemporaryDirectory() as temporary:
     from_gguf = json.loads(run("perplexity", base / "m.gguf", "--text", base / "test.txt", "--length", 64, "--compute", "fp32", "--json"))
     assert abs(from_gguf["perplexity"] / in_fp32["perplexity"] - 1) < 1e-4
     print("GGUF: converted, same logits, ids and perplexity")
+
+    # greedy generation, as transformers does it
+    for prompt in ("abc def", "gh"):
+        got = json.loads(run("generate", base / "dense", "--prompt", prompt, "--tokens", 20, "--past-end", "--compute", "fp32", "--json"))
+        ids = AutoTokenizer.from_pretrained(base / "dense")(prompt, return_tensors="pt").input_ids
+        reference = AutoModelForCausalLM.from_pretrained(base / "dense", dtype=torch.float32).eval()
+        with torch.no_grad():
+            for _ in range(20):
+                ids = torch.cat([ids, reference(ids).logits[:, -1].argmax(-1, keepdim=True)], 1)
+        assert got["prompt"] + got["tokens"] == ids[0].tolist(), (got, ids)
+    print("generate: the tokens of transformers")

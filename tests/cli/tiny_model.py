@@ -30,9 +30,10 @@ def make(folder, **overrides):
     torch.manual_seed(0)
     shard = overrides.pop("max_shard_size", "5GB")
     dtype = overrides.pop("dtype", torch.float32)
-    config = LlamaConfig(**{**dict(vocab_size=tokenizer.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+    config_class, model_class = overrides.pop("classes", (LlamaConfig, LlamaForCausalLM))
+    config = config_class(**{**dict(vocab_size=tokenizer.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
                                    num_key_value_heads=2, max_position_embeddings=128), **overrides})
-    model = LlamaForCausalLM(config).to(dtype).eval()
+    model = model_class(config).to(dtype).eval()
     model.save_pretrained(folder, max_shard_size=shard)
     return model
 

@@ -1,0 +1,44 @@
+#include "evaluate/generation.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "model/forward.h"
+
+namespace freelunch::evaluate {
+
+std::vector<int64_t> generate(const model::Weights& weights, const std::vector<int64_t>& prompt,
+                              const GenerationSettings& settings, const model::Compute& compute,
+                              const std::function<void(int64_t)>& visit) {
+  const at::NoGradGuard no_grad;
+  if (prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt has no token to continue from");
+  const model::Config& config = weights.config();
+  std::vector<model::Block> blocks;
+  for (int64_t b = 0; b < config.blocks; ++b) {
+    throw_if_interrupted();
+    blocks.push_back(weights.block(b, compute.device, compute.dtype));
+  }
+  const at::Tensor norm = weights.final_norm(compute.device);
+  const at::Tensor head = weights.head(compute);
+  std::vector<int64_t> sequence = prompt;
+  for (int64_t i = 0; i < settings.tokens; ++i) {
+    throw_if_interrupted();
+    const auto length = static_cast<int64_t>(sequence.size());
+    const model::Forward forward(config, compute, length);
+    at::Tensor x = weights.embed(at::tensor(sequence).unsqueeze(0), compute.device);
+    for (const model::Block& block : blocks) x = forward.block(block, x);
+    const at::Tensor last = model::rms_norm(x.select(1, length - 1), norm, config.norm_epsilon);
+    const at::Tensor logits = at::linear(last.to(head.scalar_type()), head).to(at::kFloat);
+    if (!at::isfinite(logits).all().item<bool>())
+      fail(ErrorKind::kNumerical, "generate: the model's output is not finite");
+    const auto next = logits.argmax().item<int64_t>();
+    if (settings.stop && next == *settings.stop) break;
+    sequence.push_back(next);
+    if (visit) visit(next);
+  }
+  return {sequence.begin() + static_cast<int64_t>(prompt.size()), sequence.end()};
+}
+
+}  // namespace freelunch::evaluate

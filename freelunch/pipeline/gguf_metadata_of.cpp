@@ -1,0 +1,90 @@
+#include "pipeline/gguf_metadata_of.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "base/error.h"
+#include "model/gguf_config.h"
+#include "tokenizer/gguf_vocabulary.h"
+#include "tokenizer/vocabulary_of_json.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::GgufMetadata;
+using checkpoint::GgufValue;
+using nlohmann::json;
+
+std::string read_text(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::stringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+/// Empty where the folder lacks the file.
+json read_json(const fs::path& path) {
+  if (!fs::exists(path)) return json::object();
+  try {
+    return json::parse(read_text(path));
+  } catch (const json::exception& error) {
+    fail(ErrorKind::kBadFile, "{}: not valid JSON ({})", path.filename().string(), error.what());
+  }
+}
+
+std::string chat_template_of(const json& tokenizer_config, const fs::path& folder) {
+  const auto it = tokenizer_config.find("chat_template");
+  if (it != tokenizer_config.end() && it->is_string()) return it->get<std::string>();
+  return fs::exists(folder / "chat_template.jinja") ? read_text(folder / "chat_template.jinja") : "";
+}
+
+void add_vocabulary(GgufMetadata& metadata, const tokenizer::GgufVocabulary& v) {
+  metadata.add("tokenizer.ggml.model", GgufValue::string(v.model));
+  metadata.add("tokenizer.ggml.pre", GgufValue::string(v.pre));
+  metadata.add("tokenizer.ggml.tokens", GgufValue::strings(v.tokens));
+  metadata.add("tokenizer.ggml.token_type", GgufValue::int32s(v.token_types));
+  metadata.add("tokenizer.ggml.merges", GgufValue::strings(v.merges));
+  const auto id = [&](const char* key, const std::optional<tokenizer::TokenId>& token) {
+    if (token) metadata.add(key, GgufValue::uint32(static_cast<uint32_t>(*token)));
+  };
+  id("tokenizer.ggml.bos_token_id", v.bos);
+  id("tokenizer.ggml.eos_token_id", v.eos);
+  id("tokenizer.ggml.unknown_token_id", v.unk);
+  id("tokenizer.ggml.padding_token_id", v.pad);
+  const auto flag = [&](const char* key, const std::optional<bool>& value) {
+    if (value) metadata.add(key, GgufValue::boolean(*value));
+  };
+  flag("tokenizer.ggml.add_bos_token", v.add_bos);
+  flag("tokenizer.ggml.add_eos_token", v.add_eos);
+}
+
+}  // namespace
+
+GgufMetadata gguf_metadata_of(const model::LanguageModel& model) {
+  if (model.gguf() != nullptr) return model.gguf()->metadata();
+  const fs::path& folder = model.path();
+  GgufMetadata metadata = model::config_to_gguf(model.config());
+  metadata.add("general.type", GgufValue::string("model"));
+  const fs::path absolute = fs::absolute(folder).lexically_normal();  // "model/" is called "model"
+  const fs::path named = absolute.has_filename() ? absolute : absolute.parent_path();
+  metadata.add("general.name", GgufValue::string(named.filename().string()));
+  if (!fs::exists(folder / "tokenizer.json")) return metadata;
+  const json tokenizer_config = read_json(folder / "tokenizer_config.json");
+  tokenizer::GgufVocabulary vocabulary = tokenizer::vocabulary_of_tokenizer_json(
+      read_text(folder / "tokenizer.json"), tokenizer_config, model.config().vocabulary, "tokenizer.json");
+  const auto fits = [&](const std::optional<int64_t>& id) {
+    return id && *id >= 0 && *id < model.config().vocabulary;
+  };
+  if (!vocabulary.bos && fits(model.config().bos))
+    vocabulary.bos = static_cast<tokenizer::TokenId>(*model.config().bos);
+  if (!vocabulary.eos && fits(model.config().eos))
+    vocabulary.eos = static_cast<tokenizer::TokenId>(*model.config().eos);
+  add_vocabulary(metadata, vocabulary);
+  const std::string chat_template = chat_template_of(tokenizer_config, folder);
+  if (!chat_template.empty()) metadata.add("tokenizer.chat_template", GgufValue::string(chat_template));
+  return metadata;
+}
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,16 @@
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "tokenizer/gguf_vocabulary.h"
+
+namespace freelunch::tokenizer {
+
+/// The tokenizer section of GGUF metadata for a tokenizer.json, the other way round of
+/// tokenizer_json_from_gguf. `config` is tokenizer_config.json (special tokens), or an empty object. Ids
+/// without token, up to `size` (the embedding's rows), become unused tokens. Throws Unsupported for a
+/// tokenizer whose pre-tokenizer tokenizer.ggml.pre has no name for, BadFile for a broken file.
+GgufVocabulary vocabulary_of_tokenizer_json(std::string_view text, const nlohmann::json& config, int64_t size,
+                                            std::string_view file);
+
+}  // namespace freelunch::tokenizer
