@@ -14,17 +14,18 @@ using checkpoint::GgufMetadata;
 
 /// The file holds the divisors alone. Llama 3.x uses factor 8 or 32 with bounds 1 and 4 over 8,192 tokens, so
 /// the largest divisor is the factor; the others prove the guess.
-RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, Config config, const std::string& name) {
+RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, AttentionReach reach, int64_t rotary_dim,
+                                     const std::string& name) {
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
-  if (info.elements() != config.head_dim / 2)
+  if (info.elements() != rotary_dim / 2)
     fail(ErrorKind::kBadFile, "{}: rope_freqs.weight holds {} frequencies, but a head of {} has {} pairs",
-         name, info.elements(), config.head_dim, config.head_dim / 2);
+         name, info.elements(), rotary_dim, rotary_dim / 2);
   std::vector<float> divisors(static_cast<size_t>(info.elements()));
   file.read_f32(info, divisors);
-  config.rope_scaling = {
+  reach.rope_scaling = {
       .kind = RopeScalingKind::kLlama3,
       .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end())};
-  const std::vector<double> expected = llama3_divisors(config);
+  const std::vector<double> expected = llama3_divisors(reach, rotary_dim);
   bool same = expected.size() == divisors.size();
   for (size_t i = 0; same && i < expected.size(); ++i) {
     same = std::abs(expected[i] - divisors[i]) <= 1e-3 * expected[i];
@@ -33,13 +34,14 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, Config config, 
     fail(ErrorKind::kUnsupported,
          "{}: rope_freqs.weight holds frequencies that are not those of Llama 3 scaling", name);
   }
-  return config.rope_scaling;
+  return reach.rope_scaling;
 }
 
 RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, const std::string& prefix,
                               const std::string& name) {
   const GgufMetadata& metadata = file.metadata();
-  if (file.find("rope_freqs.weight") != nullptr) return rope_scaling_of_divisors(file, config, name);
+  if (file.find("rope_freqs.weight") != nullptr)
+    return rope_scaling_of_divisors(file, config.reaches[0], config.rotary_dim(), name);
   const std::string kind = metadata.get_string(prefix + "rope.scaling.type", "none");
   if (kind == "none") return {};
   if (kind != "linear") {
@@ -56,16 +58,51 @@ std::optional<int64_t> token_id(const GgufMetadata& metadata, const char* key) {
 
 }  // namespace
 
+namespace {
+
+void read_attention(const GgufMetadata& metadata, const std::string& prefix, Config& config) {
+  const auto number = [&](const char* key, double otherwise) {
+    return metadata.get_float(prefix + key, otherwise);
+  };
+  config.reaches[0].rope_theta = number("rope.freq_base", config.reaches[0].rope_theta);
+  if (metadata.has(prefix + "rope.dimension_count")) {
+    config.rotary_share = static_cast<double>(metadata.get_uint(prefix + "rope.dimension_count")) /
+                          static_cast<double>(config.head_dim);
+  }
+  if (metadata.has(prefix + "attention.sliding_window"))
+    config.reaches.back().window =
+        static_cast<int64_t>(metadata.get_uint(prefix + "attention.sliding_window"));
+  config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
+  config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
+}
+
+void read_experts(const GgufMetadata& metadata, const std::string& prefix, Config& config) {
+  if (config.experts.count == 0) return;
+  config.experts.count = static_cast<int64_t>(metadata.get_uint(prefix + "expert_count"));
+  config.experts.chosen = static_cast<int64_t>(metadata.get_uint(prefix + "expert_used_count"));
+  config.experts.intermediate = static_cast<int64_t>(
+      metadata.get_uint(prefix + "expert_feed_forward_length", static_cast<uint64_t>(config.intermediate)));
+}
+
+}  // namespace
+
 Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   const GgufMetadata& metadata = file.metadata();
-  const Architecture& architecture = architecture_of_gguf(metadata.get_string("general.architecture"), name);
-  const std::string prefix = std::string(architecture.gguf_name) + ".";
+  const std::string gguf_name = metadata.get_string("general.architecture");
+  const std::string prefix = gguf_name + ".";
+  const bool experts =
+      metadata.has(prefix + "expert_count") && metadata.get_uint(prefix + "expert_count") > 0;
+  const Architecture& architecture = architecture_of_gguf(gguf_name, experts, name);
   const auto size = [&](const char* key) { return static_cast<int64_t>(metadata.get_uint(prefix + key)); };
-  Config config;
+  Config config = architecture.base;
   config.architecture = architecture.name;
   config.width = size("embedding_length");
+  config.embedding_width = config.width;
   config.intermediate = size("feed_forward_length");
   config.blocks = size("block_count");
+  if (config.blocks <= 0 || config.blocks > kMostBlocks)
+    fail(ErrorKind::kBadFile, "{}: {}block_count is {}, expected 1 to {}", name, prefix, config.blocks,
+         kMostBlocks);
   config.heads = size("attention.head_count");
   config.kv_heads = static_cast<int64_t>(
       metadata.get_uint(prefix + "attention.head_count_kv", static_cast<uint64_t>(config.heads)));
@@ -74,8 +111,9 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.head_dim = static_cast<int64_t>(
       metadata.get_uint(prefix + "attention.key_length", static_cast<uint64_t>(config.width / config.heads)));
   config.max_length = size("context_length");
-  config.norm_epsilon = metadata.get_float(prefix + "attention.layer_norm_rms_epsilon");
-  config.rope_theta = metadata.get_float(prefix + "rope.freq_base", 10000.0);
+  config.norm_epsilon =
+      metadata.get_float(prefix + (config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon"
+                                                                   : "attention.layer_norm_rms_epsilon"));
   const checkpoint::TensorInfo* embedding = file.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     fail(ErrorKind::kBadFile, "{}: tensor 'token_embd.weight' is {}, expected a matrix", name,
@@ -85,15 +123,21 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.tied_embeddings = file.find("output.weight") == nullptr;
   config.bos = token_id(metadata, "tokenizer.ggml.bos_token_id");
   config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");
-  if (metadata.has(prefix + "expert_count") && metadata.get_uint(prefix + "expert_count") > 0) {
-    fail(ErrorKind::kUnsupported, "{}: mixture-of-experts models are not supported", name);
-  }
-  config.qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
-  config.output_bias = file.find("blk.0.attn_output.bias") != nullptr;
-  config.mlp_bias = file.find("blk.0.ffn_gate.bias") != nullptr;
+  read_attention(metadata, prefix, config);
+  read_experts(metadata, prefix, config);
+  // biases are there or not; fused names stand for all they hold
+  const auto has = [&](Part part) {
+    const PartName* named = architecture.gguf.find(part);
+    if (named == nullptr) return false;
+    const std::string_view stored = named->stored.empty() ? named->name : named->stored;
+    return file.find("blk.0." + std::string(stored)) != nullptr;
+  };
+  config.qkv_bias = has(Part::kQueryBias);
+  config.output_bias = has(Part::kOutputBias);
+  config.mlp_bias = has(Part::kUpBias);
   if (architecture.adjust != nullptr) architecture.adjust(config, nullptr);
   validate(config, name);
-  config.rope_scaling = read_rope_scaling(file, config, prefix, name);
+  config.reaches[0].rope_scaling = read_rope_scaling(file, config, prefix, name);
   return config;
 }
 

@@ -13,20 +13,36 @@
 #include "checkpoint/gguf.h"
 #include "model/block.h"
 #include "model/config.h"
+#include "model/layout.h"
 
 namespace freelunch::model {
 
-/// A tensor of the model under its Hugging Face name, wherever it comes from.
+/// A tensor of the model under its Hugging Face name, wherever it comes from: a part of the model alone, even
+/// where the file holds several in one, or a tensor that the architecture does not know.
 struct ModelTensor {
   std::string name;         ///< Hugging Face name
   std::string stored_name;  ///< name in the checkpoint
   std::vector<int64_t> shape;
   checkpoint::DType stored_dtype;
   checkpoint::DType saved_dtype;  ///< dtype in a Hugging Face folder made from this model
-  int64_t rotary_heads =
-      0;               ///< > 0: rows are stored as interleaved pairs per head and are put back on reading
-  int64_t block = -1;  ///< -1: outside the blocks
-  std::optional<Part> part;  ///< which part of its block
+  Placement placement;            ///< in the stored tensor
+  int64_t block = -1;             ///< -1: outside the blocks
+  std::optional<Part> part;       ///< none: not known to the architecture, kept as it is
+};
+
+struct SavedPart {
+  const ModelTensor* tensor;
+  Placement placement;  ///< in the saved tensor
+};
+
+/// A tensor of a Hugging Face folder made from a model.
+struct SavedTensor {
+  std::string name;
+  std::string file;
+  std::vector<int64_t> shape;
+  checkpoint::DType dtype;
+  std::vector<SavedPart> parts;          ///< that it is put together from
+  const checkpoint::TensorInfo* source;  ///< whose bytes it has where no part has changed, or null
 };
 
 /// A dense model on disk: its configuration and its tensors, read one at a time through the memory map.
@@ -39,12 +55,17 @@ class LanguageModel {
   const Config& config() const { return config_; }
   const std::filesystem::path& path() const { return path_; }
   const std::vector<ModelTensor>& tensors() const { return tensors_; }
+  /// nullptr if this model has none. Block -1 holds what lies outside the blocks.
   const ModelTensor* find(int64_t block, Part part) const;
+  /// A block's, in the order of the forward pass.
+  std::vector<const ModelTensor*> block_tensors(int64_t block) const;
   const ModelTensor& at(const std::string& name) const;
   const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
   /// The GGUF file behind this model, or null for a folder.
   const checkpoint::GgufCheckpoint* gguf() const { return gguf_; }
   int64_t parameters() const;
+  /// What a Hugging Face folder made from this model holds, in the order of the input's files.
+  std::vector<SavedTensor> hugging_face_tensors() const;
 
   /// The whole tensor, fp32 on the CPU. Throws BadFile if it holds NaN or infinity.
   at::Tensor read(const ModelTensor& tensor) const;
@@ -53,9 +74,8 @@ class LanguageModel {
   at::Tensor read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const;
   /// `rows` consecutive ones from `first` on.
   at::Tensor read_rows(const ModelTensor& tensor, int64_t first, int64_t rows) const;
-  const ModelTensor& embedding() const { return at("model.embed_tokens.weight"); }
-  const ModelTensor& final_norm() const { return at("model.norm.weight"); }
-  /// The LM head's matrix: lm_head.weight, or the embedding where they are tied.
+  const ModelTensor& embedding() const { return *find(-1, Part::kEmbedding); }
+  /// The LM head's matrix, or the embedding where they are tied.
   const ModelTensor& head() const;
 
  private:
@@ -63,7 +83,9 @@ class LanguageModel {
   void open_folder();
   void open_gguf();
   void add(ModelTensor tensor);
-  void check_complete() const;
+  void add_parts(const StoredTensor& stored, const NameTable& named);
+  void check_blocks(const NameTable& names) const;
+  void check_complete(const std::vector<StoredTensor>& needed) const;
 
   std::filesystem::path path_;
   std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
@@ -72,6 +94,7 @@ class LanguageModel {
   std::vector<ModelTensor> tensors_;
   std::map<std::string, size_t> by_name_;
   std::map<std::pair<int64_t, Part>, size_t> by_part_;
+  std::vector<StoredTensor> folder_;  ///< the parts of each known tensor of a Hugging Face folder
 };
 
 }  // namespace freelunch::model

@@ -18,10 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using checkpoint::DType;
-using model::ModelTensor;
+using model::SavedTensor;
 
-at::ScalarType scalar_type(const ModelTensor& tensor) {
-  switch (tensor.saved_dtype) {
+at::ScalarType scalar_type(const SavedTensor& tensor) {
+  switch (tensor.dtype) {
     case DType::kF32:
       return at::kFloat;
     case DType::kF16:
@@ -30,30 +30,19 @@ at::ScalarType scalar_type(const ModelTensor& tensor) {
       return at::kBFloat16;
     default:
       fail(ErrorKind::kUnsupported, "tensor '{}' has dtype {}, which cannot be changed", tensor.name,
-           checkpoint::name(tensor.saved_dtype));
+           checkpoint::name(tensor.dtype));
   }
 }
 
-/// Files of a folder and the tensors in each: one file unless the input was sharded.
-std::map<std::string, std::vector<const ModelTensor*>> files_of(const model::LanguageModel& model) {
-  std::map<std::string, std::vector<const ModelTensor*>> files;
-  for (const ModelTensor& tensor : model.tensors()) {
-    const bool folder = model.gguf() == nullptr;
-    files[folder ? model.checkpoint().at(tensor.stored_name).file : "model.safetensors"].push_back(&tensor);
-  }
-  return files;
-}
-
-void write_tensor(const model::Weights& weights, const ModelTensor& tensor,
+void write_tensor(const model::Weights& weights, const SavedTensor& tensor,
                   checkpoint::SafetensorsWriter& writer) {
   const checkpoint::Checkpoint& source = weights.dense().checkpoint();
-  if (weights.dense().gguf() == nullptr && !weights.changed(tensor)) {
-    const checkpoint::TensorInfo& info = source.at(tensor.stored_name);
-    writer.write(tensor.name, source.bytes(info));
-    source.release(info);
+  if (tensor.source != nullptr && !weights.changed(tensor)) {
+    writer.write(tensor.name, source.bytes(*tensor.source));
+    source.release(*tensor.source);
     return;
   }
-  const at::Tensor data = weights.tensor(tensor).to(scalar_type(tensor)).contiguous();
+  const at::Tensor data = weights.assembled(tensor).to(scalar_type(tensor)).contiguous();
   writer.write(tensor.name, {static_cast<const std::byte*>(data.const_data_ptr()), data.nbytes()});
 }
 
@@ -101,19 +90,24 @@ void write_config(const model::LanguageModel& model, const fs::path& folder) {
 void export_hugging_face(const OpenedModel& opened, const model::Weights& weights, const fs::path& folder,
                          ProgressSink& progress) {
   const model::LanguageModel& model = *opened.model;
-  progress.begin("save", static_cast<int64_t>(model.tensors().size()), "tensors");
+  std::map<std::string, std::vector<SavedTensor>> files;
+  int64_t count = 0;
+  for (SavedTensor& tensor : model.hugging_face_tensors()) {
+    files[tensor.file].push_back(std::move(tensor));
+    ++count;
+  }
+  progress.begin("save", count, "tensors");
   int64_t done = 0;
   try {
     write_config(model, folder);
     write_tokenizer_files(opened, folder);
-    for (const auto& [file, tensors] : files_of(model)) {
+    for (const auto& [file, tensors] : files) {
       std::vector<checkpoint::TensorPlan> plan;
-      for (const ModelTensor* tensor : tensors)
-        plan.push_back({tensor->name, tensor->saved_dtype, tensor->shape});
+      for (const SavedTensor& tensor : tensors) plan.push_back({tensor.name, tensor.dtype, tensor.shape});
       checkpoint::SafetensorsWriter writer(folder / file, std::move(plan), {{"format", "pt"}});
-      for (const ModelTensor* tensor : tensors) {
+      for (const SavedTensor& tensor : tensors) {
         throw_if_interrupted();
-        write_tensor(weights, *tensor, writer);
+        write_tensor(weights, tensor, writer);
         progress.advance(++done, "");
       }
       writer.finish();

@@ -17,11 +17,10 @@ nlohmann::json inspect(const std::filesystem::path& path, Sinks sinks) {
   json tensors = json::array();
   int64_t zeros = 0, elements = 0, matrix_zeros = 0, matrix_elements = 0, done = 0;
   uint64_t bytes = 0;
+  for (const checkpoint::TensorInfo& info : model->checkpoint().tensors()) bytes += info.bytes;
   sinks.progress.begin("inspect", static_cast<int64_t>(model->tensors().size()), "tensors");
   for (const model::ModelTensor& tensor : model->tensors()) {
     throw_if_interrupted();
-    const checkpoint::TensorInfo& info = model->checkpoint().at(tensor.stored_name);
-    bytes += info.bytes;
     json entry{
         {"name", tensor.name}, {"dtype", checkpoint::name(tensor.stored_dtype)}, {"shape", tensor.shape}};
     if (checkpoint::converts_to_f32(tensor.stored_dtype)) {
@@ -31,7 +30,7 @@ nlohmann::json inspect(const std::filesystem::path& path, Sinks sinks) {
       entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
       zeros += seen.zeros;
       elements += seen.elements;
-      if (tensor.part && model::names(*tensor.part).matrix) {
+      if (tensor.part && model::is_matrix(*tensor.part)) {
         matrix_zeros += seen.zeros;
         matrix_elements += seen.elements;
       }

@@ -48,7 +48,7 @@ class MatrixRepair {
  private:
   /// What a group of matrices reads, for all windows.
   ActivationStore inputs(StreamWalk& walk, const Block& block, Half half, size_t group) {
-    ActivationStore all = store_of(block[model::matrix_groups(half)[group][0]].size(1));
+    ActivationStore all = store_of(block[model::matrix_groups(block, half)[group][0]].size(1));
     for_each_batch(run_.windows.size(0), run_.held_out,
                    [&](int64_t i, int64_t n, bool) { all.write(i, walk.input(block, half, group, i, n)); });
     return all;
@@ -66,7 +66,7 @@ class MatrixRepair {
                    const reconstruct::BlockMasks& masks) {
     // under dense propagation the one stream there is runs through the dense weights
     Block cast = propagation_ == Propagation::kDense ? dense : block;
-    const auto groups = model::matrix_groups(half);
+    const auto groups = model::matrix_groups(block, half);
     for (size_t g = 0; g < groups.size(); ++g) {
       const ActivationStore X = inputs(walk_, cast, half, g);
       std::optional<ActivationStore> dense_X;
@@ -99,7 +99,8 @@ class MatrixRepair {
     target.run(inputs.target, targets);
     const reconstruct::RegionData data{
         .inputs = inputs.ours, .targets = targets, .held_out = run_.held_out, .next_norm = {}};
-    const std::string name = fmt::format("blocks.{}.{}", b, model::names(part).hugging_face);
+    const std::string name =
+        fmt::format("blocks.{}.{}.{}", b, model::name(model::half_of(part)), model::short_name(part));
     const auto outcome = reconstruct::descend(region, data, recipe_, random_, name);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     run_.report.regions.push_back(

@@ -40,11 +40,11 @@ at::Tensor dense_hidden(Compression& run, const model::Forward& forward) {
   if (run.dense_store.has(kName)) return run.dense_store.get(kName).to(run.compute.device);
   const model::ActivationStore x =
       run.dense_stream ? *std::exchange(run.dense_stream, std::nullopt) : dense_stream(run, forward);
-  const at::Tensor norm = run.dense().final_norm(run.compute.device);
+  const model::Norm norm = run.dense().final_norm(run.compute.device);
   at::Tensor hidden = at::empty({x.windows(), x.length(), x.width()},
                                 at::TensorOptions().dtype(at::kBFloat16).device(run.compute.device));
   for (int64_t i = 0; i < x.windows(); ++i) {
-    hidden.narrow(0, i, 1).copy_(model::rms_norm(x.read(i, 1), norm, run.model().config().norm_epsilon));
+    hidden.narrow(0, i, 1).copy_(norm(x.read(i, 1)));
   }
   if (&run.dense_store != &run.store) run.dense_store.put(kName, hidden);
   return hidden;

@@ -59,10 +59,9 @@ class Pruner {
  private:
   /// A model pruned elsewhere may hold norms and biases of its own.
   void take_small_tensors(int64_t b, Block& block) const {
-    for (const model::PartNames& part : model::all_parts()) {
-      const model::ModelTensor* tensor = run_.model().find(b, part.part);
-      if (!part.matrix && tensor != nullptr)
-        block[part.part] = run_.current().tensor(*tensor).to(run_.compute.device);
+    for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {
+      if (!model::is_matrix(*tensor->part))
+        block[*tensor->part] = run_.current().tensor(*tensor).to(run_.compute.device);
     }
   }
 
@@ -70,7 +69,7 @@ class Pruner {
     const auto start = std::chrono::steady_clock::now();
     reconstruct::RegionOutcome outcome;
     int64_t matrices = 0;
-    const auto groups = model::matrix_groups(half);
+    const auto groups = model::matrix_groups(block, half);
     Block cast =
         dense_statistics_
             ? unpruned_

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <utility>
+
 namespace freelunch::pipeline {
 
 at::Tensor StreamWalk::input(const model::Block& block, model::Half half, size_t group, int64_t begin,
@@ -21,7 +23,22 @@ at::Tensor StreamWalk::input(const model::Block& block, model::Half half, size_t
 
 void StreamWalk::advance(const model::Block& block, model::Half half, int64_t begin, int64_t n) {
   const at::NoGradGuard no_grad;
-  stream_.write(begin, forward_->add_output(block, half, stream_.read(begin, n), inner_->read(begin, n)));
+  const at::Tensor y = forward_->add_output(block, half, stream_.read(begin, n), inner_->read(begin, n));
+  if (y.size(2) == stream_.width()) {
+    stream_.write(begin, y);
+    return;
+  }
+  // inside a parallel block the stream has another width
+  if (!next_) {
+    next_.emplace(*settings_, std::vector<int64_t>{stream_.windows(), stream_.length(), y.size(2)},
+                  y.scalar_type(), y.device());
+  }
+  next_->write(begin, y);
+}
+
+void StreamWalk::end_half() {
+  inner_.reset();
+  if (next_) stream_ = *std::exchange(next_, std::nullopt);
 }
 
 }  // namespace freelunch::pipeline

@@ -27,13 +27,13 @@ class StreamWalk {
   /// Past the half, for the same windows; input() of group 1 must have seen them.
   void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Drops what advance() no longer needs.
-  void end_half() { inner_.reset(); }
+  void end_half();
 
  private:
   const model::Forward* forward_;
   const model::ActivationSettings* settings_;
   model::ActivationStore stream_;
-  std::optional<model::ActivationStore> inner_;
+  std::optional<model::ActivationStore> inner_, next_;
 };
 
 }  // namespace freelunch::pipeline
