@@ -44,9 +44,10 @@ def check(name, base):
     run("convert", folder, "--output", untouched)
     assert np.array_equal(logits(untouched, ids), logits(folder, ids))
 
-    for options in (["--sparsity", 0.5, "--repair", "solve,half,model", "--sensitivity", "kronecker"],
-                    ["--pattern", "2:4", "--criterion", "sparsegpt", "--repair", "matrix,block", "--loss", "next-norm"],
-                    ["--sparsity", 0.6, "--allocation", "owl", "--repair", "solve", "--blend", "0,0.5", "--statistics", "sparse"]):
+    runs = [["--sparsity", 0.5, "--repair", "solve,half,model", "--sensitivity", "kronecker"], ["--pattern", "2:4", "--criterion", "sparsegpt", "--repair", "matrix,block"]]
+    if name in ("gpt_neox", "mixtral", "opt, 350m"):  # streams of two widths, experts, norms after the sum
+        runs.append(["--sparsity", 0.6, "--repair", "solve,half", "--loss", "next-norm", "--allocation", "owl", "--blend", "0,0.5"])
+    for options in runs:
         out = base / "out"
         report = json.loads(run("compress", folder, "--output", out, "--overwrite", *options, *common))
         inspected = json.loads(run("inspect", out, "--json"))
@@ -69,7 +70,7 @@ def check(name, base):
         assert error < 1e-4, error
         regions = report["regions"]
         assert all(r["held_after"] <= r["held_before"] for r in regions)
-        if "half" in options[3]:  # what was repaired is nearer to the dense model than what was only pruned
+        if "owl" not in options:  # what was repaired is nearer to the dense model than what was only pruned
             assert sum(r["held_after"] for r in regions) < sum(r["held_before"] for r in regions)
         f = report["figures"]
         print(f"{name}, {' '.join(map(str, options))}: dense {f['dense']['perplexity']:.2f}, pruned {f['pruned']['perplexity']:.2f}, repaired "

@@ -173,7 +173,7 @@ TEST(Losses, AreWhatTheirFormulasSay) {
   EXPECT_NEAR(evaluate(Loss::kMse, y, t, {}).item<double>(), 0.5, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kRelativeMse, y, t, {}).item<double>(), 1.0, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kCosine, y, t, {}).item<double>(), (1 - std::sqrt(0.5)) / 2, 1e-6);
-  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.weight = at::ones({2}), .epsilon = 0}).item<double>(), 0,
+  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.epsilon = 0, .weight = at::ones({2})}).item<double>(), 0,
               1e-6);
   for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"})
     EXPECT_EQ(name(parse_loss(text)), text);
