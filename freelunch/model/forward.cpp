@@ -7,6 +7,8 @@
 
 #include "model/attention.h"
 
+#include "model/mixture.h"
+
 namespace freelunch::model {
 namespace {
 
@@ -128,11 +130,42 @@ at::Tensor Forward::mlp(const Block& block, const at::Tensor& normed, const Outp
     if (tap) tap(part, y);
     return y;
   };
+  if (block[Part::kRouter].defined()) return mixture(block, normed, tap);
   if (!config_.gated) return activated(config_.activation, map(Part::kUp));
   const at::Tensor gate = map(Part::kGate);
   const at::Tensor up = map(Part::kUp);
   return config_.activation == Activation::kSilu ? silu_product(gate, up)
                                                  : activated(config_.activation, gate) * up;
+}
+
+at::Tensor Forward::expert_tokens(const Block& block, const at::Tensor& normed, int64_t expert) const {
+  return tokens_of(route(config_.experts, block[Part::kRouter], normed.flatten(0, 1)), expert);
+}
+
+at::Tensor Forward::expert_inner(const Block& block, const at::Tensor& x, int32_t expert,
+                                 const OutputTap& tap) const {
+  const auto map = [&](Part part) {
+    const at::Tensor y = linear(x, block[part], {}, compute_.dtype);
+    if (tap) tap(part, y);
+    return y;
+  };
+  return activated(config_.activation, map({Part::kGate, expert})) * map({Part::kUp, expert});
+}
+
+at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
+  const at::Tensor flat = normed.flatten(0, 1);
+  const Routing routing = route(config_.experts, block[Part::kRouter], flat);
+  at::Tensor sum = at::zeros(flat.sizes(), flat.options().dtype(at::kFloat));
+  for (int32_t e = 0; e < config_.experts.count; ++e) {
+    const at::Tensor tokens = tokens_of(routing, e);
+    if (tokens.numel() == 0) continue;
+    const at::Tensor inner = expert_inner(block, flat.index_select(0, tokens), e, tap);
+    const Part down{Part::kDown, e};
+    const at::Tensor y = linear(inner, block[down], {}, compute_.dtype);
+    if (tap) tap(down, y);
+    sum = sum.index_add(0, tokens, y.to(at::kFloat) * weights_of(routing, e, tokens));
+  }
+  return sum.view(normed.sizes());
 }
 
 at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
@@ -144,8 +177,11 @@ at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& 
                                const OutputTap& tap) const {
   const bool first = half == Half::kAttention;
   const Part last = first ? Part::kOutput : Part::kDown;
-  at::Tensor y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
-  if (tap) tap(last, y);
+  at::Tensor y = inner;  // a mixture of experts has been through its last matrices
+  if (first || !block[Part::kRouter].defined()) {
+    y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
+    if (tap) tap(last, y);
+  }
   if (config_.norm_place == NormPlace::kAfter || config_.norm_place == NormPlace::kBeforeAndAfter)
     y = norm(block, first ? Part::kAttentionPostNorm : Part::kMlpPostNorm)(y.to(at::kFloat));
   if (config_.parallel) {

@@ -48,6 +48,12 @@ class Forward {
   at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
                         const OutputTap& tap = {}) const;
 
+  /// Which tokens of normed (n, l, d) reach an expert of the block: indices into n l, ascending.
+  at::Tensor expert_tokens(const Block& block, const at::Tensor& normed, int64_t expert) const;
+  /// What an expert's last matrix reads: x (its tokens, d) -> (its tokens, m of an expert).
+  at::Tensor expert_inner(const Block& block, const at::Tensor& x, int32_t expert,
+                          const OutputTap& tap = {}) const;
+
   at::Tensor half(const Block& block, Half half, const at::Tensor& x, const OutputTap& tap = {}) const {
     return add_output(block, half, x, inner(block, half, normed(block, half, x), tap), tap);
   }
@@ -65,6 +71,7 @@ class Forward {
   Norm norm(const Block& block, Part::Kind weight) const;
   at::Tensor turned(const Reach& reach, const at::Tensor& heads) const;
   at::Tensor attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
+  at::Tensor mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
   at::Tensor mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
 
   Config config_;

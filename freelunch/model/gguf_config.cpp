@@ -72,6 +72,7 @@ void read_attention(const GgufMetadata& metadata, const std::string& prefix, Con
   if (metadata.has(prefix + "attention.sliding_window"))
     config.reaches.back().window =
         static_cast<int64_t>(metadata.get_uint(prefix + "attention.sliding_window"));
+  config.parallel = metadata.get_bool(prefix + "use_parallel_residual", config.parallel);
   config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
   config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <span>
@@ -44,10 +45,12 @@ NameTable without_base_prefix(NameTable names) {
   return names;
 }
 
-DType saved_dtype_of(const TensorInfo& info) {
-  const bool plain = info.dtype == DType::kF32 || info.dtype == DType::kF16 || info.dtype == DType::kBF16;
-  // Norms are kept in F32 by GGUF writers whatever the model's dtype is; quantised weights become BF16.
-  return plain && info.shape.size() > 1 ? info.dtype : DType::kBF16;
+/// Quantised weights become BF16. GGUF writers keep norms and biases in F32 whatever the model's dtype is: those
+/// get that of the model's matrices, for which `matrix` stands.
+DType saved_dtype_of(const TensorInfo& info, const TensorInfo& matrix) {
+  const DType dtype = info.shape.size() > 1 ? info.dtype : matrix.dtype;
+  const bool plain = dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  return plain ? dtype : DType::kBF16;
 }
 
 }  // namespace
@@ -85,7 +88,7 @@ void LanguageModel::open_folder() {
   for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
   for (const TensorInfo& info : checkpoint_->tensors()) {
     if (const auto it = known.find(info.name); it != known.end()) {
-      add_parts(*it->second, names);
+      add_parts(*it->second, names, info.dtype);
     } else {
       add({.name = info.name,
            .stored_name = info.name,
@@ -107,7 +110,13 @@ void LanguageModel::open_gguf() {
   check_blocks(architecture.gguf);
   const std::vector<StoredTensor> stored = layout(config_, architecture.gguf);
   check_complete(stored);
-  for (const StoredTensor& tensor : stored) add_parts(tensor, architecture.hugging_face);
+  const auto matrix = std::find_if(stored.begin(), stored.end(), [](const StoredTensor& tensor) {
+    return tensor.parts[0].part == Part::kQuery;
+  });
+  for (const StoredTensor& tensor : stored) {
+    const TensorInfo& info = checkpoint_->at(tensor.name);
+    add_parts(tensor, architecture.hugging_face, saved_dtype_of(info, checkpoint_->at(matrix->name)));
+  }
   folder_ = layout(config_, architecture.hugging_face);
 }
 
@@ -117,14 +126,14 @@ void LanguageModel::add(ModelTensor tensor) {
   tensors_.push_back(std::move(tensor));
 }
 
-void LanguageModel::add_parts(const StoredTensor& stored, const NameTable& named) {
+void LanguageModel::add_parts(const StoredTensor& stored, const NameTable& named, DType saved) {
   const TensorInfo& info = checkpoint_->at(stored.name);
   for (const StoredPart& part : stored.parts) {
     add({.name = part_name(named, part.part, part.block),
          .stored_name = stored.name,
          .shape = part.shape,
          .stored_dtype = info.dtype,
-         .saved_dtype = gguf_ != nullptr ? saved_dtype_of(info) : info.dtype,
+         .saved_dtype = saved,
          .placement = part.placement,
          .block = part.block,
          .part = part.part});

@@ -83,7 +83,7 @@ class LanguageModel {
   void open_folder();
   void open_gguf();
   void add(ModelTensor tensor);
-  void add_parts(const StoredTensor& stored, const NameTable& named);
+  void add_parts(const StoredTensor& stored, const NameTable& named, checkpoint::DType saved);
   void check_blocks(const NameTable& names) const;
   void check_complete(const std::vector<StoredTensor>& needed) const;
 

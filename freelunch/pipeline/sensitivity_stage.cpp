@@ -107,6 +107,10 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
   }
   for (const auto& [part, gram] : grams)
     run.dense_store.put(sensitivity_name(run.model().find(b, part)->name), gram.sum().to(at::kFloat));
+  for (const model::ModelTensor* tensor : run.model().block_tensors(b)) {  // experts that no token reached
+    if (!model::is_matrix(*tensor->part) || grams.contains(*tensor->part)) continue;
+    run.dense_store.put(sensitivity_name(tensor->name), at::eye(tensor->shape[0]));
+  }
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 """Small random checkpoints of every architecture and its variants, made by transformers."""
 import torch
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
-                          LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config,
-                          Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MixtralConfig, MixtralForCausalLM, Olmo2Config, Olmo2ForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config,
+                          Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 VOCABULARY = 416
 small = dict(vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
@@ -43,6 +43,10 @@ cases = {
     "gpt_neox, sequential": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, use_parallel_residual=False)),
     "gpt_neox, no biases": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, attention_bias=False)),
     "olmo2": (Olmo2ForCausalLM, Olmo2Config(**small)),
+    "mixtral": (MixtralForCausalLM, MixtralConfig(**small, num_local_experts=4)),
+    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**small, head_dim=32, moe_intermediate_size=48, num_experts=6, num_experts_per_tok=2)),
+    "qwen3_moe, some blocks": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**small, head_dim=32, moe_intermediate_size=48, num_experts=4, num_experts_per_tok=3,
+                                                                   norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[0])),
 }
 
 

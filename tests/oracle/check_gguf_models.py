@@ -10,6 +10,7 @@ import gguf
 import numpy as np
 import torch
 from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM
 
 import architectures
 
@@ -85,6 +86,11 @@ def write(path, name, model):
         writer.add_expert_feed_forward_length(c.moe_intermediate_size)
     if name in ("mixtral", "qwen3_moe"):
         writer.add_expert_used_count(c.num_experts_per_tok)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([f"t{i}" for i in range(c.vocab_size)])
+    writer.add_token_types([1] * c.vocab_size)
+    writer.add_token_merges([])
     table = gguf.get_tensor_name_map(arch, c.num_hidden_layers)
     folder = path.parent / "saved"
     model.save_pretrained(folder)
@@ -122,6 +128,13 @@ for name in chosen or names:
             write(path, name, model)
             error = np.abs(ours(path, ids) - theirs).max() / np.abs(theirs).max()
             print(f"{name} in GGUF: largest difference {error:.2e} of the largest logit", flush=True)
+            assert error < 1e-4, name
+            result = subprocess.run([command, "convert", path, "--output", base / "folder"], capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+            with torch.no_grad():
+                again = AutoModelForCausalLM.from_pretrained(base / "folder", dtype=torch.float32).eval()(ids).logits[0].numpy()
+            error = np.abs(again - theirs).max() / np.abs(theirs).max()
+            print(f"{name} converted, in transformers: {error:.2e}", flush=True)
             assert error < 1e-4, name
         except AssertionError as problem:
             print(f"{name}: {problem}", flush=True)
