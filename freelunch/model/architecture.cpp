@@ -27,7 +27,7 @@ void refuse_sliding_window(Config& config, const nlohmann::json* hf) {
 }
 
 std::vector<const Architecture*> all_architectures() {
-  return {&gemma2(), &gemma3(), &gpt2(), &gpt_neox(), &llama(), &mistral(), &mixtral(),
+  return {&gemma2(), &gemma3(), &gpt2(), &gpt_neox(), &llama(), &mistral(),  &mixtral(),
           &olmo2(),  &opt(),    &phi3(), &qwen2(),    &qwen3(), &qwen3_moe()};
 }
 

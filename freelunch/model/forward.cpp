@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "model/attention.h"
-
 #include "model/mixture.h"
 
 namespace freelunch::model {

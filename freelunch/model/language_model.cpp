@@ -45,8 +45,8 @@ NameTable without_base_prefix(NameTable names) {
   return names;
 }
 
-/// Quantised weights become BF16. GGUF writers keep norms and biases in F32 whatever the model's dtype is: those
-/// get that of the model's matrices, for which `matrix` stands.
+/// Quantised weights become BF16. GGUF writers keep norms and biases in F32 whatever the model's dtype is:
+/// those get that of the model's matrices, for which `matrix` stands.
 DType saved_dtype_of(const TensorInfo& info, const TensorInfo& matrix) {
   const DType dtype = info.shape.size() > 1 ? info.dtype : matrix.dtype;
   const bool plain = dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;

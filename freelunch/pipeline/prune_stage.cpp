@@ -126,8 +126,8 @@ class Pruner {
     if (part.expert < 0 || tokens >= width) return;
     run_.sinks.log.log(
         LogLevel::kWarning,
-        fmt::format("blocks.{}.mlp.{} and what shares its input saw {} tokens, fewer than its {} inputs: {}", b,
-                    model::short_name(part), tokens, width,
+        fmt::format("blocks.{}.mlp.{} and what shares its input saw {} tokens, fewer than its {} inputs: {}",
+                    b, model::short_name(part), tokens, width,
                     tokens == 0 ? "pruned by magnitude, not repaired" : "kept closer to the dense weights"));
   }
 

@@ -26,7 +26,8 @@ class StreamWalk {
   at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n,
                    const at::Tensor& tokens = {});
   /// Which tokens of those windows reach the group's expert, indices into n l; undefined for all.
-  at::Tensor tokens(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n) const;
+  at::Tensor tokens(const model::Block& block, model::Half half, size_t group, int64_t begin,
+                    int64_t n) const;
   /// Past the half, for the same windows; input() of group 1 must have seen them.
   void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Drops what advance() no longer needs.
