@@ -67,15 +67,16 @@ class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::Scalar
     const at::Tensor windows = (start + at::arange(24) * 7).remainder(40);
     const model::Forward forward(model_->config(), {.dtype = dtype}, 24);
     RandomStream random(0, "order");
-    return distil(forward, model::Weights(*model_), [&](const std::string& name) { return masks_.at(name); },
-                  {.windows = windows, .dense_hidden = {}, .held_out = 2},
-                  {.loss = TokenLoss::kCe,
-                   .adam = {.learning_rate = 1e-2},
-                   .epochs = 3,
-                   .batch = 2,
-                   .trainable = {.trains = trains},
-                   .keep_graph = keep_graph},
-                  store, random, silent_sinks().progress);
+    return distil(
+        forward, model::Weights(*model_), [&](const std::string& name) { return masks_.at(name); },
+        {.windows = windows, .dense_hidden = {}, .held_out = 2},
+        {.loss = TokenLoss::kCe,
+         .adam = {.learning_rate = 1e-2},
+         .epochs = 3,
+         .batch = 2,
+         .trainable = {.trains = trains},
+         .keep_graph = keep_graph},
+        store, random, silent_sinks().progress);
   }
 
   fs::path folder_;

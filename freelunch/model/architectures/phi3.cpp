@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "model/architecture.h"
 
 namespace freelunch::model {
@@ -18,7 +20,9 @@ const Architecture& phi3() {
                                       {Part::kUp, "mlp.up_proj.weight", "mlp.gate_up_proj.weight"}}),
                        .base_prefix = "model."},
       .gguf = gguf_table(with(gguf_fused_qkv(), {{Part::kGate, "ffn_gate.weight", "ffn_up.weight"},
-                                                 {Part::kUp, "ffn_up.weight", "ffn_up.weight"}}))};
+                                                 {Part::kUp, "ffn_up.weight", "ffn_up.weight"}})),
+      // transformers' default is 32,000, beyond a smaller vocabulary
+      .describe = [](const Config&, nlohmann::json& hf) { hf["pad_token_id"] = nullptr; }};
   return architecture;
 }
 

@@ -27,7 +27,8 @@ const Architecture& qwen3_moe() {
             if (hf == nullptr) return;
             Experts& experts = config.experts;
             config.qkv_bias = config.output_bias = hf->value("attention_bias", false);
-            experts.count = hf->value("num_experts", experts.count);
+            // transformers 5 writes it under Mixtral's name
+            experts.count = hf->value("num_experts", hf->value("num_local_experts", experts.count));
             experts.chosen = hf->value("num_experts_per_tok", experts.chosen);
             experts.intermediate = hf->value("moe_intermediate_size", experts.intermediate);
             experts.weights_sum_to_one = hf->value("norm_topk_prob", false);
