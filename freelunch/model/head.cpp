@@ -12,7 +12,8 @@ at::Tensor Head::logits(const at::Tensor& hidden, at::Tensor memory) const {
 }
 
 at::Tensor Head::cap_slope(const at::Tensor& logits) const {
-  return logits.to(at::kFloat).div_(soft_cap).square_().neg_().add_(1);  // 1 - tanh^2
+  const at::Tensor tanh = logits.to(at::kFloat) / soft_cap;
+  return 1 - tanh * tanh;
 }
 
 }  // namespace freelunch::model
