@@ -61,6 +61,12 @@ void StreamWalk::advance(const model::Block& block, model::Half half, int64_t be
   next_->write(begin, y);
 }
 
+void StreamWalk::pass(const model::Block& block, model::Half half, int64_t begin, int64_t n) {
+  // a half with experts runs whole: it keeps nothing between its groups
+  if (!has_experts(block, half)) input(block, half, model::matrix_groups(block, half).size() - 1, begin, n);
+  advance(block, half, begin, n);
+}
+
 void StreamWalk::end_half() {
   inner_.reset();
   if (next_) stream_ = *std::exchange(next_, std::nullopt);

@@ -31,10 +31,7 @@ class StreamWalk {
   /// Past the half, for the same windows; input() of group 1 must have seen them.
   void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Past a half of which nothing is asked: input() and advance() in one.
-  void pass(const model::Block& block, model::Half half, int64_t begin, int64_t n) {
-    input(block, half, model::matrix_groups(half).size() - 1, begin, n);
-    advance(block, half, begin, n);
-  }
+  void pass(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Drops what advance() no longer needs.
   void end_half();
 
