@@ -158,13 +158,15 @@ void refuse_unsaid(const Config& config, const Architecture& own) {
   };
   const double plain = 1 / std::sqrt(static_cast<double>(config.head_dim));
   const double asked = config.attention_scale.value_or(plain);
-  refuse_unless(std::abs(read.attention_scale.value_or(plain) - asked) <= 1e-6 * asked, "the attention scale");
+  refuse_unless(std::abs(read.attention_scale.value_or(plain) - asked) <= 1e-6 * asked,
+                "the attention scale");
   refuse_unless(config.activation == read.activation, "the activation");
   refuse_unless(config.reach_of_block == read.reach_of_block, "the order of attention windows");
   if (config.reaches.size() > 1 && config.architecture == "gemma3_text")
     refuse_unless(config.reaches[1].rope_theta == read.reaches[1].rope_theta, "the RoPE base of windows");
   const std::vector<bool>& of_block = config.experts.of_block;
-  refuse_unless(std::find(of_block.begin(), of_block.end(), false) == of_block.end(), "blocks without experts");
+  refuse_unless(std::find(of_block.begin(), of_block.end(), false) == of_block.end(),
+                "blocks without experts");
   refuse_unless(config.experts.weights_sum_to_one == read.experts.weights_sum_to_one,
                 "weights of experts that do not sum to one");
 }
@@ -205,9 +207,9 @@ void write_sizes(const Config& config, MetadataWriter& out) {
   out.size("attention.head_count_kv", config.kv_heads);
   out.size("attention.key_length", config.head_dim);
   out.size("attention.value_length", config.head_dim);
-  out.number(config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon"
-                                             : "attention.layer_norm_rms_epsilon",
-             config.norm_epsilon);
+  out.number(
+      config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+      config.norm_epsilon);
   if (config.experts.count == 0) return;
   out.size("expert_count", config.experts.count);
   out.size("expert_used_count", config.experts.chosen);

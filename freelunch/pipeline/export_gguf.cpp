@@ -26,8 +26,8 @@ constexpr const char* kRopeFrequencies = "rope_freqs.weight";
 constexpr std::array<std::string_view, 5> kDerived{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
                                                    ".attention.bias", ".attention.masked_bias"};
 
-/// A tensor of the file: one made of the model's, or one that only the input's GGUF knows, which is copied; or
-/// rope_freqs.weight made from the configuration.
+/// A tensor of the file: one made of the model's, or one that only the input's GGUF knows, which is copied;
+/// or rope_freqs.weight made from the configuration.
 struct Planned {
   checkpoint::TensorPlan plan;
   std::optional<SavedTensor> tensor = {};

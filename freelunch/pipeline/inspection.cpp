@@ -24,7 +24,7 @@ struct Totals {
   int64_t zeros = 0, elements = 0;
   int64_t matrix_zeros = 0, matrix_elements = 0;
   uint64_t stored = 0, archived = 0;
-  std::set<std::string> seen;            ///< tensors of the file: several parts may lie in one
+  std::set<std::string> seen;          ///< tensors of the file: several parts may lie in one
   std::optional<std::string> pattern;  ///< of every matrix so far; empty where they differ
   bool any_matrix = false;
 };
@@ -79,10 +79,11 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   const uint64_t stored = model.checkpoint().stored_bytes(info);
   const auto elements = static_cast<uint64_t>(checkpoint::element_count(tensor.shape).value());
   const auto whole = static_cast<uint64_t>(info.elements());
-  json entry{{"name", tensor.name},
-             {"dtype", checkpoint::name(tensor.stored_dtype)},
-             {"shape", tensor.shape},
-             {"bytes", elements == whole ? stored : stored / whole * elements + stored % whole * elements / whole}};
+  json entry{
+      {"name", tensor.name},
+      {"dtype", checkpoint::name(tensor.stored_dtype)},
+      {"shape", tensor.shape},
+      {"bytes", elements == whole ? stored : stored / whole * elements + stored % whole * elements / whole}};
   if (totals.seen.insert(tensor.stored_name).second) totals.stored += stored;
   const auto saved = alone.find(&tensor);
   if (!checkpoint::converts_to_f32(tensor.stored_dtype)) {
