@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/utf8.h"
 #include "commands.h"
 #include "pipeline/measure.h"
 
@@ -32,7 +33,7 @@ void add_generate(CLI::App& app, Session& session) {
         const nlohmann::json json{{"prompt", g.prompt}, {"tokens", g.tokens}, {"text", g.text}};
         fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
       } else {
-        fmt::print("{}{}\n", options->plan.prompt, g.text);
+        fmt::print("{}\n", replace_invalid_utf8(options->plan.prompt + g.text));
       }
     });
   });

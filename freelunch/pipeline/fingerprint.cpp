@@ -26,7 +26,8 @@ std::vector<fs::path> files_of(const fs::path& model) {
     const fs::path& path = entry.path();
     const std::string extension = path.extension().string();
     const bool wanted =
-        folder ? extension == ".safetensors" || extension == ".json" || extension == ".model"
+        folder ? extension == ".safetensors" || extension == ".json" || extension == ".model" ||
+                     extension == ".gguf"
                : extension == ".gguf" && path.filename().string().starts_with(name.substr(0, part) + "-");
     if (wanted && entry.is_regular_file()) files.push_back(path);
   }

@@ -47,12 +47,14 @@ void write_config(const model::LanguageModel& model, const OutputOptions& option
     if (archive) config["quantization_config"] = archive_config();
     return write_json(folder / "config.json", config);
   }
-  std::ifstream stream(model.path() / "config.json");
+  const fs::path config_path = model.path() / "config.json";
+  std::ifstream stream(config_path);
+  if (!stream) fail(ErrorKind::kIo, "cannot open '{}': {}", config_path.string(), system_error_text());
   ordered_json config = ordered_json::parse(stream);
   const bool was_archive = config.contains("quantization_config") || config.contains("sparsity_config") ||
                            config.contains("compression_config");
   if (!archive && !was_archive && !options.dtype) {  // byte for byte
-    fs::copy_file(model.path() / "config.json", folder / "config.json");
+    fs::copy_file(config_path, folder / "config.json");
     return;
   }
   for (const char* key : {"quantization_config", "sparsity_config", "compression_config"}) config.erase(key);

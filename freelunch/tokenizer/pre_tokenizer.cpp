@@ -108,7 +108,10 @@ void PreTokenizer::add(const json& entry, std::string_view file) {
     add_split(R"([!-/:-@\[-`{-~]|\p{P})", behavior("Isolated"), false, file);
   } else if (type == "Whitespace") {
     // here joiners are word characters
-    add_split(R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)", SplitBehavior::kRemoved, true, file);
+    // word characters of Unicode's recommendation (UTS 18, Annex C), which this one kind follows
+    add_split(
+        R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\s\x{200c}\x{200d}]+)",
+        SplitBehavior::kRemoved, true, file);
   } else if (type == "WhitespaceSplit") {
     add_split(R"(\s)", SplitBehavior::kRemoved, false, file);
   } else if (type == "CharDelimiterSplit") {
