@@ -102,9 +102,10 @@ json options_of(const sparsity::Pattern& pattern) {
 // What MemoryOptions lead to is a choice of the first process that the journal keeps; where activations are
 // changes no bytes. The output format (saved_as) matters only to saving, which every process does anew.
 json options_of(const CompressPlan& plan) {
-  const auto& [model, dense, output, overwrite, saved_as, pattern, group, rules, allocation, criterion, statistics,
-               sensitivity, sensitivity_damping, sensitivity_masks, repair, calibration, evaluation, grid,
-               region, whole, compute, memory, seed, command, restart, commit_seconds, on_divergence] = plan;
+  const auto& [model, dense, output, overwrite, saved_as, pattern, group, rules, allocation, criterion,
+               statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, calibration,
+               evaluation, grid, region, whole, compute, memory, seed, command, restart, commit_seconds,
+               on_divergence] = plan;
   json stages = json::array();
   for (const Stage& stage : repair.stages) stages.push_back(to_string(stage));
   json object{{"--sparsity or --pattern", options_of(pattern)},

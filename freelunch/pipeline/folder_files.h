@@ -8,7 +8,7 @@ namespace freelunch::pipeline {
 
 /// Writes config.json: the input's, changed only where dtype or format need it, or one made from GGUF
 /// metadata. A dense folder never says that it is compressed; an archive does, so that loaders refuse it or
-/// unpack it instead of filling what they miss with random numbers (docs/decisions/0010).
+/// unpack it instead of filling what they miss with random numbers (docs/decisions/0011).
 void write_config(const model::LanguageModel& model, const OutputOptions& options,
                   const std::filesystem::path& folder);
 

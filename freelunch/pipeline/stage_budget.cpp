@@ -20,7 +20,7 @@ constexpr double kEfficiency = 0.5;
 
 // What the libraries take once they are at work: code pages, compiled kernels, thread stacks, heap between
 // blocks.
-constexpr int64_t kAtWork = 45LL * 1000 * 1000;
+constexpr int64_t kAtWork = 30LL * 1000 * 1000;
 
 int64_t size_of(at::ScalarType dtype) { return static_cast<int64_t>(at::elementSize(dtype)); }
 

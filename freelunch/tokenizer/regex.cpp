@@ -15,9 +15,9 @@ namespace {
 constexpr std::string_view kSpace =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
-/// The word characters of Oniguruma, by which expressions of a tokenizer.json are meant: all numbers, and marks,
-/// which PCRE2's \w lacks.
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{N}\p{Pc})";
+/// The word characters of Oniguruma, by which expressions of a tokenizer.json are meant: those of UTS 18,
+/// Annex C, but for joiners, and the numbers No of Latin-1. PCRE2's \w has no marks.
+constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 /// \s, \S, \w and \W spelled out, inside classes and outside.
 std::string spell_out_classes(const std::string& pattern) {
