@@ -95,7 +95,8 @@ SettledPlan settle(const CompressPlan& plan, const model::LanguageModel& model, 
     const int64_t needed = settled.budget.peak().bytes();
     settled = settling.conceded(local, limit, allowed);
     settled.changes.push_back("no model stage");
-    log.log(LogLevel::kWarning,
+    const bool refused = over() && limited;  // then one line says it all
+    log.log(refused ? LogLevel::kDebug : LogLevel::kWarning,
             fmt::format("repair auto leaves out the model stage: it plans {}, and {} are {}",
                         bytes_text(needed), bytes_text(limit), limited ? "the limit" : "free"));
   }
