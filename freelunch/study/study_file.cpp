@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json_nesting.h"
+#include "base/utf8.h"
 
 namespace freelunch::study {
 namespace {
@@ -22,35 +23,53 @@ std::string read_text(const std::filesystem::path& path) {
   return content;
 }
 
-/// Refuses characters beyond ASCII outside strings and comments. TOML has none there, and toml++ 3.3 runs
-/// into undefined behaviour over them (is_non_ascii_horizontal_whitespace).
-void refuse_bare_characters(std::string_view text, const std::string& file) {
+/// The text in ASCII alone, since toml++ 3.3 runs into undefined behaviour over other characters where TOML
+/// has none (is_non_ascii_horizontal_whitespace), and only a parser could tell where that is. In "basic"
+/// strings they become escapes, in comments question marks, and anywhere else they are refused.
+std::string in_ascii(std::string_view text, const std::string& file) {
+  if (!is_valid_utf8(text)) fail(ErrorKind::kBadFile, "{}: not valid UTF-8", file);
+  std::string out;
   int line = 1;
   std::string_view closing;  // of the string we are in; a newline for a comment
-  for (size_t i = 0; i < text.size(); ++i) {
+  for (size_t i = 0; i < text.size();) {
     const char c = text[i];
-    if (c == '\n') ++line;
-    if (!closing.empty()) {
-      if (c == '\\' && closing[0] == '"') {
-        ++i;
-      } else if (text.substr(i).starts_with(closing) || (c == '\n' && closing.size() == 1)) {
-        i += closing.size() - 1;
-        // up to two quotes before the closing three belong to the string
-        for (int more = 0; closing.size() == 3 && more < 2 && text.substr(i + 1).starts_with(closing[0]);
-             ++more)
-          ++i;
-        closing = {};
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      const CodePoint point = code_point_at(text, i);
+      if (closing.starts_with('"')) {
+        out += fmt::format("\\U{:08X}", static_cast<uint32_t>(point.value));
+      } else if (closing == "\n") {
+        out += '?';
+      } else {
+        fail(ErrorKind::kBadFile, "{}: line {}: a character beyond ASCII stands outside double quotes", file,
+             line);
       }
-    } else if (c == '#') {
-      closing = "\n";
-    } else if (c == '"' || c == '\'') {
-      const std::string_view three = c == '"' ? R"(""")" : "'''";
-      closing = text.substr(i).starts_with(three) ? three : three.substr(0, 1);
-      i += closing.size() - 1;
-    } else if (static_cast<unsigned char>(c) >= 0x80) {
-      fail(ErrorKind::kBadFile, "{}: line {}: a character beyond ASCII stands outside quotes", file, line);
+      i += point.length;
+      continue;
     }
+    if (c == '\n') ++line;
+    size_t taken = 1;
+    if (closing.empty()) {
+      if (c == '#') closing = "\n";
+      if (c == '"' || c == '\'') {
+        const std::string_view three = c == '"' ? R"(""")" : "'''";
+        closing = text.substr(i).starts_with(three) ? three : three.substr(0, 1);
+        taken = closing.size();
+      }
+    } else if (c == '\\' && closing[0] == '"' && i + 1 < text.size() &&
+               static_cast<unsigned char>(text[i + 1]) < 0x80) {
+      taken = 2;
+    } else if (text.substr(i).starts_with(closing) || (c == '\n' && closing.size() == 1)) {
+      taken = c == '\n' ? 1 : closing.size();
+      // up to two quotes before the closing three belong to the string
+      for (int more = 0; closing.size() == 3 && more < 2 && text.substr(i + taken).starts_with(closing[0]);
+           ++more)
+        ++taken;
+      closing = {};
+    }
+    out += text.substr(i, taken);
+    i += taken;
   }
+  return out;
 }
 
 }  // namespace
@@ -64,9 +83,8 @@ nlohmann::json read_study_file(const std::filesystem::path& path) {
       return nlohmann::json::parse(content);
     }
     if (path.extension() == ".toml") {
-      refuse_bare_characters(content, file);
       std::ostringstream text;
-      text << toml::json_formatter{toml::parse(content, file)};
+      text << toml::json_formatter{toml::parse(in_ascii(content, file), file)};
       return nlohmann::json::parse(text.str());
     }
   } catch (const toml::parse_error& error) {
