@@ -2,6 +2,7 @@
 
 #include <toml++/toml.h>
 
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -23,10 +24,19 @@ std::string read_text(const std::filesystem::path& path) {
   return content;
 }
 
+/// "<0>", or the first of its kind that the text does not hold.
+std::string unused_mark(std::string_view text) {
+  for (int i = 0;; ++i) {
+    std::string mark = fmt::format("<{}>", i);
+    if (text.find(mark) == std::string_view::npos) return mark;
+  }
+}
+
 /// The text in ASCII alone, since toml++ 3.3 runs into undefined behaviour over other characters where TOML
-/// has none (is_non_ascii_horizontal_whitespace), and only a parser could tell where that is. In "basic"
-/// strings they become escapes, in comments question marks, and anywhere else they are refused.
-std::string in_ascii(std::string_view text, const std::string& file) {
+/// has none (is_non_ascii_horizontal_whitespace), and only a parser could tell where that is. In strings they
+/// become the mark and eight hexadecimal digits, in comments question marks, and anywhere else they are
+/// refused.
+std::string in_ascii(std::string_view text, const std::string& mark, const std::string& file) {
   if (!is_valid_utf8(text)) fail(ErrorKind::kBadFile, "{}: not valid UTF-8", file);
   std::string out;
   int line = 1;
@@ -35,14 +45,9 @@ std::string in_ascii(std::string_view text, const std::string& file) {
     const char c = text[i];
     if (static_cast<unsigned char>(c) >= 0x80) {
       const CodePoint point = code_point_at(text, i);
-      if (closing.starts_with('"')) {
-        out += fmt::format("\\U{:08X}", static_cast<uint32_t>(point.value));
-      } else if (closing == "\n") {
-        out += '?';
-      } else {
-        fail(ErrorKind::kBadFile, "{}: line {}: a character beyond ASCII stands outside double quotes", file,
-             line);
-      }
+      if (closing.empty())
+        fail(ErrorKind::kBadFile, "{}: line {}: a character beyond ASCII stands outside quotes", file, line);
+      out += closing == "\n" ? "?" : fmt::format("{}{:08X}", mark, static_cast<uint32_t>(point.value));
       i += point.length;
       continue;
     }
@@ -72,6 +77,26 @@ std::string in_ascii(std::string_view text, const std::string& file) {
   return out;
 }
 
+/// Puts the characters back for which in_ascii left marks.
+std::string without_marks(std::string_view text, std::string_view mark) {
+  std::string out;
+  size_t from = 0;
+  for (size_t at = text.find(mark); at != std::string_view::npos; at = text.find(mark, from)) {
+    out += text.substr(from, at - from);
+    const std::string_view digits = text.substr(at + mark.size(), 8);
+    uint32_t point = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), point, 16);
+    from = at + mark.size();
+    if (error == std::errc() && end == digits.data() + 8 && point < 0x110000) {
+      append_utf8(out, point);
+      from += 8;
+    } else {
+      out += mark;  // spelled with escapes: not one of ours
+    }
+  }
+  return out += text.substr(from);
+}
+
 }  // namespace
 
 nlohmann::json read_study_file(const std::filesystem::path& path) {
@@ -83,9 +108,10 @@ nlohmann::json read_study_file(const std::filesystem::path& path) {
       return nlohmann::json::parse(content);
     }
     if (path.extension() == ".toml") {
+      const std::string mark = unused_mark(content);
       std::ostringstream text;
-      text << toml::json_formatter{toml::parse(in_ascii(content, file), file)};
-      return nlohmann::json::parse(text.str());
+      text << toml::json_formatter{toml::parse(in_ascii(content, mark, file), file)};
+      return nlohmann::json::parse(without_marks(text.str(), mark));
     }
   } catch (const toml::parse_error& error) {
     fail(ErrorKind::kBadFile, "{}: line {}: {}", file, error.source().begin.line, error.description());
