@@ -38,6 +38,11 @@ void clear_negative_zeros(std::span<std::byte> data, size_t size) {
   }
 }
 
+/// The name that the user's own file has for it, where it is one tensor there too.
+const std::string& input_name(const SavedTensor& tensor) {
+  return tensor.parts.size() == 1 ? tensor.parts[0].tensor->name : tensor.name;
+}
+
 void copy_pieces(const model::Weights& weights, const SavedTensor& tensor, bool plain_zeros,
                  const std::function<void(std::span<const std::byte>)>& visit) {
   const checkpoint::Checkpoint& source = weights.dense().checkpoint();
@@ -90,7 +95,7 @@ void for_each_piece(const model::Weights& weights, const SavedTensor& tensor, co
     room.resize(static_cast<size_t>(count) * static_cast<size_t>(*row_bytes));
     checkpoint::quantise(as.dtype,
                          {data.const_data_ptr<float>() + row * columns, static_cast<size_t>(count * columns)},
-                         room, tensor.name);
+                         room, input_name(tensor));
     visit(room);
   }
 }

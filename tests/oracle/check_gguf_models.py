@@ -104,6 +104,21 @@ def write(path, name, model):
     writer.close()
 
 
+def compare(theirs, written):
+    """The same tensors in F32, and every key that the gguf package wrote with its value; ours may say more."""
+    theirs, written = gguf.GGUFReader(theirs), gguf.GGUFReader(written)
+    expected, got = ({t.name: t.data for t in reader.tensors} for reader in (theirs, written))
+    assert expected.keys() == got.keys(), expected.keys() ^ got.keys()
+    for key, values in expected.items():
+        assert np.array_equal(np.asarray(got[key], np.float32), values), key
+    for key, field in theirs.fields.items():
+        if key.startswith("GGUF."):
+            continue
+        assert key in written.fields, key
+        a, b = field.contents(), written.fields[key].contents()
+        assert a == b or (isinstance(a, float) and abs(a / b - 1) < 1e-6), (key, a, b)
+
+
 def ours(path, ids):
     out = subprocess.run([probe, "logits", str(path), *map(str, ids[0].tolist())], capture_output=True)
     assert out.returncode == 0, out.stderr.decode()
@@ -136,6 +151,11 @@ for name in chosen or names:
             error = np.abs(again - theirs).max() / np.abs(theirs).max()
             print(f"{name} converted, in transformers: {error:.2e}", flush=True)
             assert error < 1e-4, name
+            result = subprocess.run([command, "convert", base / "folder", "--output", base / "again.gguf"], capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+            compare(path, base / "again.gguf")
+            assert np.array_equal(ours(base / "again.gguf", ids), ours(path, ids))
+            print(f"{name} and back: the gguf package's tensors and keys", flush=True)
         except AssertionError as problem:
             print(f"{name}: {problem}", flush=True)
             failed.append(name)
