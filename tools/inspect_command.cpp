@@ -35,7 +35,9 @@ void print_inspection(const nlohmann::json& report) {
     fmt::print("{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", tensor["name"].get<std::string>(),
                tensor["dtype"].get<std::string>(), tensor["shape"].dump(),
                pipeline::bytes_text(tensor["bytes"].get<int64_t>()),
-               counted ? pipeline::bytes_text(tensor["archive_bytes"].get<int64_t>()) : "",
+               counted && tensor["archive_bytes"].is_number()  // not of a share of a stored tensor
+                   ? pipeline::bytes_text(tensor["archive_bytes"].get<int64_t>())
+                   : "",
                counted ? fmt::format("{:.4f} %", 100 * tensor["sparsity"].get<double>()) : "",
                counted && tensor["pattern"].is_string() ? tensor["pattern"].get<std::string>() : "");
   }

@@ -108,7 +108,7 @@ std::vector<Sequence> sequences_of(const tokenizer::Tokenizer& tokenizer, const 
 /// Sequences of about one length, padded at the end.
 struct Batch {
   std::vector<const Sequence*> sequences;
-  at::Tensor ids;  // (n, l)
+  at::Tensor ids, positions;  // (n, l)
   std::optional<model::Forward> forward;
   at::Tensor x;  // (n, l, d), the residual stream
 };
@@ -118,14 +118,16 @@ Batch make_batch(const model::Config& config, const model::Compute& compute,
   int64_t length = 0;
   for (const Sequence* s : sequences) length = std::max(length, s->length());
   const auto n = static_cast<int64_t>(sequences.size());
-  Batch batch{
-      .sequences = std::move(sequences), .ids = at::zeros({n, length}, at::kLong), .forward = {}, .x = {}};
-  at::Tensor positions = at::zeros({n, length}, at::kLong);
+  Batch batch{.sequences = std::move(sequences),
+              .ids = at::zeros({n, length}, at::kLong),
+              .positions = at::zeros({n, length}, at::kLong),
+              .forward = {},
+              .x = {}};
   at::Tensor attends = at::eye(length, at::kBool).unsqueeze(0).repeat({n, 1, 1});  // padding reads itself
   for (int64_t i = 0; i < n; ++i) {
     const Sequence& s = *batch.sequences[static_cast<size_t>(i)];
     batch.ids[i].narrow(0, 0, s.length()).copy_(at::tensor(s.ids));
-    positions[i].narrow(0, 0, s.length()).copy_(at::tensor(s.positions));
+    batch.positions[i].narrow(0, 0, s.length()).copy_(at::tensor(s.positions));
     const auto causal = [](int64_t l) { return at::ones({l, l}, at::kBool).tril(); };
     attends[i].narrow(0, 0, s.context).narrow(1, 0, s.context).copy_(causal(s.context));
     for (const Branch& branch : s.branches) {
@@ -134,12 +136,12 @@ Batch make_batch(const model::Config& config, const model::Compute& compute,
       rows.narrow(1, branch.begin, branch.tokens).copy_(causal(branch.tokens));
     }
   }
-  batch.forward.emplace(config, compute, positions, attends);
+  batch.forward.emplace(config, compute, batch.positions, attends);
   return batch;
 }
 
 /// Adds up the log-likelihoods of a batch's answers; hidden (n, l, d) after the final norm.
-void score_batch(const Batch& batch, const at::Tensor& hidden, const at::Tensor& head,
+void score_batch(const Batch& batch, const at::Tensor& hidden, const model::Head& head,
                  std::vector<ChoiceResult>& results) {
   std::vector<int64_t> rows, next;
   std::vector<const Branch*> owners;
@@ -164,7 +166,7 @@ void score_batch(const Batch& batch, const at::Tensor& hidden, const at::Tensor&
                                              v.begin() + static_cast<std::ptrdiff_t>(i + n)))
           .to(device);
     };
-    const at::Tensor logits = at::linear(flat.index_select(0, slice(rows)).to(head.scalar_type()), head);
+    const at::Tensor logits = head.logits(flat.index_select(0, slice(rows)));
     const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat)
                                  .gather(1, slice(next).unsqueeze(1))
                                  .flatten()
@@ -179,10 +181,10 @@ void score_batch(const Batch& batch, const at::Tensor& hidden, const at::Tensor&
 }
 
 /// One pass of a few batches through the blocks.
-void run_pass(const model::Weights& weights, std::vector<Batch>& batches, const at::Tensor& head,
+void run_pass(const model::Weights& weights, std::vector<Batch>& batches, const model::Head& head,
               std::vector<ChoiceResult>& results) {
   const model::Compute& compute = batches.front().forward->compute();
-  for (Batch& batch : batches) batch.x = weights.embed(batch.ids, compute.device);
+  for (Batch& batch : batches) batch.x = weights.embed(batch.ids, compute.device, batch.positions);
   for (int64_t b = 0; b < weights.config().blocks; ++b) {
     const model::Block block = weights.block(b, compute.device, compute.dtype);
     for (Batch& batch : batches) {
@@ -190,9 +192,9 @@ void run_pass(const model::Weights& weights, std::vector<Batch>& batches, const 
       batch.x = batch.forward->block(block, batch.x);
     }
   }
-  const at::Tensor norm = weights.final_norm(compute.device);
+  const model::Norm norm = weights.final_norm(compute.device);
   for (Batch& batch : batches) {
-    score_batch(batch, model::rms_norm(batch.x, norm, weights.config().norm_epsilon), head, results);
+    score_batch(batch, norm(batch.x), head, results);
     batch.x = at::Tensor();
   }
 }
@@ -224,7 +226,7 @@ ChoiceScore score_choices(const model::Weights& weights, const tokenizer::Tokeni
   }
   std::stable_sort(sequences.begin(), sequences.end(),
                    [](const Sequence& a, const Sequence& b) { return a.length() > b.length(); });
-  const at::Tensor head = weights.head(compute);
+  const model::Head head = weights.head(compute);
   progress.begin("zero-shot", static_cast<int64_t>(sequences.size()), "sequences");
   for (size_t next = 0; next < sequences.size();) {
     std::vector<Batch> batches;

@@ -20,8 +20,8 @@ std::vector<int64_t> generate(const model::Weights& weights, const std::vector<i
     throw_if_interrupted();
     blocks.push_back(weights.block(b, compute.device, compute.dtype));
   }
-  const at::Tensor norm = weights.final_norm(compute.device);
-  const at::Tensor head = weights.head(compute);
+  const model::Norm norm = weights.final_norm(compute.device);
+  const model::Head head = weights.head(compute);
   std::vector<int64_t> sequence = prompt;
   for (int64_t i = 0; i < settings.tokens; ++i) {
     throw_if_interrupted();
@@ -29,8 +29,7 @@ std::vector<int64_t> generate(const model::Weights& weights, const std::vector<i
     const model::Forward forward(config, compute, length);
     at::Tensor x = weights.embed(at::tensor(sequence).unsqueeze(0), compute.device);
     for (const model::Block& block : blocks) x = forward.block(block, x);
-    const at::Tensor last = model::rms_norm(x.select(1, length - 1), norm, config.norm_epsilon);
-    const at::Tensor logits = at::linear(last.to(head.scalar_type()), head).to(at::kFloat);
+    const at::Tensor logits = head.logits(norm(x.select(1, length - 1))).to(at::kFloat);
     if (!at::isfinite(logits).all().item<bool>())
       fail(ErrorKind::kNumerical, "generate: the model's output is not finite");
     const auto next = logits.argmax().item<int64_t>();

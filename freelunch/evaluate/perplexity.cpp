@@ -62,14 +62,13 @@ double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next)
 
 /// The same over the scored tokens of one window; hidden (length, d) after the final norm. logits
 /// (kLogitRows, vocabulary) is memory to work in: fresh pages would cost more than the product.
-double score_window(const at::Tensor& hidden, const at::Tensor& window, const at::Tensor& head, int64_t first,
-                    at::Tensor& logits) {
+double score_window(const at::Tensor& hidden, const at::Tensor& window, const model::Head& head,
+                    int64_t first, at::Tensor& logits) {
   const int64_t length = window.size(0);
   double sum = 0;
   for (int64_t i = first - 1; i < length - 1; i += kLogitRows) {
     const int64_t n = std::min(kLogitRows, length - 1 - i);
-    at::Tensor rows = logits.narrow(0, 0, n);
-    at::mm_out(rows, hidden.narrow(0, i, n), head.t());
+    const at::Tensor rows = head.logits(hidden.narrow(0, i, n), logits.narrow(0, 0, n));
     sum += negative_log_likelihood(rows, window.narrow(0, i + 1, n));
   }
   return sum;
@@ -121,13 +120,12 @@ Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>&
     const at::Tensor part = windows.narrow(0, g * group, std::min(group, n - g * group));
     const at::Tensor x = final_stream(weights, part, forward,
                                       [&](int64_t b) { progress.advance(g * (config.blocks + 1) + b, ""); });
-    const at::Tensor norm = weights.final_norm(compute.device);
-    const at::Tensor head = weights.head(compute);
-    at::Tensor logits = at::empty({kLogitRows, head.size(0)}, head.options());
+    const model::Norm norm = weights.final_norm(compute.device);
+    const model::Head head = weights.head(compute);
+    at::Tensor logits = at::empty({kLogitRows, head.vocabulary()}, head.weight.options());
     for (int64_t i = 0; i < part.size(0); ++i) {
       throw_if_interrupted();
-      const at::Tensor hidden =
-          model::rms_norm(x.select(0, i), norm, config.norm_epsilon, head.scalar_type());
+      const at::Tensor hidden = norm(x.select(0, i), head.weight.scalar_type());
       sum += score_window(hidden, part.select(0, i).to(compute.device), head, first, logits);
     }
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "kernels/attention_tiles.h"
@@ -205,6 +206,15 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
   }
 };
 
+/// (n, l, heads, e) -> (n, all heads, l, e): keys and values once for each query head that shares them.
+at::Tensor heads_first(const at::Tensor& t, int64_t all) {
+  const at::Tensor heads = t.transpose(1, 2);
+  if (t.size(2) == all) return heads;
+  return heads.unsqueeze(2)
+      .expand({t.size(0), t.size(2), all / t.size(2), t.size(1), t.size(3)})
+      .reshape({t.size(0), all, t.size(1), t.size(3)});
+}
+
 bool tiles_serve(const at::Tensor& q, const at::Tensor& mask) {
   static const bool products = blas::could_pack(at::kBFloat16);
   return products && !mask.defined() && q.is_cpu() && q.scalar_type() == at::kBFloat16 && q.size(3) % 2 == 0;
@@ -214,19 +224,25 @@ bool tiles_serve(const at::Tensor& q, const at::Tensor& mask) {
 
 at::Tensor reference_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& mask) {
-  const int64_t group = q.size(2) / k.size(2);
-  const auto heads_first = [&](const at::Tensor& t) {
-    const at::Tensor heads = t.transpose(1, 2);
-    if (t.size(2) == q.size(2)) return heads;
-    return heads.unsqueeze(2)
-        .expand({t.size(0), t.size(2), group, t.size(1), t.size(3)})
-        .reshape({t.size(0), q.size(2), t.size(1), t.size(3)});
-  };
+  const int64_t all = q.size(2);
   const bool masked = mask.defined();
-  return at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v),
+  return at::scaled_dot_product_attention(heads_first(q, all), heads_first(k, all), heads_first(v, all),
                                           masked ? std::optional(mask) : std::nullopt, /*dropout_p=*/0.0,
                                           /*is_causal=*/!masked)
       .transpose(1, 2);
+}
+
+at::Tensor capped_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const at::Tensor& mask, double cap) {
+  const int64_t l = q.size(1);
+  const int64_t all = q.size(2);
+  const at::Tensor sees = mask.defined() ? mask : at::ones({l, l}, q.options().dtype(at::kBool)).tril();
+  const double scale = 1 / (cap * std::sqrt(static_cast<double>(q.size(3))));
+  const at::Tensor scores =
+      at::matmul(heads_first(q, all), heads_first(k, all).transpose(-1, -2)).to(at::kFloat) * scale;
+  const at::Tensor capped =
+      (scores.tanh() * cap).masked_fill(sees.logical_not(), -std::numeric_limits<float>::infinity());
+  return at::matmul(at::softmax(capped, -1).to(v.scalar_type()), heads_first(v, all)).transpose(1, 2);
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask) {

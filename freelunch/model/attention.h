@@ -11,6 +11,11 @@ namespace freelunch::model {
 /// ATen.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask);
 
+/// softmax(cap tanh(q k^T / (cap sqrt(e)))) v, the scores in fp32; arguments and result as above. By ATen: no
+/// fused kernel knows the cap (Gemma 2, arXiv 2408.00118).
+at::Tensor capped_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const at::Tensor& mask, double cap);
+
 /// By ATen alone: for devices and dtypes that the tiles do not serve, and to check them against.
 at::Tensor reference_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& mask);

@@ -2,47 +2,72 @@
 
 #include <ATen/ATen.h>
 
-#include "base/error.h"
+#include <cmath>
+#include <optional>
+
 #include "model/attention.h"
+#include "model/mixture.h"
 
 namespace freelunch::model {
+namespace {
 
-void Forward::set_angles(const at::Tensor& positions) {
-  const int64_t pairs = config_.head_dim / 2;
-  const auto fp64 = at::TensorOptions().dtype(at::kDouble);
-  at::Tensor frequency = at::pow(at::full({pairs}, config_.rope_theta, fp64),
-                                 at::arange(pairs, fp64) * (-2.0 / static_cast<double>(config_.head_dim)));
-  if (config_.rope_scaling.kind == RopeScalingKind::kLinear)
-    frequency = frequency / config_.rope_scaling.factor;
-  if (config_.rope_scaling.kind == RopeScalingKind::kLlama3) {
-    frequency = frequency / at::tensor(llama3_divisors(config_), fp64);
+at::Tensor activated(Activation activation, const at::Tensor& x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kGelu:
+      return at::gelu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kRelu:
+      return at::relu(x);
   }
+  return x;
+}
+
+}  // namespace
+
+void Forward::set_angles(Reach& reach, const AttentionReach& settings, const at::Tensor& positions) const {
+  if (config_.positions != PositionKind::kRotary) return;
+  const int64_t dim = config_.rotary_dim();
+  const auto fp64 = at::TensorOptions().dtype(at::kDouble);
+  at::Tensor frequency = at::pow(at::full({dim / 2}, settings.rope_theta, fp64),
+                                 at::arange(dim / 2, fp64) * (-2.0 / static_cast<double>(dim)));
+  if (settings.rope_scaling.kind == RopeScalingKind::kLinear)
+    frequency = frequency / settings.rope_scaling.factor;
+  if (settings.rope_scaling.kind == RopeScalingKind::kLlama3)
+    frequency = frequency / at::tensor(llama3_divisors(settings, dim), fp64);
   // The references round the frequency to fp32 and form the angle in fp32; so does this.
   const at::Tensor angle = positions.to(at::kFloat).unsqueeze(-1) * frequency.to(at::kFloat);
-  cos_ = angle.cos().to(compute_.device);
-  sin_ = angle.sin().to(compute_.device);
+  reach.cos = angle.cos().to(compute_.device);
+  reach.sin = angle.sin().to(compute_.device);
 }
 
 Forward::Forward(const Config& config, const Compute& compute, int64_t length)
     : config_(config), compute_(compute), length_(length) {
-  set_angles(at::arange(length, at::kLong));
-  if (config.sliding_window && length > *config.sliding_window) {
+  for (const AttentionReach& settings : config.reaches) {
+    Reach& reach = reaches_.emplace_back();
+    set_angles(reach, settings, at::arange(length, at::kLong));
+    if (!settings.window || length <= *settings.window) continue;
     const at::Tensor position = at::arange(length, at::TensorOptions().device(compute.device));
     const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);
-    mask_ = distance.ge(0).logical_and(distance.lt(*config.sliding_window));
+    reach.mask = distance.ge(0).logical_and(distance.lt(*settings.window));
   }
 }
 
 Forward::Forward(const Config& config, const Compute& compute, const at::Tensor& positions,
                  const at::Tensor& attends)
     : config_(config), compute_(compute), length_(positions.size(1)) {
-  set_angles(positions);
-  mask_ = attends.unsqueeze(1);
-  if (config.sliding_window) {
-    const at::Tensor distance = positions.unsqueeze(2) - positions.unsqueeze(1);
-    mask_ = mask_.logical_and(distance.lt(*config.sliding_window).unsqueeze(1));
+  for (const AttentionReach& settings : config.reaches) {
+    Reach& reach = reaches_.emplace_back();
+    set_angles(reach, settings, positions);
+    reach.mask = attends.unsqueeze(1);
+    if (settings.window) {
+      const at::Tensor distance = positions.unsqueeze(2) - positions.unsqueeze(1);
+      reach.mask = reach.mask.logical_and(distance.lt(*settings.window).unsqueeze(1));
+    }
+    reach.mask = reach.mask.to(compute.device);
   }
-  mask_ = mask_.to(compute.device);
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -50,35 +75,119 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return at::linear(x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
 }
 
-at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
-  const at::Tensor& weight = block[half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm];
-  return rms_norm(x, weight, config_.norm_epsilon, compute_.dtype);
+const Forward::Reach& Forward::reach(const Block& block) const {
+  if (config_.reach_of_block.empty()) return reaches_.front();
+  return reaches_[static_cast<size_t>(config_.reach_of_block[static_cast<size_t>(block.index)])];
 }
 
-at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
-                          const OutputTap& tap) const {
+Norm Forward::norm(const Block& block, Part::Kind weight) const {
+  Norm norm{.kind = config_.norm, .epsilon = config_.norm_epsilon, .weight = block[weight], .bias = {}};
+  if (config_.norm == NormKind::kLayer) norm.bias = block[static_cast<Part::Kind>(weight + 1)];
+  return norm;
+}
+
+at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {
+  if (!reach.cos.defined()) return heads;
+  const int64_t dim = config_.rotary_dim();
+  if (dim == config_.head_dim) return rotate(heads, reach.cos, reach.sin);
+  const at::Tensor rest = heads.narrow(-1, dim, config_.head_dim - dim);
+  return at::cat({rotate(heads.narrow(-1, 0, dim).contiguous(), reach.cos, reach.sin), rest}, -1);
+}
+
+at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
+  const at::Tensor read = config_.parallel && half == Half::kMlp ? x.narrow(-1, 0, config_.width) : x;
+  if (config_.norm_place == NormPlace::kAfter || config_.norm_place == NormPlace::kAfterSum)
+    return read.to(compute_.dtype);
+  return norm(block, half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm)(read, compute_.dtype);
+}
+
+at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
+  const auto heads = [&](Part part, int64_t count, std::optional<Part::Kind> weight) {
+    at::Tensor y = linear(normed, block[part], block[bias_of(part)], compute_.dtype);
+    if (tap) tap(part, y);
+    if (weight && config_.head_norm == HeadNorm::kAll)
+      y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
+    y = y.view({normed.size(0), normed.size(1), count, config_.head_dim});
+    if (weight && config_.head_norm == HeadNorm::kEach)
+      y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
+    return y;
+  };
+  const Reach& reach = this->reach(block);
+  at::Tensor q = turned(reach, heads(Part::kQuery, config_.heads, Part::kQueryNorm));
+  const at::Tensor k = turned(reach, heads(Part::kKey, config_.kv_heads, Part::kKeyNorm));
+  const at::Tensor v = heads(Part::kValue, config_.kv_heads, std::nullopt);
+  if (config_.attention_scale)  // attention() divides by the root of the head's size
+    q = q * (*config_.attention_scale * std::sqrt(static_cast<double>(config_.head_dim)));
+  if (config_.attention_soft_cap > 0)
+    return capped_attention(q, k, v, reach.mask, config_.attention_soft_cap).flatten(2);
+  return attention(q, k, v, reach.mask).flatten(2);
+}
+
+at::Tensor Forward::mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
   const auto map = [&](Part part) {
     const at::Tensor y = linear(normed, block[part], block[bias_of(part)], compute_.dtype);
     if (tap) tap(part, y);
     return y;
   };
-  if (half == Half::kMlp) {
-    const at::Tensor gate = map(Part::kGate);
-    return silu_product(gate, map(Part::kUp));
-  }
-  const auto heads = [&](Part part, int64_t count) {
-    return map(part).view({normed.size(0), normed.size(1), count, config_.head_dim});
+  if (block[Part::kRouter].defined()) return mixture(block, normed, tap);
+  if (!config_.gated) return activated(config_.activation, map(Part::kUp));
+  const at::Tensor gate = map(Part::kGate);
+  const at::Tensor up = map(Part::kUp);
+  return config_.activation == Activation::kSilu ? silu_product(gate, up)
+                                                 : activated(config_.activation, gate) * up;
+}
+
+at::Tensor Forward::expert_tokens(const Block& block, const at::Tensor& normed, int64_t expert) const {
+  return tokens_of(route(config_.experts, block[Part::kRouter], normed.flatten(0, 1)), expert);
+}
+
+at::Tensor Forward::expert_inner(const Block& block, const at::Tensor& x, int32_t expert,
+                                 const OutputTap& tap) const {
+  const auto map = [&](Part part) {
+    const at::Tensor y = linear(x, block[part], {}, compute_.dtype);
+    if (tap) tap(part, y);
+    return y;
   };
-  const at::Tensor q = rotate(heads(Part::kQuery, config_.heads), cos_, sin_);
-  const at::Tensor k = rotate(heads(Part::kKey, config_.kv_heads), cos_, sin_);
-  return attention(q, k, heads(Part::kValue, config_.kv_heads), mask_).flatten(2);
+  return activated(config_.activation, map({Part::kGate, expert})) * map({Part::kUp, expert});
+}
+
+at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
+  const at::Tensor flat = normed.flatten(0, 1);
+  const Routing routing = route(config_.experts, block[Part::kRouter], flat);
+  at::Tensor sum = at::zeros(flat.sizes(), flat.options().dtype(at::kFloat));
+  for (int32_t e = 0; e < config_.experts.count; ++e) {
+    const at::Tensor tokens = tokens_of(routing, e);
+    if (tokens.numel() == 0) continue;
+    const at::Tensor inner = expert_inner(block, flat.index_select(0, tokens), e, tap);
+    const Part down{Part::kDown, e};
+    const at::Tensor y = linear(inner, block[down], {}, compute_.dtype);
+    if (tap) tap(down, y);
+    sum = sum.index_add(0, tokens, y.to(at::kFloat) * weights_of(routing, e, tokens));
+  }
+  return sum.view(normed.sizes());
+}
+
+at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
+                          const OutputTap& tap) const {
+  return half == Half::kAttention ? attended(block, normed, tap) : mlp(block, normed, tap);
 }
 
 at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
                                const OutputTap& tap) const {
-  const Part last = half == Half::kAttention ? Part::kOutput : Part::kDown;
-  const at::Tensor y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
-  if (tap) tap(last, y);
+  const bool first = half == Half::kAttention;
+  const Part last = first ? Part::kOutput : Part::kDown;
+  at::Tensor y = inner;  // a mixture of experts has been through its last matrices
+  if (first || !block[Part::kRouter].defined()) {
+    y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
+    if (tap) tap(last, y);
+  }
+  if (config_.norm_place == NormPlace::kAfter || config_.norm_place == NormPlace::kBeforeAndAfter)
+    y = norm(block, first ? Part::kAttentionPostNorm : Part::kMlpPostNorm)(y.to(at::kFloat));
+  if (config_.parallel) {
+    return first ? at::cat({x, x + y}, -1) : x.narrow(-1, config_.width, config_.width) + y;
+  }
+  if (config_.norm_place == NormPlace::kAfterSum)
+    return norm(block, first ? Part::kAttentionNorm : Part::kMlpNorm)(x + y);
   return add_branch(x, y);
 }
 

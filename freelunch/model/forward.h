@@ -2,20 +2,26 @@
 #include <ATen/core/TensorBody.h>
 
 #include <functional>
+#include <vector>
 
 #include "model/block.h"
 #include "model/config.h"
 #include "model/elementwise.h"
+#include "model/norm.h"
 #include "model/weights.h"
 
 namespace freelunch::model {
 
-/// Sees what a matrix gives, before anything else is done to it: (n, l, out) in the compute dtype.
+/// Sees what a matrix gives, before anything else is done to it: (n, l, out) in the compute dtype; for an
+/// expert (its tokens, out).
 using OutputTap = std::function<void(Part, const at::Tensor&)>;
 
 /// What every forward pass over windows of one length shares: rotary tables and, for sliding windows, the
-/// mask. The functions below are ordinary and differentiable; the residual stream is fp32, matrix products
+/// masks. The functions below are ordinary and differentiable; the residual stream is fp32, matrix products
 /// run in the compute dtype. n windows of l tokens; d width; m intermediate.
+///
+/// Where both halves read the block's input (Config::parallel), the stream between the halves is (n, l, 2 d):
+/// that input, and the sum so far.
 class Forward {
  public:
   Forward(const Config& config, const Compute& compute, int64_t length);
@@ -27,16 +33,26 @@ class Forward {
   const Config& config() const { return config_; }
   const Compute& compute() const { return compute_; }
   int64_t length() const { return length_; }
+  /// Of the stream after a half: d, or 2 d inside a parallel block.
+  int64_t stream_width(Half after) const {
+    return config_.parallel && after == Half::kAttention ? 2 * config_.width : config_.width;
+  }
 
-  /// The normed input of a half: x (n, l, d) -> (n, l, d) in the compute dtype. What q, k, v or gate, up
-  /// read.
+  /// The input of a half, normed where a norm comes before: x (n, l, d) -> (n, l, d) in the compute dtype.
+  /// What q, k, v or gate, up read.
   at::Tensor normed(const Block& block, Half half, const at::Tensor& x) const;
   /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
-  /// down.
+  /// down. Of a mixture of experts what it gives, (n, l, d).
   at::Tensor inner(const Block& block, Half half, const at::Tensor& normed, const OutputTap& tap = {}) const;
   /// x (n, l, d), inner -> the stream after the half, (n, l, d) fp32.
   at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
                         const OutputTap& tap = {}) const;
+
+  /// Which tokens of normed (n, l, d) reach an expert of the block: indices into n l, ascending.
+  at::Tensor expert_tokens(const Block& block, const at::Tensor& normed, int64_t expert) const;
+  /// What an expert's last matrix reads: x (its tokens, d) -> (its tokens, m of an expert).
+  at::Tensor expert_inner(const Block& block, const at::Tensor& x, int32_t expert,
+                          const OutputTap& tap = {}) const;
 
   at::Tensor half(const Block& block, Half half, const at::Tensor& x, const OutputTap& tap = {}) const {
     return add_output(block, half, x, inner(block, half, normed(block, half, x), tap), tap);
@@ -46,13 +62,22 @@ class Forward {
   }
 
  private:
-  void set_angles(const at::Tensor& positions);
+  struct Reach {
+    at::Tensor cos, sin;  // (l, pairs) or (n, l, pairs) fp32; undefined without rotary positions
+    at::Tensor mask;      // (l, l) or (n, 1, l, l) bool, undefined where causal masking is enough
+  };
+  void set_angles(Reach& reach, const AttentionReach& settings, const at::Tensor& positions) const;
+  const Reach& reach(const Block& block) const;
+  Norm norm(const Block& block, Part::Kind weight) const;
+  at::Tensor turned(const Reach& reach, const at::Tensor& heads) const;
+  at::Tensor attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
+  at::Tensor mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
+  at::Tensor mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
 
   Config config_;
   Compute compute_;
   int64_t length_;
-  at::Tensor cos_, sin_;  // (l, head_dim / 2) or (n, l, head_dim / 2) fp32
-  at::Tensor mask_;       // (l, l) or (n, 1, l, l) bool, undefined where causal masking is enough
+  std::vector<Reach> reaches_;  // as Config::reaches
 };
 
 /// x (..., in), weight (out, in), bias (out) or undefined -> (..., out), in the given dtype.

@@ -14,17 +14,18 @@ using checkpoint::GgufMetadata;
 
 /// The file holds the divisors alone. Llama 3.x uses factor 8 or 32 with bounds 1 and 4 over 8,192 tokens, so
 /// the largest divisor is the factor; the others prove the guess.
-RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, Config config, const std::string& name) {
+RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, AttentionReach reach, int64_t rotary_dim,
+                                     const std::string& name) {
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
-  if (info.elements() != config.head_dim / 2)
+  if (info.elements() != rotary_dim / 2)
     fail(ErrorKind::kBadFile, "{}: rope_freqs.weight holds {} frequencies, but a head of {} has {} pairs",
-         name, info.elements(), config.head_dim, config.head_dim / 2);
+         name, info.elements(), rotary_dim, rotary_dim / 2);
   std::vector<float> divisors(static_cast<size_t>(info.elements()));
   file.read_f32(info, divisors);
-  config.rope_scaling = {
+  reach.rope_scaling = {
       .kind = RopeScalingKind::kLlama3,
       .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end())};
-  const std::vector<double> expected = llama3_divisors(config);
+  const std::vector<double> expected = llama3_divisors(reach, rotary_dim);
   bool same = expected.size() == divisors.size();
   for (size_t i = 0; same && i < expected.size(); ++i) {
     same = std::abs(expected[i] - divisors[i]) <= 1e-3 * expected[i];
@@ -33,13 +34,14 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, Config config, 
     fail(ErrorKind::kUnsupported,
          "{}: rope_freqs.weight holds frequencies that are not those of Llama 3 scaling", name);
   }
-  return config.rope_scaling;
+  return reach.rope_scaling;
 }
 
 RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, const std::string& prefix,
                               const std::string& name) {
   const GgufMetadata& metadata = file.metadata();
-  if (file.find("rope_freqs.weight") != nullptr) return rope_scaling_of_divisors(file, config, name);
+  if (file.find("rope_freqs.weight") != nullptr)
+    return rope_scaling_of_divisors(file, config.reaches[0], config.rotary_dim(), name);
   const std::string kind = metadata.get_string(prefix + "rope.scaling.type", "none");
   if (kind == "none") return {};
   if (kind != "linear") {
@@ -56,16 +58,52 @@ std::optional<int64_t> token_id(const GgufMetadata& metadata, const char* key) {
 
 }  // namespace
 
+namespace {
+
+void read_attention(const GgufMetadata& metadata, const std::string& prefix, Config& config) {
+  const auto number = [&](const char* key, double otherwise) {
+    return metadata.get_float(prefix + key, otherwise);
+  };
+  config.reaches[0].rope_theta = number("rope.freq_base", config.reaches[0].rope_theta);
+  if (metadata.has(prefix + "rope.dimension_count")) {
+    config.rotary_share = static_cast<double>(metadata.get_uint(prefix + "rope.dimension_count")) /
+                          static_cast<double>(config.head_dim);
+  }
+  if (metadata.has(prefix + "attention.sliding_window"))
+    config.reaches.back().window =
+        static_cast<int64_t>(metadata.get_uint(prefix + "attention.sliding_window"));
+  config.parallel = metadata.get_bool(prefix + "use_parallel_residual", config.parallel);
+  config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
+  config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
+}
+
+void read_experts(const GgufMetadata& metadata, const std::string& prefix, Config& config) {
+  if (config.experts.count == 0) return;
+  config.experts.count = static_cast<int64_t>(metadata.get_uint(prefix + "expert_count"));
+  config.experts.chosen = static_cast<int64_t>(metadata.get_uint(prefix + "expert_used_count"));
+  config.experts.intermediate = static_cast<int64_t>(
+      metadata.get_uint(prefix + "expert_feed_forward_length", static_cast<uint64_t>(config.intermediate)));
+}
+
+}  // namespace
+
 Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   const GgufMetadata& metadata = file.metadata();
-  const Architecture& architecture = architecture_of_gguf(metadata.get_string("general.architecture"), name);
-  const std::string prefix = std::string(architecture.gguf_name) + ".";
+  const std::string gguf_name = metadata.get_string("general.architecture");
+  const std::string prefix = gguf_name + ".";
+  const bool experts =
+      metadata.has(prefix + "expert_count") && metadata.get_uint(prefix + "expert_count") > 0;
+  const Architecture& architecture = architecture_of_gguf(gguf_name, experts, name);
   const auto size = [&](const char* key) { return static_cast<int64_t>(metadata.get_uint(prefix + key)); };
-  Config config;
+  Config config = architecture.base;
   config.architecture = architecture.name;
   config.width = size("embedding_length");
+  config.embedding_width = config.width;
   config.intermediate = size("feed_forward_length");
   config.blocks = size("block_count");
+  if (config.blocks <= 0 || config.blocks > kMostBlocks)
+    fail(ErrorKind::kBadFile, "{}: {}block_count is {}, expected 1 to {}", name, prefix, config.blocks,
+         kMostBlocks);
   config.heads = size("attention.head_count");
   config.kv_heads = static_cast<int64_t>(
       metadata.get_uint(prefix + "attention.head_count_kv", static_cast<uint64_t>(config.heads)));
@@ -74,8 +112,9 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.head_dim = static_cast<int64_t>(
       metadata.get_uint(prefix + "attention.key_length", static_cast<uint64_t>(config.width / config.heads)));
   config.max_length = size("context_length");
-  config.norm_epsilon = metadata.get_float(prefix + "attention.layer_norm_rms_epsilon");
-  config.rope_theta = metadata.get_float(prefix + "rope.freq_base", 10000.0);
+  config.norm_epsilon =
+      metadata.get_float(prefix + (config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon"
+                                                                   : "attention.layer_norm_rms_epsilon"));
   const checkpoint::TensorInfo* embedding = file.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     fail(ErrorKind::kBadFile, "{}: tensor 'token_embd.weight' is {}, expected a matrix", name,
@@ -85,50 +124,129 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.tied_embeddings = file.find("output.weight") == nullptr;
   config.bos = token_id(metadata, "tokenizer.ggml.bos_token_id");
   config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");
-  if (metadata.has(prefix + "expert_count") && metadata.get_uint(prefix + "expert_count") > 0) {
-    fail(ErrorKind::kUnsupported, "{}: mixture-of-experts models are not supported", name);
-  }
-  config.qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
-  config.output_bias = file.find("blk.0.attn_output.bias") != nullptr;
-  config.mlp_bias = file.find("blk.0.ffn_gate.bias") != nullptr;
+  read_attention(metadata, prefix, config);
+  read_experts(metadata, prefix, config);
+  // biases are there or not; fused names stand for all they hold
+  const auto has = [&](Part part) {
+    const PartName* named = architecture.gguf.find(part);
+    if (named == nullptr) return false;
+    const std::string_view stored = named->stored.empty() ? named->name : named->stored;
+    return file.find("blk.0." + std::string(stored)) != nullptr;
+  };
+  config.qkv_bias = has(Part::kQueryBias);
+  config.output_bias = has(Part::kOutputBias);
+  config.mlp_bias = has(Part::kUpBias);
   if (architecture.adjust != nullptr) architecture.adjust(config, nullptr);
   validate(config, name);
-  config.rope_scaling = read_rope_scaling(file, config, prefix, name);
+  config.reaches[0].rope_scaling = read_rope_scaling(file, config, prefix, name);
   return config;
 }
 
+namespace {
+
+/// Refuses what readers of GGUF files take from the architecture's name alone, where this model differs.
+void refuse_unsaid(const Config& config, const Architecture& own) {
+  Config read = own.base;  // what a reader makes of the sizes
+  read.architecture = config.architecture;
+  read.width = config.width;
+  read.blocks = config.blocks;
+  read.heads = config.heads;
+  if (own.adjust != nullptr) own.adjust(read, nullptr);
+  const auto refuse_unless = [&](bool same, std::string_view what) {
+    if (!same)
+      fail(ErrorKind::kUnsupported, "GGUF has no field for {} of this {} model", what, config.architecture);
+  };
+  const double plain = 1 / std::sqrt(static_cast<double>(config.head_dim));
+  const double asked = config.attention_scale.value_or(plain);
+  refuse_unless(std::abs(read.attention_scale.value_or(plain) - asked) <= 1e-6 * asked,
+                "the attention scale");
+  refuse_unless(config.activation == read.activation, "the activation");
+  refuse_unless(config.reach_of_block == read.reach_of_block, "the order of attention windows");
+  if (config.reaches.size() > 1 && config.architecture == "gemma3_text")
+    refuse_unless(config.reaches[1].rope_theta == read.reaches[1].rope_theta, "the RoPE base of windows");
+  const std::vector<bool>& of_block = config.experts.of_block;
+  refuse_unless(std::find(of_block.begin(), of_block.end(), false) == of_block.end(),
+                "blocks without experts");
+  refuse_unless(config.experts.weights_sum_to_one == read.experts.weights_sum_to_one,
+                "weights of experts that do not sum to one");
+}
+
+/// The keys of one architecture.
+class MetadataWriter {
+ public:
+  explicit MetadataWriter(std::string name) : name_(std::move(name)) {
+    metadata_.add("general.architecture", checkpoint::GgufValue::string(name_));
+  }
+  void size(const char* key, int64_t value) {
+    metadata_.add(name_ + "." + key, checkpoint::GgufValue::uint32(static_cast<uint32_t>(value)));
+  }
+  void number(const char* key, double value) {
+    metadata_.add(name_ + "." + key, checkpoint::GgufValue::float32(static_cast<float>(value)));
+  }
+  void text(const char* key, const std::string& value) {
+    metadata_.add(name_ + "." + key, checkpoint::GgufValue::string(value));
+  }
+  void flag(const char* key, bool value) {
+    metadata_.add(name_ + "." + key, checkpoint::GgufValue::boolean(value));
+  }
+  const std::string& name() const { return name_; }
+  GgufMetadata take() { return std::move(metadata_); }
+
+ private:
+  std::string name_;
+  GgufMetadata metadata_;
+};
+
+void write_sizes(const Config& config, MetadataWriter& out) {
+  out.size("vocab_size", config.vocabulary);
+  out.size("context_length", config.max_length);
+  out.size("embedding_length", config.width);
+  out.size("block_count", config.blocks);
+  out.size("feed_forward_length", config.intermediate);
+  out.size("attention.head_count", config.heads);
+  out.size("attention.head_count_kv", config.kv_heads);
+  out.size("attention.key_length", config.head_dim);
+  out.size("attention.value_length", config.head_dim);
+  out.number(
+      config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+      config.norm_epsilon);
+  if (config.experts.count == 0) return;
+  out.size("expert_count", config.experts.count);
+  out.size("expert_used_count", config.experts.chosen);
+  out.size("expert_feed_forward_length", config.experts.intermediate);
+}
+
+void write_attention(const Config& config, MetadataWriter& out) {
+  const AttentionReach& first = config.reaches[0];
+  if (config.positions == PositionKind::kRotary) {
+    out.size("rope.dimension_count", config.rotary_dim());
+    out.number("rope.freq_base", first.rope_theta);
+    if (first.rope_scaling.kind == RopeScalingKind::kLinear) {
+      out.text("rope.scaling.type", "linear");
+      out.number("rope.scaling.factor", first.rope_scaling.factor);
+    }
+  }
+  // llama there knows no window, whatever mistral has
+  const std::optional<int64_t>& window = config.reaches.back().window;
+  if (window && out.name() != "llama") out.size("attention.sliding_window", *window);
+  if (config.attention_soft_cap > 0) out.number("attn_logit_softcapping", config.attention_soft_cap);
+  if (config.logit_soft_cap > 0) out.number("final_logit_softcapping", config.logit_soft_cap);
+  if (config.architecture == "gpt_neox") out.flag("use_parallel_residual", config.parallel);
+}
+
+}  // namespace
+
 checkpoint::GgufMetadata config_to_gguf(const Config& config) {
-  using checkpoint::GgufValue;
   const Architecture& own = architecture_of_model_type(config.architecture, "model");
   // mistral goes by the name of llama there, which it is but for its window
-  const std::string name(own.gguf_name.empty() && config.architecture == "mistral" ? "llama" : own.gguf_name);
+  std::string name(own.gguf_name.empty() && config.architecture == "mistral" ? "llama" : own.gguf_name);
   if (name.empty())
     fail(ErrorKind::kUnsupported, "architecture '{}' cannot be written as GGUF", config.architecture);
-  GgufMetadata metadata;
-  const auto size = [&](const char* key, int64_t value) {
-    metadata.add(name + "." + key, GgufValue::uint32(static_cast<uint32_t>(value)));
-  };
-  const auto number = [&](const char* key, double value) {
-    metadata.add(name + "." + key, GgufValue::float32(static_cast<float>(value)));
-  };
-  metadata.add("general.architecture", GgufValue::string(name));
-  size("vocab_size", config.vocabulary);
-  size("context_length", config.max_length);
-  size("embedding_length", config.width);
-  size("block_count", config.blocks);
-  size("feed_forward_length", config.intermediate);
-  size("attention.head_count", config.heads);
-  size("attention.head_count_kv", config.kv_heads);
-  size("attention.key_length", config.head_dim);
-  size("attention.value_length", config.head_dim);
-  number("attention.layer_norm_rms_epsilon", config.norm_epsilon);
-  size("rope.dimension_count", config.head_dim);
-  number("rope.freq_base", config.rope_theta);
-  if (config.rope_scaling.kind == RopeScalingKind::kLinear) {
-    metadata.add(name + ".rope.scaling.type", GgufValue::string("linear"));
-    number("rope.scaling.factor", config.rope_scaling.factor);
-  }
-  return metadata;
+  refuse_unsaid(config, own);
+  MetadataWriter out(std::move(name));
+  write_sizes(config, out);
+  write_attention(config, out);
+  return out.take();
 }
 
 }  // namespace freelunch::model

@@ -1,7 +1,9 @@
 #include "model/hf_config.h"
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/json_nesting.h"
@@ -13,7 +15,7 @@ using nlohmann::json;
 
 /// Sizes (T = int64_t) must be written as integers that fit.
 template <typename T>
-T required(const json& object, const char* key, const std::string& file) {
+T required(const json& object, std::string_view key, const std::string& file) {
   constexpr bool kWhole = std::is_integral_v<T>;
   const auto it = object.find(key);
   const bool fits =
@@ -29,10 +31,33 @@ T required(const json& object, const char* key, const std::string& file) {
 }
 
 template <typename T>
-T optional_number(const json& object, const char* key, T otherwise, const std::string& file) {
+T optional_number(const json& object, std::string_view key, T otherwise, const std::string& file) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return otherwise;
   return required<T>(object, key, file);
+}
+
+constexpr std::array<std::pair<std::string_view, Activation>, 6> kActivations{{
+    {"silu", Activation::kSilu},
+    {"gelu", Activation::kGelu},
+    {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"gelu_new", Activation::kGeluTanh},  // the same formula under an older name
+    {"gelu_fast", Activation::kGeluTanh},
+    {"relu", Activation::kRelu},
+}};
+
+void read_activation(const json& object, const ConfigKeys& keys, Config& config, const std::string& file) {
+  const auto it = object.find(keys.activation);
+  if (it == object.end()) return;
+  const auto text = it->get<std::string>();
+  for (const auto& [name, activation] : kActivations) {
+    if (name == text) {
+      config.activation = activation;
+      return;
+    }
+  }
+  fail(ErrorKind::kUnsupported, "{}: {} '{}' is not supported for {}", file, keys.activation, text,
+       config.architecture);
 }
 
 RopeScaling read_rope_scaling(const json& scaling, const Config& config, const std::string& file) {
@@ -55,15 +80,29 @@ RopeScaling read_rope_scaling(const json& scaling, const Config& config, const s
   return result;
 }
 
-void read_rope(const json& object, Config& config, const std::string& file) {
-  config.rope_theta = optional_number<double>(object, "rope_theta", 10000.0, file);
-  // transformers 5 writes both settings into one object.
+void read_reach(const json& rope, Config& config, AttentionReach& reach, const std::string& file) {
+  reach.rope_theta = optional_number<double>(rope, "rope_theta", reach.rope_theta, file);
+  reach.rope_scaling = read_rope_scaling(rope, config, file);
+  config.rotary_share = optional_number<double>(rope, "partial_rotary_factor", config.rotary_share, file);
+}
+
+/// Older files hold the settings at the top and the scaling in an object; transformers 5 writes one object,
+/// or one for each kind of layer, of which the first reach is "full_attention".
+void read_rope(const json& object, const ConfigKeys& keys, Config& config, const std::string& file) {
+  AttentionReach& first = config.reaches[0];
+  first.rope_theta = optional_number<double>(object, keys.rope_theta, first.rope_theta, file);
+  config.rotary_share = optional_number<double>(object, keys.rotary_share, config.rotary_share, file);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto it = object.find(key);
     if (it == object.end() || it->is_null()) continue;
     if (!it->is_object()) fail(ErrorKind::kBadFile, "{}: '{}' is not an object", file, key);
-    config.rope_theta = optional_number<double>(*it, "rope_theta", config.rope_theta, file);
-    config.rope_scaling = read_rope_scaling(*it, config, file);
+    if (!it->contains("full_attention")) {
+      read_reach(*it, config, first, file);
+      continue;
+    }
+    read_reach((*it)["full_attention"], config, first, file);
+    if (config.reaches.size() > 1 && it->contains("sliding_attention"))
+      read_reach((*it)["sliding_attention"], config, config.reaches[1], file);
   }
 }
 
@@ -94,30 +133,34 @@ Config read(const json& object, const std::string& file) {
   const Architecture& architecture =
       architecture_of_model_type(object["model_type"].get<std::string>(), file);
   refuse_quantised(object, file);
-  const std::string activation = object.value("hidden_act", std::string("silu"));
-  if (activation != "silu") {
-    fail(ErrorKind::kUnsupported, "{}: hidden_act '{}' is not supported for {}", file, activation,
-         architecture.name);
-  }
-  Config config;
+  const ConfigKeys& keys = architecture.keys;
+  Config config = architecture.base;
   config.architecture = architecture.name;
-  config.vocabulary = required<int64_t>(object, "vocab_size", file);
-  config.width = required<int64_t>(object, "hidden_size", file);
-  config.intermediate = required<int64_t>(object, "intermediate_size", file);
-  config.blocks = required<int64_t>(object, "num_hidden_layers", file);
-  config.heads = required<int64_t>(object, "num_attention_heads", file);
-  config.kv_heads = optional_number<int64_t>(object, "num_key_value_heads", config.heads, file);
-  if (config.heads <= 0) fail(ErrorKind::kBadFile, "{}: 'num_attention_heads' is {}", file, config.heads);
-  config.head_dim = optional_number<int64_t>(object, "head_dim", config.width / config.heads, file);
-  config.max_length = optional_number<int64_t>(object, "max_position_embeddings", 2048, file);
-  config.norm_epsilon = optional_number<double>(object, "rms_norm_eps", 1e-6, file);
+  config.vocabulary = required<int64_t>(object, keys.vocabulary, file);
+  config.width = required<int64_t>(object, keys.width, file);
+  config.embedding_width = config.width;
+  config.intermediate =
+      architecture.wide_mlp  // four times the width unless a key says otherwise
+          ? optional_number<int64_t>(object, keys.intermediate, 4 * (config.width & INT32_MAX), file)
+          : required<int64_t>(object, keys.intermediate, file);
+  config.blocks = required<int64_t>(object, keys.blocks, file);
+  if (config.blocks <= 0 || config.blocks > kMostBlocks)
+    fail(ErrorKind::kBadFile, "{}: '{}' is {}, expected 1 to {}", file, keys.blocks, config.blocks,
+         kMostBlocks);
+  config.heads = required<int64_t>(object, keys.heads, file);
+  config.kv_heads = optional_number<int64_t>(object, keys.kv_heads, config.heads, file);
+  if (config.heads <= 0) fail(ErrorKind::kBadFile, "{}: '{}' is {}", file, keys.heads, config.heads);
+  config.head_dim = optional_number<int64_t>(object, keys.head_dim, config.width / config.heads, file);
+  config.max_length = optional_number<int64_t>(object, keys.max_length, config.max_length, file);
+  config.norm_epsilon = optional_number<double>(object, keys.norm_epsilon, config.norm_epsilon, file);
+  read_activation(object, keys, config, file);
   if (object.contains("sliding_window") && !object["sliding_window"].is_null()) {
-    config.sliding_window = required<int64_t>(object, "sliding_window", file);
+    config.reaches.back().window = required<int64_t>(object, "sliding_window", file);
   }
-  config.tied_embeddings = object.value("tie_word_embeddings", false);
+  config.tied_embeddings = object.value("tie_word_embeddings", config.tied_embeddings);
   config.bos = token_id(object, "bos_token_id");
   config.eos = token_id(object, "eos_token_id");
-  read_rope(object, config, file);
+  read_rope(object, keys, config, file);
   if (architecture.adjust != nullptr) architecture.adjust(config, &object);
   return config;
 }
@@ -145,32 +188,14 @@ Config config_from_hugging_face(const json& object, const std::string& file) {
   }
 }
 
-json config_to_hugging_face(const Config& config) {
-  const Architecture& architecture = architecture_of_model_type(config.architecture, "model");
-  json object{{"architectures", {architecture.hugging_face_class}},
-              {"model_type", architecture.name},
-              {"vocab_size", config.vocabulary},
-              {"hidden_size", config.width},
-              {"intermediate_size", config.intermediate},
-              {"num_hidden_layers", config.blocks},
-              {"num_attention_heads", config.heads},
-              {"num_key_value_heads", config.kv_heads},
-              {"head_dim", config.head_dim},
-              {"hidden_act", "silu"},
-              {"max_position_embeddings", config.max_length},
-              {"rms_norm_eps", config.norm_epsilon},
-              {"rope_theta", config.rope_theta},
-              {"tie_word_embeddings", config.tied_embeddings},
-              {"torch_dtype", "bfloat16"},
-              {"use_cache", true}};
-  if (config.architecture == "llama") {
-    object["attention_bias"] = config.qkv_bias;
-    object["mlp_bias"] = config.mlp_bias;
-  }
-  if (config.sliding_window) object["sliding_window"] = *config.sliding_window;
-  if (config.bos) object["bos_token_id"] = *config.bos;
-  if (config.eos) object["eos_token_id"] = *config.eos;
-  const RopeScaling& scaling = config.rope_scaling;
+namespace {
+
+void write_rope(const Config& config, const ConfigKeys& keys, json& object) {
+  const AttentionReach& reach = config.reaches[0];
+  object[std::string(keys.rope_theta)] = reach.rope_theta;
+  if (config.rotary_share != 1) object[std::string(keys.rotary_share)] = config.rotary_share;
+  if (config.reaches.back().window) object["sliding_window"] = *config.reaches.back().window;
+  const RopeScaling& scaling = reach.rope_scaling;
   if (scaling.kind == RopeScalingKind::kLinear) {
     object["rope_scaling"] = {{"rope_type", "linear"}, {"factor", scaling.factor}};
   } else if (scaling.kind == RopeScalingKind::kLlama3) {
@@ -181,6 +206,39 @@ json config_to_hugging_face(const Config& config) {
         {"high_freq_factor", scaling.high_frequency_factor},
         {"original_max_position_embeddings", static_cast<int64_t>(scaling.original_length)}};
   }
+}
+
+}  // namespace
+
+json config_to_hugging_face(const Config& config) {
+  const Architecture& architecture = architecture_of_model_type(config.architecture, "model");
+  const ConfigKeys& keys = architecture.keys;
+  json object{{"architectures", {architecture.hugging_face_class}},
+              {"model_type", architecture.name},
+              {"tie_word_embeddings", config.tied_embeddings},
+              {"torch_dtype", "bfloat16"},
+              {"use_cache", true}};
+  const auto put = [&](std::string_view key, const json& value) {
+    if (!key.empty()) object[std::string(key)] = value;
+  };
+  put(keys.vocabulary, config.vocabulary);
+  put(keys.width, config.width);
+  put(keys.intermediate, config.intermediate);
+  put(keys.blocks, config.blocks);
+  put(keys.heads, config.heads);
+  put(keys.kv_heads, config.kv_heads);
+  put(keys.head_dim, config.head_dim);
+  put(keys.max_length, config.max_length);
+  put(keys.norm_epsilon, config.norm_epsilon);
+  for (const auto& [name, activation] : kActivations) {
+    if (activation != config.activation) continue;
+    put(keys.activation, name);
+    break;
+  }
+  if (config.positions == PositionKind::kRotary) write_rope(config, keys, object);
+  if (config.bos) object["bos_token_id"] = *config.bos;
+  if (config.eos) object["eos_token_id"] = *config.eos;
+  if (architecture.describe != nullptr) architecture.describe(config, object);
   return object;
 }
 

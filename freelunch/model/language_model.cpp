@@ -2,8 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <span>
 #include <sstream>
 
 #include "base/error.h"
@@ -27,75 +29,34 @@ Config read_config(const fs::path& path) {
   return parse_config(text.str(), path.filename().string());
 }
 
-/// What a part's tensor must look like.
-std::vector<int64_t> expected_shape(const Config& c, Part part) {
-  const int64_t q = c.heads * c.head_dim;
-  const int64_t kv = c.kv_heads * c.head_dim;
-  switch (part) {
-    case Part::kAttentionNorm:
-    case Part::kMlpNorm:
-    case Part::kOutputBias:
-    case Part::kDownBias:
-      return {c.width};
-    case Part::kQuery:
-      return {q, c.width};
-    case Part::kKey:
-    case Part::kValue:
-      return {kv, c.width};
-    case Part::kOutput:
-      return {c.width, q};
-    case Part::kQueryBias:
-      return {q};
-    case Part::kKeyBias:
-    case Part::kValueBias:
-      return {kv};
-    case Part::kGate:
-    case Part::kUp:
-      return {c.intermediate, c.width};
-    case Part::kGateBias:
-    case Part::kUpBias:
-      return {c.intermediate};
-    case Part::kDown:
-      return {c.width, c.intermediate};
-  }
-  return {};
-}
-
-bool is_needed(const Config& c, Part part) {
-  switch (part) {
-    case Part::kQueryBias:
-    case Part::kKeyBias:
-    case Part::kValueBias:
-      return c.qkv_bias;
-    case Part::kOutputBias:
-      return c.output_bias;
-    case Part::kGateBias:
-    case Part::kUpBias:
-    case Part::kDownBias:
-      return c.mlp_bias;
-    default:
-      return true;
-  }
-}
-
 using checkpoint::shape_text;
 
-/// "model.layers.12.mlp.up_proj.weight" -> (12, kUp)
-std::optional<std::pair<int64_t, Part>> place_of(const std::string& name) {
-  constexpr std::string_view kPrefix = "model.layers.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const size_t dot = name.find('.', kPrefix.size());
-  if (dot == std::string::npos) return std::nullopt;
-  int64_t block = 0;
-  for (size_t i = kPrefix.size(); i < dot; ++i) {
-    if (name[i] < '0' || name[i] > '9' || block > 1000000) return std::nullopt;
-    block = block * 10 + (name[i] - '0');
+/// The table as files of the model's body alone have it: without the prefix that the whole model puts in
+/// front.
+NameTable without_base_prefix(NameTable names) {
+  const std::string_view prefix = names.base_prefix;
+  const auto strip = [&](std::string_view& name) {
+    if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+  };
+  strip(names.block_prefix);
+  for (PartName& name : names.parts) {
+    if (!is_in_block(name.part)) strip(name.name);
   }
-  const std::string_view rest = std::string_view(name).substr(dot + 1);
-  for (const PartNames& part : all_parts()) {
-    if (part.hugging_face == rest) return std::pair(block, part.part);
-  }
-  return std::nullopt;
+  return names;
+}
+
+/// The dtype in a Hugging Face folder: quantised weights become BF16.
+DType saved_dtype_of(DType stored) {
+  const bool quantised = checkpoint::is_quantised(stored);
+  return quantised ? DType::kBF16 : stored;
+}
+
+/// Of a tensor put together from parts: theirs, or F32, which holds them all.
+DType saved_dtype_of(const std::vector<SavedPart>& parts) {
+  const DType first = parts[0].tensor->saved_dtype;
+  const bool same = std::all_of(parts.begin(), parts.end(),
+                                [&](const SavedPart& part) { return part.tensor->saved_dtype == first; });
+  return same ? first : DType::kF32;
 }
 
 /// The GGUF of a folder that holds model.gguf, or its splits, instead of config.json.
@@ -123,7 +84,6 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
     fail(ErrorKind::kUnsupported, "model '{}' is neither a Hugging Face folder nor a .gguf file",
          path.string());
   }
-  model->check_complete();
   if (model->gguf_ != nullptr) model->restore_dtypes();
   return model;
 }
@@ -131,18 +91,32 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
 void LanguageModel::open_folder() {
   config_ = read_config(path_ / "config.json");
   checkpoint_ = checkpoint::open_safetensors(path_);
-  for (const TensorInfo& info : checkpoint_->tensors()) {
-    ModelTensor tensor{.name = info.name,
-                       .stored_name = info.name,
-                       .shape = info.shape,
-                       .stored_dtype = info.dtype,
-                       .saved_dtype = info.dtype};
-    if (const auto place = place_of(info.name))
-      std::tie(tensor.block, tensor.part) = std::tuple(place->first, place->second);
-    add(std::move(tensor));
+  NameTable names = architecture_of_model_type(config_.architecture, "model").hugging_face;
+  const NameTable body = without_base_prefix(names);
+  if (checkpoint_->find(part_name(names, Part::kEmbedding, -1)) == nullptr &&
+      checkpoint_->find(part_name(body, Part::kEmbedding, -1)) != nullptr) {
+    names = body;
   }
   // Files of tied models may still hold a copy of the head; files without one are tied whatever they say.
-  if (!by_name_.contains("lm_head.weight")) config_.tied_embeddings = true;
+  if (checkpoint_->find(part_name(names, Part::kHead, -1)) == nullptr) config_.tied_embeddings = true;
+  check_blocks(names);
+  folder_ = layout(config_, names);
+  check_complete(folder_);
+  std::map<std::string_view, const StoredTensor*> known;
+  for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
+  for (const TensorInfo& info : checkpoint_->tensors()) {
+    if (const auto it = known.find(info.name); it != known.end()) {
+      add_parts(*it->second, names);
+    } else {
+      add({.name = info.name,
+           .stored_name = info.name,
+           .shape = info.shape,
+           .stored_dtype = info.dtype,
+           .saved_dtype = info.dtype,
+           .placement = {},
+           .part = {}});
+    }
+  }
 }
 
 void LanguageModel::open_gguf() {
@@ -150,40 +124,12 @@ void LanguageModel::open_gguf() {
   gguf_ = file.get();
   checkpoint_ = std::move(file);
   config_ = config_from_gguf(*gguf_, path_.filename().string());
-  const bool permuted = architecture_of_model_type(config_.architecture, "model").gguf_permutes_rotary;
-  const auto add_stored = [&](const std::string& name, const std::string& stored, int64_t block,
-                              std::optional<Part> part) {
-    const TensorInfo* info = checkpoint_->find(stored);
-    if (info == nullptr) return false;
-    const bool plain =
-        info->dtype == DType::kF32 || info->dtype == DType::kF16 || info->dtype == DType::kBF16;
-    const DType saved = plain ? info->dtype : DType::kBF16;
-    ModelTensor tensor{.name = name,
-                       .stored_name = stored,
-                       .shape = info->shape,
-                       .stored_dtype = info->dtype,
-                       .saved_dtype = saved,
-                       .block = block,
-                       .part = part};
-    if (permuted && part && (*part == Part::kQuery || *part == Part::kQueryBias))
-      tensor.rotary_heads = config_.heads;
-    if (permuted && part && (*part == Part::kKey || *part == Part::kKeyBias))
-      tensor.rotary_heads = config_.kv_heads;
-    add(std::move(tensor));
-    return true;
-  };
-  add_stored("model.embed_tokens.weight", "token_embd.weight", -1, std::nullopt);
-  // Metadata may announce any number of blocks; one without a tensor is where check_complete() will stop.
-  bool found = true;
-  for (int64_t block = 0; found && block < config_.blocks; ++block) {
-    found = false;
-    for (const PartNames& part : all_parts()) {
-      found |= add_stored(fmt::format("model.layers.{}.{}", block, part.hugging_face),
-                          fmt::format("blk.{}.{}", block, part.gguf), block, part.part);
-    }
-  }
-  add_stored("model.norm.weight", "output_norm.weight", -1, std::nullopt);
-  add_stored("lm_head.weight", "output.weight", -1, std::nullopt);
+  const Architecture& architecture = architecture_of_model_type(config_.architecture, "model");
+  check_blocks(architecture.gguf);
+  const std::vector<StoredTensor> stored = layout(config_, architecture.gguf);
+  check_complete(stored);
+  for (const StoredTensor& tensor : stored) add_parts(tensor, architecture.hugging_face);
+  folder_ = layout(config_, architecture.hugging_face);
 }
 
 void LanguageModel::restore_dtypes() {
@@ -206,37 +152,122 @@ void LanguageModel::add(ModelTensor tensor) {
   tensors_.push_back(std::move(tensor));
 }
 
-void LanguageModel::check_complete() const {
+void LanguageModel::add_parts(const StoredTensor& stored, const NameTable& named) {
+  const TensorInfo& info = checkpoint_->at(stored.name);
+  for (const StoredPart& part : stored.parts) {
+    add({.name = part_name(named, part.part, part.block),
+         .stored_name = stored.name,
+         .shape = part.shape,
+         .stored_dtype = info.dtype,
+         .saved_dtype = saved_dtype_of(info.dtype),
+         .placement = part.placement,
+         .block = part.block,
+         .part = part.part});
+  }
+}
+
+/// A configuration may announce any number of blocks: before a table of all their tensors is made, each must
+/// have at least one.
+void LanguageModel::check_blocks(const NameTable& names) const {
+  for (int64_t b = 0; b < config_.blocks; ++b) {
+    const std::string name = stored_name(names, Part::kQuery, b);
+    if (checkpoint_->find(name) != nullptr) continue;
+    fail(ErrorKind::kBadFile, "{}: needs tensor '{}' for {}, but no file holds it; incomplete download?",
+         path_.filename().string(), name, config_.architecture);
+  }
+}
+
+void LanguageModel::check_complete(const std::vector<StoredTensor>& needed) const {
   const std::string where = path_.filename().string();
-  const auto check = [&](const ModelTensor* tensor, const std::string& name,
-                         const std::vector<int64_t>& shape) {
-    if (tensor == nullptr) {
+  for (const StoredTensor& stored : needed) {
+    const TensorInfo* info = checkpoint_->find(stored.name);
+    if (info == nullptr) {
       fail(ErrorKind::kBadFile, "{}: needs tensor '{}' {} for {}, but no file holds it; incomplete download?",
-           where, name, shape_text(shape), config_.architecture);
+           where, stored.name, shape_text(stored.shape), config_.architecture);
     }
-    if (tensor->shape != shape) {
-      fail(ErrorKind::kBadFile, "{}: tensor '{}' is {}, but the configuration asks for {}", where, name,
-           shape_text(tensor->shape), shape_text(shape));
-    }
-  };
-  const auto by_name = [&](const char* name) {
-    const auto it = by_name_.find(name);
-    return it == by_name_.end() ? nullptr : &tensors_[it->second];
-  };
-  check(by_name("model.embed_tokens.weight"), "model.embed_tokens.weight",
-        {config_.vocabulary, config_.width});
-  check(by_name("model.norm.weight"), "model.norm.weight", {config_.width});
-  if (!config_.tied_embeddings) {
-    check(by_name("lm_head.weight"), "lm_head.weight", {config_.vocabulary, config_.width});
-  }
-  for (int64_t block = 0; block < config_.blocks; ++block) {
-    for (const PartNames& part : all_parts()) {
-      const ModelTensor* tensor = find(block, part.part);
-      if (tensor == nullptr && !is_needed(config_, part.part)) continue;
-      check(tensor, fmt::format("model.layers.{}.{}", block, part.hugging_face),
-            expected_shape(config_, part.part));
+    if (info->shape != stored.shape) {
+      fail(ErrorKind::kBadFile, "{}: tensor '{}' is {}, but the configuration asks for {}", where,
+           stored.name, shape_text(info->shape), shape_text(stored.shape));
     }
   }
+}
+
+std::vector<const ModelTensor*> LanguageModel::block_tensors(int64_t block) const {
+  std::vector<const ModelTensor*> found;
+  for (const Part part : block_parts(config_, block)) found.push_back(find(block, part));
+  return found;
+}
+
+SavedTensor LanguageModel::saved_from(const StoredTensor& stored) const {
+  SavedTensor saved{.name = stored.name,
+                    .file = "",
+                    .shape = stored.shape,
+                    .dtype = DType::kF32,
+                    .parts = {},
+                    .source = nullptr};
+  for (const StoredPart& part : stored.parts)
+    saved.parts.push_back({.tensor = find(part.block, part.part), .placement = part.placement});
+  saved.dtype = saved_dtype_of(saved.parts);
+  const ModelTensor& first = *saved.parts[0].tensor;
+  const TensorInfo& info = checkpoint_->at(first.stored_name);
+  if (saved.parts.size() == 1 && saved.parts[0].placement.whole(stored.shape) && info.shape == stored.shape &&
+      first.placement.whole(info.shape))
+    saved.source = &info;
+  return saved;
+}
+
+std::vector<SavedTensor> LanguageModel::hugging_face_tensors() const {
+  std::vector<SavedTensor> result;
+  if (gguf_ != nullptr) {
+    for (const StoredTensor& stored : folder_) result.push_back(saved_from(stored));
+    return result;
+  }
+  std::map<std::string_view, const StoredTensor*> known;
+  for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
+  for (const TensorInfo& info : checkpoint_->tensors()) {
+    if (const auto it = known.find(info.name); it != known.end()) {
+      result.push_back(saved_from(*it->second));
+    } else {
+      const Placement whole{.group_rows = info.shape.empty() ? 1 : info.shape[0]};
+      result.push_back({.name = info.name,
+                        .file = "",
+                        .shape = info.shape,
+                        .dtype = info.dtype,
+                        .parts = {{.tensor = &at(info.name), .placement = whole}},
+                        .source = nullptr});
+    }
+    result.back().file = info.file;
+    result.back().source = &info;
+  }
+  return result;
+}
+
+std::vector<SavedTensor> LanguageModel::gguf_tensors() const {
+  const Architecture& architecture = architecture_of_model_type(config_.architecture, "model");
+  if (architecture.gguf.parts.empty())
+    fail(ErrorKind::kUnsupported, "architecture '{}' cannot be written as GGUF", config_.architecture);
+  const std::vector<StoredTensor> stored = layout(config_, architecture.gguf);
+  std::vector<SavedTensor> result;
+  if (gguf_ == nullptr) {
+    for (const StoredTensor& tensor : stored) result.push_back(saved_from(tensor));
+    return result;
+  }
+  std::map<std::string_view, const StoredTensor*> known;
+  for (const StoredTensor& tensor : stored) known.emplace(tensor.name, &tensor);
+  for (const TensorInfo& info : checkpoint_->tensors()) {
+    if (const auto it = known.find(info.name); it != known.end())
+      result.push_back(saved_from(*it->second));
+    else
+      result.push_back({.name = info.name,
+                        .file = "",
+                        .shape = info.shape,
+                        .dtype = info.dtype,
+                        .parts = {},
+                        .source = nullptr});
+    result.back().file = info.file;
+    result.back().source = &info;
+  }
+  return result;
 }
 
 const ModelTensor* LanguageModel::find(int64_t block, Part part) const {
@@ -251,7 +282,7 @@ const ModelTensor& LanguageModel::at(const std::string& name) const {
 }
 
 const ModelTensor& LanguageModel::head() const {
-  return config_.tied_embeddings ? embedding() : at("lm_head.weight");
+  return config_.tied_embeddings ? embedding() : *find(-1, Part::kHead);
 }
 
 int64_t LanguageModel::parameters() const {
@@ -269,16 +300,27 @@ void LanguageModel::require_finite(const at::Tensor& data, const ModelTensor& te
 }
 
 at::Tensor LanguageModel::read(const ModelTensor& tensor) const {
-  at::Tensor data = at::empty(tensor.shape, at::kFloat);
   const TensorInfo& info = checkpoint_->at(tensor.stored_name);
-  checkpoint_->read_f32(info, {data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())});
+  const Placement& placement = tensor.placement;
+  // Rows that follow each other are read alone, other parts are cut from the whole.
+  const bool rows_alone =
+      tensor.part && placement.groups == 1 && !placement.transposed && !info.shape.empty();
+  at::Tensor data = at::empty(rows_alone ? tensor.shape : info.shape, at::kFloat);
+  const std::span<float> out{data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())};
+  if (rows_alone) {
+    const int64_t rows = info.shape.size() == 3 ? info.shape[1] : 1;  // of one expert in a stack
+    checkpoint_->read_f32_rows(info, placement.offset / rows, tensor.shape[0] / rows, out);
+  } else {
+    checkpoint_->read_f32(info, out);
+  }
   checkpoint_->release(info);
   require_finite(data, tensor);
-  if (tensor.rotary_heads == 0) return data;
-  // GGUF stores pair (i, i + head_dim / 2) of a head in rows 2i and 2i + 1.
-  std::vector<int64_t> pairs{tensor.rotary_heads, tensor.shape[0] / tensor.rotary_heads / 2, 2};
-  pairs.insert(pairs.end(), tensor.shape.begin() + 1, tensor.shape.end());
-  return data.view(pairs).transpose(1, 2).reshape(tensor.shape);
+  if (!tensor.part || placement.whole(info.shape)) return data;
+  if (!rows_alone) return extract(data, placement, tensor.shape);
+  Placement rest = placement;
+  rest.group_rows = tensor.shape[0];
+  rest.offset = 0;
+  return extract(data, rest, tensor.shape);
 }
 
 at::Tensor LanguageModel::read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const {

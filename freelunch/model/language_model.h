@@ -13,20 +13,37 @@
 #include "checkpoint/gguf.h"
 #include "model/block.h"
 #include "model/config.h"
+#include "model/layout.h"
 
 namespace freelunch::model {
 
-/// A tensor of the model under its Hugging Face name, wherever it comes from.
+/// A tensor of the model under its Hugging Face name, wherever it comes from: a part of the model alone, even
+/// where the file holds several in one, or a tensor that the architecture does not know.
 struct ModelTensor {
   std::string name;         ///< Hugging Face name
   std::string stored_name;  ///< name in the checkpoint
   std::vector<int64_t> shape;
   checkpoint::DType stored_dtype;
   checkpoint::DType saved_dtype;  ///< dtype in a Hugging Face folder made from this model
-  int64_t rotary_heads =
-      0;               ///< > 0: rows are stored as interleaved pairs per head and are put back on reading
-  int64_t block = -1;  ///< -1: outside the blocks
-  std::optional<Part> part;  ///< which part of its block
+  Placement placement;            ///< in the stored tensor
+  int64_t block = -1;             ///< -1: outside the blocks
+  std::optional<Part> part;       ///< none: not known to the architecture, kept as it is
+};
+
+struct SavedPart {
+  const ModelTensor* tensor;
+  Placement placement;  ///< in the saved tensor
+};
+
+/// A tensor of a Hugging Face folder or a GGUF file made from a model.
+struct SavedTensor {
+  std::string name;
+  std::string file;  ///< of the input; empty where the input is in another format
+  std::vector<int64_t> shape;
+  checkpoint::DType dtype;       ///< in a Hugging Face folder
+  std::vector<SavedPart> parts;  ///< that it is put together from; none: known to the input's file alone
+  /// Which has the same elements in the same order where no part has changed; null if none has.
+  const checkpoint::TensorInfo* source;
 };
 
 /// A dense model on disk: its configuration and its tensors, read one at a time through the memory map.
@@ -40,12 +57,21 @@ class LanguageModel {
   const Config& config() const { return config_; }
   const std::filesystem::path& path() const { return path_; }
   const std::vector<ModelTensor>& tensors() const { return tensors_; }
+  /// nullptr if this model has none. Block -1 holds what lies outside the blocks.
   const ModelTensor* find(int64_t block, Part part) const;
+  /// A block's, in the order of the forward pass.
+  std::vector<const ModelTensor*> block_tensors(int64_t block) const;
   const ModelTensor& at(const std::string& name) const;
   const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
   /// The GGUF file behind this model, or null for a folder.
   const checkpoint::GgufCheckpoint* gguf() const { return gguf_; }
   int64_t parameters() const;
+  /// What a Hugging Face folder made from this model holds, in the order of the input's files.
+  std::vector<SavedTensor> hugging_face_tensors() const;
+  /// What a GGUF file made from this model holds: for a GGUF what it holds, in its order; for a folder the
+  /// tensors that the architecture knows, in the order of the forward pass. Throws Unsupported if the format
+  /// has no name for a tensor.
+  std::vector<SavedTensor> gguf_tensors() const;
 
   /// The whole tensor, fp32 on the CPU. Throws BadFile if it holds NaN or infinity.
   at::Tensor read(const ModelTensor& tensor) const;
@@ -54,9 +80,8 @@ class LanguageModel {
   at::Tensor read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const;
   /// `rows` consecutive ones from `first` on.
   at::Tensor read_rows(const ModelTensor& tensor, int64_t first, int64_t rows) const;
-  const ModelTensor& embedding() const { return at("model.embed_tokens.weight"); }
-  const ModelTensor& final_norm() const { return at("model.norm.weight"); }
-  /// The LM head's matrix: lm_head.weight, or the embedding where they are tied.
+  const ModelTensor& embedding() const { return *find(-1, Part::kEmbedding); }
+  /// The LM head's matrix, or the embedding where they are tied.
   const ModelTensor& head() const;
 
  private:
@@ -69,7 +94,10 @@ class LanguageModel {
   void restore_dtypes();
   /// Whether a 16-bit dtype holds the tensor's values exactly.
   bool fits(const ModelTensor& tensor, checkpoint::DType dtype) const;
-  void check_complete() const;
+  void add_parts(const StoredTensor& stored, const NameTable& named);
+  void check_blocks(const NameTable& names) const;
+  void check_complete(const std::vector<StoredTensor>& needed) const;
+  SavedTensor saved_from(const StoredTensor& stored) const;
 
   std::filesystem::path path_;
   std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
@@ -78,6 +106,7 @@ class LanguageModel {
   std::vector<ModelTensor> tensors_;
   std::map<std::string, size_t> by_name_;
   std::map<std::pair<int64_t, Part>, size_t> by_part_;
+  std::vector<StoredTensor> folder_;  ///< the parts of each known tensor of a Hugging Face folder
 };
 
 }  // namespace freelunch::model

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/error.h"
+#include "model/layout.h"
+
 namespace freelunch::model {
 
 std::string mask_name(const std::string& tensor) { return tensor + "#mask"; }
@@ -26,43 +29,85 @@ at::Tensor Weights::tensor(const ModelTensor& tensor) const {
   return changed_->has(tensor.name) ? changed_->get(tensor.name) : dense_->read(tensor);
 }
 
+bool Weights::changed(const SavedTensor& tensor) const {
+  return std::any_of(tensor.parts.begin(), tensor.parts.end(),
+                     [&](const SavedPart& part) { return changed(*part.tensor); });
+}
+
+at::Tensor Weights::assembled(const SavedTensor& saved) const {
+  if (saved.parts.size() == 1 && saved.parts[0].placement.whole(saved.shape))
+    return tensor(*saved.parts[0].tensor);
+  at::Tensor whole = at::empty(saved.shape, at::kFloat);
+  for (const SavedPart& part : saved.parts) insert(tensor(*part.tensor), part.placement, whole);
+  return whole;
+}
+
 Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dtype) const {
   Block block;
-  for (const PartNames& part : all_parts()) {
-    const ModelTensor* found = dense_->find(index, part.part);
-    if (found == nullptr) continue;
-    block[part.part] = tensor(*found).to(device, part.matrix ? matrix_dtype : at::kFloat);
+  block.index = index;
+  for (const ModelTensor* found : dense_->block_tensors(index)) {
+    const Part part = *found->part;
+    block[part] = tensor(*found).to(device, is_matrix(part) ? matrix_dtype : at::kFloat);
   }
   return block;
 }
 
-at::Tensor Weights::final_norm(at::Device device) const { return tensor(dense_->final_norm()).to(device); }
+Norm Weights::final_norm(at::Device device) const {
+  const Config& c = config();
+  if (!c.final_norm) return {.kind = NormKind::kNone};
+  Norm norm{.kind = c.norm,
+            .epsilon = c.norm_epsilon,
+            .weight = tensor(*dense_->find(-1, Part::kFinalNorm)).to(device),
+            .bias = {}};
+  if (c.norm == NormKind::kLayer) norm.bias = tensor(*dense_->find(-1, Part::kFinalNormBias)).to(device);
+  return norm;
+}
 
-at::Tensor Weights::embed(const at::Tensor& tokens, at::Device device) const {
+at::Tensor Weights::rows(const ModelTensor& tensor, const at::Tensor& index, at::Device device) const {
   at::Tensor unique;
   at::Tensor inverse;
-  std::tie(unique, inverse, std::ignore) = at::_unique2(tokens.contiguous(), true, true);
+  std::tie(unique, inverse, std::ignore) = at::_unique2(index.contiguous(), true, true);
   const int64_t* ids = unique.const_data_ptr<int64_t>();
-  const at::Tensor rows =
-      dense_->read_rows(dense_->embedding(), std::vector<int64_t>(ids, ids + unique.numel()));
-  dense_->checkpoint().release(dense_->checkpoint().at(dense_->embedding().stored_name));
-  std::vector<int64_t> shape = tokens.sizes().vec();
+  const at::Tensor rows = dense_->read_rows(tensor, std::vector<int64_t>(ids, ids + unique.numel()));
+  dense_->checkpoint().release(dense_->checkpoint().at(tensor.stored_name));
+  std::vector<int64_t> shape = index.sizes().vec();
   shape.push_back(rows.size(1));
   return rows.to(device).index_select(0, inverse.flatten().to(device)).view(shape);
 }
 
-at::Tensor Weights::head(const Compute& compute) const {
+at::Tensor Weights::embed(const at::Tensor& tokens, at::Device device, const at::Tensor& positions) const {
+  const Config& c = config();
+  at::Tensor x = rows(dense_->embedding(), tokens, device);
+  if (c.embedding_scale != 1) x.mul_(c.embedding_scale);
+  if (c.embedding_width != c.width) x = at::linear(x, tensor(*dense_->find(-1, Part::kProjectIn)).to(device));
+  if (c.positions != PositionKind::kLearned) return x;
+  const at::Tensor index = positions.defined() ? positions : at::arange(tokens.size(-1), at::kLong);
+  const int64_t longest = index.numel() == 0 ? 0 : index.max().item<int64_t>() + 1;
+  if (longest > c.max_length) {
+    fail(ErrorKind::kInvalidArgument,
+         "windows of {} tokens are longer than the {} positions that the model has learned", longest,
+         c.max_length);
+  }
+  return x.add_(rows(*dense_->find(-1, Part::kPositions), index + c.position_offset, device));
+}
+
+Head Weights::head(const Compute& compute) const {
   const ModelTensor& head = dense_->head();
-  at::Tensor result = at::empty(head.shape, at::TensorOptions().dtype(compute.dtype).device(compute.device));
+  const Config& c = config();
+  const at::Tensor project =  // hidden -> project -> head is one matrix: (vocabulary, width)
+      c.embedding_width != c.width ? tensor(*dense_->find(-1, Part::kProjectOut)) : at::Tensor();
+  at::Tensor result =
+      at::empty({c.vocabulary, c.width}, at::TensorOptions().dtype(compute.dtype).device(compute.device));
   // Piece by piece: an fp32 copy of the whole head would be the largest tensor of the run.
   constexpr int64_t kRows = 4096;
   for (int64_t row = 0; row < head.shape[0]; row += kRows) {
     const int64_t rows = std::min(kRows, head.shape[0] - row);
-    result.narrow(0, row, rows).copy_(dense_->read_rows(head, row, rows));
+    const at::Tensor piece = dense_->read_rows(head, row, rows);
+    result.narrow(0, row, rows).copy_(project.defined() ? at::mm(piece, project) : piece);
     // what was read so far: its pages need not add up
     dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
   }
-  return result;
+  return {result, c.logit_soft_cap};
 }
 
 }  // namespace freelunch::model

@@ -3,7 +3,9 @@
 
 #include <string>
 
+#include "model/head.h"
 #include "model/language_model.h"
+#include "model/norm.h"
 #include "model/tensor_file.h"
 
 namespace freelunch::model {
@@ -33,18 +35,25 @@ class Weights {
   const LanguageModel& dense() const { return *dense_; }
   /// Whether the overlay holds this tensor.
   bool changed(const ModelTensor& tensor) const;
+  bool changed(const SavedTensor& tensor) const;
   /// fp32 on the CPU.
   at::Tensor tensor(const ModelTensor& tensor) const;
+  /// A tensor of a saved folder, put together from its parts: fp32 on the CPU.
+  at::Tensor assembled(const SavedTensor& tensor) const;
   /// A block on the device: matrices in `matrix_dtype`, norms and biases in fp32.
   Block block(int64_t index, at::Device device, at::ScalarType matrix_dtype) const;
-  /// (width) fp32.
-  at::Tensor final_norm(at::Device device) const;
-  /// token ids (..., int64, CPU) -> (..., width) fp32 on the device. Reads only the rows that occur.
-  at::Tensor embed(const at::Tensor& tokens, at::Device device) const;
-  /// (vocabulary, width) in the compute dtype, on the device.
-  at::Tensor head(const Compute& compute) const;
+  /// What the stream goes through after the last block, weights in fp32.
+  Norm final_norm(at::Device device) const;
+  /// token ids (..., l) int64 on the CPU -> the stream (..., l, width) fp32 on the device. Reads only the
+  /// rows that occur. `positions`, of the same shape, are 0 .. l-1 unless given. Throws InvalidArgument where
+  /// learned positions end before the tokens.
+  at::Tensor embed(const at::Tensor& tokens, at::Device device, const at::Tensor& positions = {}) const;
+  /// From final hidden states to logits, in the compute dtype, on the device.
+  Head head(const Compute& compute) const;
 
  private:
+  at::Tensor rows(const ModelTensor& tensor, const at::Tensor& index, at::Device device) const;
+
   const LanguageModel* dense_;
   const TensorFile* changed_;
   Overlay overlay_;

@@ -43,12 +43,12 @@ std::vector<double> owl_allocation(Compression& run) {
     std::vector<at::Tensor> scores;
     double elements = 0;
     for (const Half half : model::kHalves) {
-      const auto groups = model::matrix_groups(half);
+      const auto groups = model::matrix_groups(block, half);
       for (size_t g = 0; g < groups.size(); ++g) {
         statistics::ColumnNorms norms(block[groups[g][0]].size(1), run.compute.device);
         for_each_batch(run.windows.size(0), run.held_out, [&](int64_t i, int64_t n, bool held_out) {
           const at::Tensor X = walk.input(block, half, g, i, n);
-          if (!held_out) norms.add(X);
+          if (!held_out && X.numel() > 0) norms.add(X);
         });
         for (const model::Part part : groups[g]) {
           scores.push_back(block[part].to(at::kFloat).abs().mul_(norms.norms()));

@@ -28,10 +28,9 @@ void warn_of_restarts(const Compression& run, const std::string& stage) {
 
 reconstruct::BlockMasks Compression::masks(int64_t block) const {
   reconstruct::BlockMasks masks;
-  for (const model::PartNames& part : model::all_parts()) {
-    const model::ModelTensor* tensor = model().find(block, part.part);
-    if (!part.matrix || tensor == nullptr) continue;
-    masks[part.part] = {store.get(model::mask_name(tensor->name)).to(compute.device)};
+  for (const model::ModelTensor* tensor : model().block_tensors(block)) {
+    if (!model::is_matrix(*tensor->part)) continue;
+    masks[*tensor->part] = {store.get(model::mask_name(tensor->name)).to(compute.device)};
   }
   return masks;
 }
@@ -49,8 +48,8 @@ model::ActivationStore Compression::embed(const model::Weights& weights) const {
 }
 
 void Compression::keep(int64_t block, const model::Block& tensors, model::Half half) {
-  for (const model::Part part : model::parts_of(half)) {
-    if (tensors[part].defined()) store.put(model().find(block, part)->name, tensors[part]);
+  for (const auto& [part, tensor] : tensors.tensors()) {
+    if (model::half_of(part) == half && tensor.defined()) store.put(model().find(block, part)->name, tensor);
   }
 }
 

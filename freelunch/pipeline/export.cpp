@@ -19,13 +19,13 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoint::DType;
 using checkpoint::MatrixShape;
-using model::ModelTensor;
+using model::SavedTensor;
 
 constexpr uint64_t kDefaultShard = 5'000'000'000;  // as transformers
 
 /// A tensor of the output, dense or packed.
 struct Planned {
-  const ModelTensor* tensor;
+  SavedTensor tensor;
   StoredAs as;
   uint64_t bytes = 0;  ///< in its file
   bool packed = false;
@@ -34,19 +34,19 @@ struct Planned {
 };
 
 MatrixShape matrix_shape(const Planned& planned) {
-  return {.rows = planned.tensor->shape[0],
-          .columns = planned.tensor->shape[1],
+  return {.rows = planned.tensor.shape[0],
+          .columns = planned.tensor.shape[1],
           .element_bytes = checkpoint::block_bytes(planned.as.dtype)};
 }
 
 /// "model.layers.0.mlp.up_proj", the name under which an archive keeps the parts.
-std::string archive_key(const ModelTensor& tensor) {
+std::string archive_key(const SavedTensor& tensor) {
   return tensor.name.substr(0, tensor.name.size() - std::string_view(".weight").size());
 }
 
 /// Decides whether a tensor is packed: a matrix that takes less room so. Reads it once.
 void plan_packing(const model::Weights& weights, Planned& planned) {
-  const ModelTensor& tensor = *planned.tensor;
+  const SavedTensor& tensor = planned.tensor;
   if (tensor.shape.size() != 2 || planned.bytes == 0 || !tensor.name.ends_with(".weight") ||
       !checkpoint::converts_to_f32(planned.as.dtype)) {
     return;
@@ -63,15 +63,15 @@ void plan_packing(const model::Weights& weights, Planned& planned) {
 std::vector<Planned> plan_tensors(const model::Weights& weights, const OutputOptions& options,
                                   const std::function<void()>& advance) {
   std::vector<Planned> plan;
-  for (const ModelTensor& tensor : weights.dense().tensors()) {
+  for (SavedTensor& tensor : weights.dense().hugging_face_tensors()) {
     throw_if_interrupted();
-    const bool is_float = checkpoint::converts_to_f32(tensor.saved_dtype);
-    Planned planned{
-        .tensor = &tensor,
-        .as = {.dtype = is_float ? options.dtype.value_or(tensor.saved_dtype) : tensor.saved_dtype,
-               .plain_zeros = options.plain_zeros}};
+    const bool is_float = checkpoint::converts_to_f32(tensor.dtype);
+    Planned planned{.tensor = std::move(tensor), .as = {.plain_zeros = options.plain_zeros}};
+    const DType own = planned.tensor.dtype;
+    planned.as.dtype = is_float ? options.dtype.value_or(own) : own;
     planned.bytes =
-        checkpoint::bytes_for(planned.as.dtype, checkpoint::element_count(tensor.shape).value()).value();
+        checkpoint::bytes_for(planned.as.dtype, checkpoint::element_count(planned.tensor.shape).value())
+            .value();
     if (options.format == Format::kBitmask) {
       plan_packing(weights, planned);
       advance();
@@ -85,7 +85,7 @@ std::vector<Planned> plan_tensors(const model::Weights& weights, const OutputOpt
 void assign_files(std::vector<Planned>& plan, const model::LanguageModel& model,
                   const OutputOptions& options) {
   if (model.gguf() == nullptr && !options.shard_bytes) {
-    for (Planned& planned : plan) planned.file = model.checkpoint().at(planned.tensor->stored_name).file;
+    for (Planned& planned : plan) planned.file = planned.tensor.file;
     return;
   }
   std::vector<uint64_t> sizes;
@@ -97,7 +97,7 @@ void assign_files(std::vector<Planned>& plan, const model::LanguageModel& model,
 
 /// What a tensor becomes in its file.
 std::vector<checkpoint::TensorPlan> file_tensors(const Planned& planned) {
-  const ModelTensor& tensor = *planned.tensor;
+  const SavedTensor& tensor = planned.tensor;
   if (!planned.packed) return {{tensor.name, planned.as.dtype, tensor.shape}};
   const MatrixShape shape = matrix_shape(planned);
   const std::string key = archive_key(tensor);
@@ -109,17 +109,17 @@ std::vector<checkpoint::TensorPlan> file_tensors(const Planned& planned) {
 
 void write_packed(const model::Weights& weights, const Planned& planned, checkpoint::TensorWriter& writer) {
   const MatrixShape shape = matrix_shape(planned);
-  const std::string key = archive_key(*planned.tensor);
+  const std::string key = archive_key(planned.tensor);
   std::vector<int64_t> offsets;
   int64_t values = 0;
-  for_each_piece(weights, *planned.tensor, planned.as, [&](std::span<const std::byte> piece) {
+  for_each_piece(weights, planned.tensor, planned.as, [&](std::span<const std::byte> piece) {
     const checkpoint::PackedRows packed = checkpoint::pack_rows(piece, shape, values);
     values += static_cast<int64_t>(packed.values.size()) / shape.element_bytes;
     offsets.insert(offsets.end(), packed.row_offsets.begin(), packed.row_offsets.end());
     writer.append(key + ".compressed", packed.values);
     writer.append(key + ".bitmask", packed.mask);
   });
-  writer.write(key + ".shape", std::as_bytes(std::span(planned.tensor->shape)));
+  writer.write(key + ".shape", std::as_bytes(std::span(planned.tensor.shape)));
   writer.write(key + ".row_offsets", std::as_bytes(std::span(offsets)));
 }
 
@@ -135,8 +135,8 @@ void write_file(const model::Weights& weights, const std::vector<const Planned*>
     if (planned->packed) {
       write_packed(weights, *planned, writer);
     } else {
-      for_each_piece(weights, *planned->tensor, planned->as,
-                     [&](std::span<const std::byte> piece) { writer.append(planned->tensor->name, piece); });
+      for_each_piece(weights, planned->tensor, planned->as,
+                     [&](std::span<const std::byte> piece) { writer.append(planned->tensor.name, piece); });
     }
     advance();
   }
@@ -159,7 +159,7 @@ void write_index(const std::vector<Planned>& plan, const fs::path& folder) {
 void export_folder(const OpenedModel& opened, const model::Weights& weights, const fs::path& folder,
                    const OutputOptions& options, ProgressSink& progress) {
   const bool packs = options.format == Format::kBitmask;
-  const auto tensors = static_cast<int64_t>(weights.dense().tensors().size());
+  const auto tensors = static_cast<int64_t>(weights.dense().hugging_face_tensors().size());
   int64_t done = 0;
   const auto advance = [&] { progress.advance(++done, ""); };
   progress.begin("save", packs ? 2 * tensors : tensors, packs ? "tensors, counted and written" : "tensors");

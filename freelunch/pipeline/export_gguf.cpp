@@ -1,13 +1,13 @@
 #include <algorithm>
+#include <array>
 #include <map>
-#include <set>
+#include <optional>
 
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "checkpoint/gguf_writer.h"
 #include "checkpoint/shards.h"
 #include "model/architecture.h"
-#include "model/gguf_names.h"
 #include "pipeline/export.h"
 #include "pipeline/gguf_metadata_of.h"
 #include "pipeline/tensor_pieces.h"
@@ -20,82 +20,77 @@ using checkpoint::DType;
 using checkpoint::GgufMetadata;
 using checkpoint::GgufValue;
 using model::ModelTensor;
+using model::SavedTensor;
 
 constexpr const char* kRopeFrequencies = "rope_freqs.weight";
+constexpr std::array<std::string_view, 5> kDerived{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                                                   ".attention.bias", ".attention.masked_bias"};
 
-/// A tensor of the file: one of the model; one that only the input's GGUF knows, which is copied; or
-/// rope_freqs.weight made from the configuration.
+/// A tensor of the file: one made of the model's, or one that only the input's GGUF knows, which is copied;
+/// or rope_freqs.weight made from the configuration.
 struct Planned {
   checkpoint::TensorPlan plan;
-  const ModelTensor* tensor = nullptr;
-  const checkpoint::TensorInfo* copied = nullptr;
-  StoredAs as;
+  std::optional<SavedTensor> tensor = {};
+  StoredAs as = {};
 };
 
 uint64_t bytes_of(const checkpoint::TensorPlan& plan) {
   return checkpoint::bytes_for(plan.dtype, checkpoint::element_count(plan.shape).value()).value();
 }
 
-/// The dtype in the file: norms and biases F32; what came as GGUF and did not change as it is.
-DType dtype_of(const model::Weights& weights, const ModelTensor& tensor, const OutputOptions& options) {
-  if (!checkpoint::converts_to_f32(tensor.stored_dtype)) return tensor.stored_dtype;
-  if (weights.dense().gguf() != nullptr && !options.dtype && !weights.changed(tensor))
-    return tensor.stored_dtype;
-  if (tensor.shape.size() < 2) return DType::kF32;
-  const DType dtype = options.dtype.value_or(tensor.saved_dtype);
+/// llama.cpp wants F32 for norms and biases, which have one dimension, routers and learned positions.
+bool wants_f32(const SavedTensor& tensor) {
+  if (tensor.shape.size() < 2) return true;
+  const auto& part = tensor.parts[0].tensor->part;
+  return part && (part->kind == model::Part::kRouter || part->kind == model::Part::kPositions);
+}
+
+/// The dtype in the file; what came as GGUF and did not change is as it was.
+DType dtype_of(const model::Weights& weights, const SavedTensor& tensor, const OutputOptions& options) {
+  if (tensor.parts.empty()) return tensor.source->dtype;
+  const bool from_gguf = weights.dense().gguf() != nullptr;
+  if (from_gguf && !checkpoint::converts_to_f32(tensor.source->dtype)) return tensor.source->dtype;
+  if (from_gguf && !options.dtype && !weights.changed(tensor)) return tensor.source->dtype;
+  if (wants_f32(tensor)) return DType::kF32;
+  const DType dtype = options.dtype.value_or(tensor.dtype);
   const bool whole_blocks = tensor.shape.back() % checkpoint::block_elements(dtype) == 0;
   return whole_blocks ? dtype : DType::kF16;
 }
 
-/// Buffers that old Hugging Face files hold and that follow from the configuration.
-bool is_derived(const ModelTensor& tensor) { return tensor.name.ends_with(".rotary_emb.inv_freq"); }
-
-/// What a GGUF holds beyond the model's tensors, such as rope_freqs.weight.
-std::vector<Planned> plan_copies(const model::LanguageModel& model) {
-  std::set<std::string_view> known;
-  for (const ModelTensor& tensor : model.tensors()) known.insert(tensor.stored_name);
-  std::vector<Planned> planned;
-  for (const checkpoint::TensorInfo& info : model.checkpoint().tensors()) {
-    if (!known.contains(info.name))
-      planned.push_back({.plan = {info.name, info.dtype, info.shape}, .copied = &info});
-  }
-  return planned;
+/// Buffers that old Hugging Face files hold and that follow from the configuration, causal masks among them.
+bool is_derived(const ModelTensor& tensor) {
+  return std::any_of(kDerived.begin(), kDerived.end(),
+                     [&](std::string_view end) { return tensor.name.ends_with(end); });
 }
 
-/// Puts tensors in the order of the file that they came from, so that a copy is a copy.
-void keep_order(std::vector<Planned>& planned, const model::LanguageModel& model) {
-  std::map<std::string_view, size_t> position;
-  for (const checkpoint::TensorInfo& info : model.checkpoint().tensors())
-    position.emplace(info.name, position.size());
-  std::sort(planned.begin(), planned.end(), [&](const Planned& a, const Planned& b) {
-    return position.at(a.plan.name) < position.at(b.plan.name);
-  });
+/// Refuses a folder with a tensor that the architecture does not know.
+void refuse_unknown(const model::LanguageModel& model) {
+  const model::Architecture& architecture =
+      model::architecture_of_model_type(model.config().architecture, "model");
+  const model::PartName* head = architecture.hugging_face.find(model::Part::kHead);
+  for (const ModelTensor& tensor : model.tensors()) {
+    const bool second_head = model.config().tied_embeddings && head != nullptr && tensor.name == head->name;
+    if (tensor.part || is_derived(tensor) || second_head) continue;
+    fail(ErrorKind::kUnsupported, "GGUF has no name for tensor '{}' of architecture '{}'", tensor.name,
+         model.config().architecture);
+  }
 }
 
 std::vector<Planned> plan_tensors(const model::Weights& weights, const OutputOptions& options) {
   const model::LanguageModel& model = weights.dense();
-  const bool interleaves =
-      model::architecture_of_model_type(model.config().architecture, "model").gguf_permutes_rotary;
   std::vector<Planned> planned;
-  if (model.gguf() != nullptr) {
-    planned = plan_copies(model);
-  } else if (model.config().rope_scaling.kind == model::RopeScalingKind::kLlama3) {
-    planned.push_back({.plan = {kRopeFrequencies, DType::kF32, {model.config().head_dim / 2}}});
+  if (model.gguf() == nullptr) {
+    refuse_unknown(model);
+    if (model.config().reaches[0].rope_scaling.kind == model::RopeScalingKind::kLlama3)
+      planned.push_back({.plan = {kRopeFrequencies, DType::kF32, {model.config().rotary_dim() / 2}}});
   }
-  for (const ModelTensor& tensor : model.tensors()) {
-    const bool second_head = model.config().tied_embeddings && tensor.name == "lm_head.weight";
-    if (is_derived(tensor) || second_head) continue;
-    const auto name = model::gguf_name(tensor);
-    if (!name)
-      fail(ErrorKind::kUnsupported, "GGUF has no name for tensor '{}' of architecture '{}'", tensor.name,
-           model.config().architecture);
+  for (SavedTensor& tensor : model.gguf_tensors()) {
     const DType dtype = dtype_of(weights, tensor, options);
-    planned.push_back(
-        {.plan = {*name, dtype, tensor.shape},
-         .tensor = &tensor,
-         .as = {.dtype = dtype, .interleaved = interleaves, .plain_zeros = options.plain_zeros}});
+    const bool plain_zeros = options.plain_zeros && !tensor.parts.empty();
+    planned.push_back({.plan = {tensor.name, dtype, tensor.shape},
+                       .tensor = std::move(tensor),
+                       .as = {.dtype = dtype, .plain_zeros = plain_zeros}});
   }
-  if (model.gguf() != nullptr) keep_order(planned, model);
   return planned;
 }
 
@@ -139,13 +134,9 @@ GgufMetadata split_metadata(const GgufMetadata& whole, size_t index, size_t coun
 }
 
 void write_tensor(const model::Weights& weights, const Planned& planned, checkpoint::TensorWriter& writer) {
-  if (planned.copied != nullptr) {
-    std::vector<std::byte> room;
-    return writer.write(planned.plan.name,
-                        weights.dense().checkpoint().bytes(*planned.copied, 0, planned.copied->bytes, room));
-  }
-  if (planned.tensor == nullptr) {
-    const std::vector<double> divisors = model::llama3_divisors(weights.config());
+  if (!planned.tensor) {
+    const model::Config& config = weights.config();
+    const std::vector<double> divisors = model::llama3_divisors(config.reaches[0], config.rotary_dim());
     const std::vector<float> values(divisors.begin(), divisors.end());
     return writer.write(planned.plan.name, std::as_bytes(std::span(values)));
   }
@@ -167,7 +158,10 @@ void export_gguf(const OpenedModel& opened, const model::Weights& weights, const
   const std::vector<size_t> groups = groups_of(tensors, options);
   const size_t files = groups.empty() ? 1 : groups.back() + 1;
   const bool dtypes_kept = std::all_of(tensors.begin(), tensors.end(), [](const Planned& planned) {
-    return planned.tensor == nullptr || planned.as.dtype == planned.tensor->stored_dtype;
+    return !planned.tensor || std::all_of(planned.tensor->parts.begin(), planned.tensor->parts.end(),
+                                          [&](const model::SavedPart& part) {
+                                            return part.tensor->stored_dtype == planned.as.dtype;
+                                          });
   });
   const GgufMetadata metadata = file_metadata(*opened.model, tensors, dtypes_kept);
   const std::string stem = (file.parent_path() / file.stem()).string();

@@ -38,7 +38,7 @@ void check_same_model(const model::LanguageModel& pruned, const model::LanguageM
          d.vocabulary);
   }
   for (const model::ModelTensor& tensor : pruned.tensors()) {
-    if (!tensor.part) continue;
+    if (!tensor.part || tensor.block < 0) continue;
     const model::ModelTensor* other = dense.find(tensor.block, *tensor.part);
     if (other == nullptr || other->shape != tensor.shape) {
       fail(ErrorKind::kInvalidArgument, "{} are not one model: tensor '{}' differs in shape or is missing",
@@ -59,7 +59,7 @@ std::string take_given_masks(Compression& run) {
   int64_t zeros = 0;
   int64_t elements = 0;
   for (const model::ModelTensor& tensor : run.model().tensors()) {
-    if (!tensor.part || !model::names(*tensor.part).matrix) continue;
+    if (!tensor.part || !model::is_matrix(*tensor.part)) continue;
     const at::Tensor W = run.model().read(tensor);
     const sparsity::Observed seen = sparsity::observe(W);
     run.store.put(model::mask_name(tensor.name), W.ne(0));

@@ -20,6 +20,8 @@ GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted
 }
 
 void GroupStatistics::add(const at::Tensor& X, const at::Tensor& Y, bool held_out) {
+  if (X.numel() == 0) return;  // no token of these windows reached the expert
+  tokens_[held_out ? 1 : 0] += X.numel() / X.size(-1);
   if (!wanted_.gram) {
     if (!held_out) norms_.add(X);
     return;
@@ -56,6 +58,15 @@ criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damp
     evidence.inverse_factor = factor.U;
     damping = factor.used;
   }
+  return evidence;
+}
+
+criteria::Evidence GroupStatistics::evidence_of_nothing(criteria::Needs needs) const {
+  criteria::Evidence evidence;
+  const at::Tensor ones = at::ones_like(norms_.norms());
+  if (needs != criteria::Needs::kNothing) evidence.column_norms = ones;
+  if (needs == criteria::Needs::kGram)
+    evidence.inverse_factor = criteria::inverse_factor(ones.to(at::kDouble).diag()).U;
   return evidence;
 }
 

@@ -20,10 +20,14 @@ class GroupStatistics {
   /// X, Y (windows, l, width): the pruned and the dense stream's inputs; Y undefined without cross.
   void add(const at::Tensor& X, const at::Tensor& Y, bool held_out);
 
+  /// Tokens seen.
+  int64_t tokens(bool held_out) const { return tokens_[held_out ? 1 : 0]; }
   /// Throws Numerical if an input was not finite.
   void check_finite() const;
   /// What a criterion that needs that much may look at.
   criteria::Evidence evidence(criteria::Needs needs, double& damping) const;
+  /// Where no token was seen: every input counts the same.
+  criteria::Evidence evidence_of_nothing(criteria::Needs needs) const;
   /// Made when first asked for, after the last add().
   const reconstruct::Moments& moments(bool held_out) const;
 
@@ -36,6 +40,7 @@ class GroupStatistics {
   statistics::ColumnNorms norms_;
   std::array<Side, 2> sides_;
   mutable std::array<std::optional<reconstruct::Moments>, 2> moments_;
+  std::array<int64_t, 2> tokens_{};
 };
 
 }  // namespace freelunch::pipeline

@@ -3,23 +3,28 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/interrupt.h"
 #include "checkpoint/bitmask_checkpoint.h"
 #include "model/language_model.h"
+#include "model/weights.h"
 #include "sparsity/mask.h"
 
 namespace freelunch::pipeline {
 namespace {
 
 using model::ModelTensor;
+using model::SavedTensor;
 using nlohmann::json;
 
 struct Totals {
   int64_t zeros = 0, elements = 0;
   int64_t matrix_zeros = 0, matrix_elements = 0;
   uint64_t stored = 0, archived = 0;
+  std::set<std::string> seen;          ///< tensors of the file: several parts may lie in one
   std::optional<std::string> pattern;  ///< of every matrix so far; empty where they differ
   bool any_matrix = false;
 };
@@ -35,15 +40,21 @@ const char* format_of(const model::LanguageModel& model) {
 }
 
 /// What a tensor would take in a sparse archive: packed if that is less, as export_folder decides.
-uint64_t bytes_in_archive(const ModelTensor& tensor, const at::Tensor& values) {
+uint64_t bytes_in_archive(const SavedTensor& tensor, const at::Tensor& values) {
   const uint64_t dense =
-      checkpoint::bytes_for(tensor.saved_dtype, checkpoint::element_count(tensor.shape).value()).value();
+      checkpoint::bytes_for(tensor.dtype, checkpoint::element_count(tensor.shape).value()).value();
   if (tensor.shape.size() != 2 || dense == 0 || !tensor.name.ends_with(".weight")) return dense;
   const checkpoint::MatrixShape shape{.rows = tensor.shape[0],
                                       .columns = tensor.shape[1],
-                                      .element_bytes = checkpoint::block_bytes(tensor.saved_dtype)};
+                                      .element_bytes = checkpoint::block_bytes(tensor.dtype)};
   const auto kept = values.view(at::kInt).count_nonzero().item<int64_t>();  // a negative zero is a value
   return std::min(dense, checkpoint::archived_bytes(shape, kept));
+}
+
+/// Of one that is put together from several parts of the model, or from one in another place.
+uint64_t bytes_in_archive(const model::Weights& weights, const SavedTensor& tensor) {
+  if (tensor.shape.size() == 2) return bytes_in_archive(tensor, weights.assembled(tensor).contiguous());
+  return checkpoint::bytes_for(tensor.dtype, checkpoint::element_count(tensor.shape).value()).value();
 }
 
 void count_matrix(Totals& totals, const sparsity::Observed& seen) {
@@ -55,28 +66,44 @@ void count_matrix(Totals& totals, const sparsity::Observed& seen) {
   totals.any_matrix = true;
 }
 
-json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor, Totals& totals) {
-  const uint64_t stored = model.checkpoint().stored_bytes(model.checkpoint().at(tensor.stored_name));
-  json entry{{"name", tensor.name},
-             {"dtype", checkpoint::name(tensor.stored_dtype)},
-             {"shape", tensor.shape},
-             {"bytes", stored}};
-  totals.stored += stored;
+/// The saved tensors that are one tensor of the model as it stands.
+using SavedAlone = std::map<const ModelTensor*, const SavedTensor*>;
+
+bool is_alone(const SavedTensor& saved) {
+  return saved.parts.size() == 1 && saved.parts[0].placement.whole(saved.shape);
+}
+
+json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor, const SavedAlone& alone,
+                    Totals& totals) {
+  const checkpoint::TensorInfo& info = model.checkpoint().at(tensor.stored_name);
+  const uint64_t stored = model.checkpoint().stored_bytes(info);
+  const auto elements = static_cast<uint64_t>(checkpoint::element_count(tensor.shape).value());
+  const auto whole = static_cast<uint64_t>(info.elements());
+  json entry{
+      {"name", tensor.name},
+      {"dtype", checkpoint::name(tensor.stored_dtype)},
+      {"shape", tensor.shape},
+      {"bytes", elements == whole ? stored : stored / whole * elements + stored % whole * elements / whole}};
+  if (totals.seen.insert(tensor.stored_name).second) totals.stored += stored;
+  const auto saved = alone.find(&tensor);
   if (!checkpoint::converts_to_f32(tensor.stored_dtype)) {
-    totals.archived += stored;
+    if (saved != alone.end()) totals.archived += stored;
     return entry;
   }
   const at::Tensor values = model.read(tensor);
   const sparsity::Observed seen = sparsity::observe(values);
-  const uint64_t archived = bytes_in_archive(tensor, values);
   entry["zeros"] = seen.zeros;
   entry["sparsity"] = seen.sparsity();
   entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
-  entry["archive_bytes"] = archived;
-  totals.archived += archived;
+  entry["archive_bytes"] = nullptr;
+  if (saved != alone.end()) {
+    const uint64_t archived = bytes_in_archive(*saved->second, values.contiguous());
+    entry["archive_bytes"] = archived;
+    totals.archived += archived;
+  }
   totals.zeros += seen.zeros;
   totals.elements += seen.elements;
-  if (tensor.part && model::names(*tensor.part).matrix) count_matrix(totals, seen);
+  if (tensor.part && model::is_matrix(*tensor.part)) count_matrix(totals, seen);
   return entry;
 }
 
@@ -88,13 +115,22 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
   json tensors = json::array();
   Totals totals;
   int64_t done = 0;
+  const std::vector<SavedTensor> saved = model->hugging_face_tensors();
+  SavedAlone alone;
+  for (const SavedTensor& tensor : saved) {
+    if (is_alone(tensor)) alone.emplace(tensor.parts[0].tensor, &tensor);
+  }
   sinks.progress.begin("inspect", static_cast<int64_t>(model->tensors().size()), "tensors");
   for (const ModelTensor& tensor : model->tensors()) {
     throw_if_interrupted();
-    tensors.push_back(inspect_tensor(*model, tensor, totals));
+    tensors.push_back(inspect_tensor(*model, tensor, alone, totals));
     sinks.progress.advance(++done, "");
   }
   sinks.progress.end();
+  for (const SavedTensor& tensor : saved) {
+    throw_if_interrupted();
+    if (!is_alone(tensor)) totals.archived += bytes_in_archive(model::Weights(*model), tensor);
+  }
   return {{"path", path.string()},
           {"format", format_of(*model)},
           {"architecture", c.architecture},

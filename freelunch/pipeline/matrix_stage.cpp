@@ -1,6 +1,9 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <optional>
 
 #include "pipeline/compression.h"
 #include "pipeline/memory.h"
@@ -47,18 +50,58 @@ class MatrixRepair {
  private:
   /// What a group of matrices reads, for all windows.
   ActivationStore inputs(StreamWalk& walk, const Block& block, Half half, size_t group) {
-    ActivationStore all = store_of(block[model::matrix_groups(half)[group][0]].size(1));
+    const int64_t width = block[model::matrix_groups(block, half)[group][0]].size(1);
+    ActivationStore all = store_of(run_.windows.size(0), run_.windows.size(1), width);
     for_each_batch(run_.windows.size(0), run_.held_out,
                    [&](int64_t i, int64_t n, bool) { all.write(i, walk.input(block, half, group, i, n)); });
     return all;
   }
 
+  /// What a matrix reads in the pruned and in the dense model, (windows, l, in), the held-out ones last.
+  struct Inputs {
+    ActivationStore ours;
+    std::optional<ActivationStore> dense;
+    int64_t held_out;
+
+    const ActivationStore& target() const { return dense ? *dense : ours; }
+  };
+
+  Inputs group_inputs(const Block& block, const Block& dense, Half half, size_t group) {
+    Inputs result{.ours = inputs(walk_, block, half, group), .dense = {}, .held_out = run_.held_out};
+    if (dense_walk_) result.dense = inputs(*dense_walk_, dense, half, group);
+    return result;
+  }
+
+  /// What an expert's matrices read: as many windows as there are, made of the tokens that reach the expert,
+  /// the last few left out; nothing where not even one for each window does.
+  std::optional<Inputs> expert_inputs(const Block& block, const Block& dense, Half half, size_t group) {
+    std::array<std::vector<at::Tensor>, 2> ours, theirs;
+    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
+      const at::Tensor tokens = walk_.tokens(block, half, group, i, n);
+      const size_t side = held_out ? 1 : 0;
+      ours.at(side).push_back(walk_.input(block, half, group, i, n, tokens)[0]);
+      if (dense_walk_) theirs.at(side).push_back(dense_walk_->input(dense, half, group, i, n, tokens)[0]);
+    });
+    const int64_t windows = run_.windows.size(0) - run_.held_out;
+    const int64_t length = at::cat(ours[0]).size(0) / windows;
+    if (length == 0) return std::nullopt;
+    const auto cut = [&](const std::vector<at::Tensor>& parts) {
+      const at::Tensor all = at::cat(parts);
+      const int64_t n = std::min(windows, all.size(0) / length);
+      return all.narrow(0, 0, n * length).view({n, length, all.size(1)});
+    };
+    const auto joined = [&](const std::array<std::vector<at::Tensor>, 2>& sides) {
+      return ActivationStore(sides[1].empty() ? cut(sides[0]) : at::cat({cut(sides[0]), cut(sides[1])}));
+    };
+    Inputs result{.ours = joined(ours), .dense = {}, .held_out = 0};
+    if (dense_walk_) result.dense = joined(theirs);
+    result.held_out = result.ours.windows() - windows;
+    return result;
+  }
+
   /// Inputs or outputs of a matrix, in the compute dtype.
-  ActivationStore store_of(int64_t width) const {
-    return {run_.activations,
-            {run_.windows.size(0), run_.windows.size(1), width},
-            run_.compute.dtype,
-            run_.compute.device};
+  ActivationStore store_of(int64_t windows, int64_t length, int64_t width) const {
+    return {run_.activations, {windows, length, width}, run_.compute.dtype, run_.compute.device};
   }
 
   void repair_half(int64_t b, Half half, Block& block, const Block& dense,
@@ -67,13 +110,13 @@ class MatrixRepair {
     if (run_.journal.done(name)) return pass_half(b, half, dense);
     // under dense propagation the one stream there is runs through the dense weights
     Block cast = propagation_ == Propagation::kDense ? dense : block;
-    const auto groups = model::matrix_groups(half);
+    const auto groups = model::matrix_groups(block, half);
     for (size_t g = 0; g < groups.size(); ++g) {
-      const ActivationStore X = inputs(walk_, cast, half, g);
-      std::optional<ActivationStore> dense_X;
-      if (dense_walk_) dense_X = inputs(*dense_walk_, dense, half, g);
+      const bool expert = groups[g][0].expert >= 0;
+      const std::optional<Inputs> read =
+          expert ? expert_inputs(cast, dense, half, g) : group_inputs(cast, dense, half, g);
       for (const Part part : groups[g]) {
-        repair_matrix(b, part, block, dense, masks, {X, dense_X ? *dense_X : X});
+        if (read) repair_matrix(b, part, block, dense, masks, *read);
         if (propagation_ != Propagation::kDense) cast[part] = block[part].to(run_.compute.dtype);
       }
     }
@@ -100,21 +143,18 @@ class MatrixRepair {
     if (dense_walk_) dense_walk_->end_half();
   }
 
-  struct Inputs {
-    const ActivationStore& ours;
-    const ActivationStore& target;
-  };
   void repair_matrix(int64_t b, Part part, Block& block, const Block& dense,
                      const reconstruct::BlockMasks& masks, const Inputs& inputs) {
     const auto start = std::chrono::steady_clock::now();
     const Part bias = model::bias_of(part);
     reconstruct::MatrixRegion region(block[part], block[bias], masks[part], run_.compute.dtype);
     const reconstruct::MatrixRegion target(dense[part], dense[bias], {}, run_.compute.dtype);
-    ActivationStore targets = store_of(block[part].size(0));
-    target.run(inputs.target, targets);
+    ActivationStore targets = store_of(inputs.ours.windows(), inputs.ours.length(), block[part].size(0));
+    target.run(inputs.target(), targets);
     const reconstruct::RegionData data{
-        .inputs = inputs.ours, .targets = targets, .held_out = run_.held_out, .next_norm = {}};
-    const std::string name = fmt::format("blocks.{}.{}", b, model::names(part).hugging_face);
+        .inputs = inputs.ours, .targets = targets, .held_out = inputs.held_out, .next_norm = {}};
+    const std::string name =
+        fmt::format("blocks.{}.{}.{}", b, model::name(model::half_of(part)), model::short_name(part));
     RandomStream random(run_.plan.seed, "order of windows, stage matrix, " + name);
     const auto outcome = reconstruct::descend(region, data, recipe_, random, name);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -74,11 +74,11 @@ void keep_dense_hidden(Compression& run) {
   const model::Forward forward(run.model().config(), run.compute, run.windows.size(1));
   if (!x) x = dense_stream(run, forward);
   // after the final norm, (windows, l, d) bf16: all that kl needs of the dense model
-  const at::Tensor norm = run.dense().final_norm(run.compute.device);
+  const model::Norm norm = run.dense().final_norm(run.compute.device);
   at::Tensor hidden = at::empty({x->windows(), x->length(), x->width()},
                                 at::TensorOptions().dtype(at::kBFloat16).device(run.compute.device));
   for (int64_t i = 0; i < x->windows(); ++i) {
-    hidden.narrow(0, i, 1).copy_(model::rms_norm(x->read(i, 1), norm, run.model().config().norm_epsilon));
+    hidden.narrow(0, i, 1).copy_(norm(x->read(i, 1)));
   }
   run.dense_store.put(kDenseHidden, hidden);
 }

@@ -68,10 +68,9 @@ class Pruner {
  private:
   /// A model pruned elsewhere may hold norms and biases of its own.
   void take_small_tensors(int64_t b, Block& block) const {
-    for (const model::PartNames& part : model::all_parts()) {
-      const model::ModelTensor* tensor = run_.model().find(b, part.part);
-      if (!part.matrix && tensor != nullptr)
-        block[part.part] = run_.current().tensor(*tensor).to(run_.compute.device);
+    for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {
+      if (!model::is_matrix(*tensor->part))
+        block[*tensor->part] = run_.current().tensor(*tensor).to(run_.compute.device);
     }
   }
 
@@ -80,7 +79,7 @@ class Pruner {
     const auto start = std::chrono::steady_clock::now();
     reconstruct::RegionOutcome outcome;
     int64_t matrices = 0;
-    const auto groups = model::matrix_groups(half);
+    const auto groups = model::matrix_groups(block, half);
     Block cast =
         dense_statistics_
             ? unpruned_
@@ -92,11 +91,13 @@ class Pruner {
             block[groups[g][0]].size(1), run_.compute.device,
             GroupStatistics::Wanted{.gram = solve_ || needs_ == Needs::kGram, .cross = cross_});
         for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
-          const at::Tensor X = walk_->input(cast, half, g, i, n);
-          const at::Tensor Y = cross_ ? dense_walk_->input(dense, half, g, i, n) : at::Tensor();
+          const at::Tensor tokens = walk_->tokens(cast, half, g, i, n);
+          const at::Tensor X = walk_->input(cast, half, g, i, n, tokens);
+          const at::Tensor Y = cross_ ? dense_walk_->input(dense, half, g, i, n, tokens) : at::Tensor();
           statistics->add(X, Y, held_out);
         });
       }
+      if (observe_) warn_if_few(*statistics, b, groups[g][0], block[groups[g][0]].size(1));
       const criteria::Evidence evidence = evidence_of(statistics, b, half, g);
       for (const Part part : groups[g]) {
         const at::Tensor W_dense = block[part];
@@ -144,9 +145,21 @@ class Pruner {
     if (cross_) dense_walk_->end_half();
   }
 
+  /// An expert that few tokens reached has statistics that say little.
+  void warn_if_few(const GroupStatistics& statistics, int64_t b, Part part, int64_t width) const {
+    const int64_t tokens = statistics.tokens(false);
+    if (part.expert < 0 || tokens >= width) return;
+    run_.sinks.log.log(
+        LogLevel::kWarning,
+        fmt::format("blocks.{}.mlp.{} and what shares its input saw {} tokens, fewer than its {} inputs: {}",
+                    b, model::short_name(part), tokens, width,
+                    tokens == 0 ? "pruned by magnitude, not repaired" : "kept closer to the dense weights"));
+  }
+
   criteria::Evidence evidence_of(const std::optional<GroupStatistics>& statistics, int64_t b, Half half,
                                  size_t group) const {
     if (!statistics) return {};
+    if (statistics->tokens(false) == 0) return statistics->evidence_of_nothing(needs_);
     double damping = 0.01;
     statistics->check_finite();
     const criteria::Evidence evidence = statistics->evidence(needs_, damping);
@@ -195,16 +208,26 @@ class Pruner {
     criteria::Evidence weighed = evidence;
     if (run_.plan.sensitivity_masks) weighed.row_weights = metric.diagonal().sqrt();
     const criteria::Pruned pruned = choose(tensor, W, weighed);
+    if (part.expert >= 0 && statistics && masks_ == MaskSource::kCriterion)
+      run_.report.tensors.back().tokens = statistics->tokens(false);
     reconstruct::RegionOutcome outcome;
     if (!solve_) {
       W = pruned.W;
       return outcome;
     }
+    if (statistics->tokens(false) == 0) {
+      W = pruned.W;
+      return outcome;
+    }
     const reconstruct::Moments& seen = statistics->moments(false);
     reconstruct::ClosedFormSettings settings{.iterations = run_.plan.grid.iterations};
-    const bool can_choose = run_.held_out > 0;
+    const bool can_choose = run_.held_out > 0 && statistics->tokens(true) > 0;
     const reconstruct::Moments& held = can_choose ? statistics->moments(true) : seen;
     if (can_choose) settings = reconstruct::choose_settings(W, pruned.mask, seen, held, run_.plan.grid);
+    if (part.expert >= 0) {  // the fewer tokens an expert saw, the closer it stays
+      const double scarcity = static_cast<double>(W.size(1)) / static_cast<double>(statistics->tokens(false));
+      settings.lambda *= std::max(1.0, scarcity);
+    }
     at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
     if (metric.defined())
       solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);

@@ -19,12 +19,20 @@ using reconstruct::StreamRegion;
 /// model.
 reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half) {
   const model::LanguageModel& model = run.teacher;
-  const model::ModelTensor* tensor = &model.final_norm();
-  if (half == Half::kAttention)
-    tensor = model.find(block, Part::kMlpNorm);
-  else if (block + 1 < model.config().blocks)
-    tensor = model.find(block + 1, Part::kAttentionNorm);
-  return {.weight = model.read(*tensor).to(run.compute.device), .epsilon = model.config().norm_epsilon};
+  const model::Config& config = model.config();
+  const bool before = config.norm_place == model::NormPlace::kBefore ||
+                      config.norm_place == model::NormPlace::kBeforeAndAfter;
+  const bool last = block + 1 == config.blocks;
+  const bool mlp_reads = half == Half::kAttention && !config.parallel;
+  if (!mlp_reads && last) return run.dense().final_norm(run.compute.device);
+  if (!before) return {.kind = model::NormKind::kNone};
+  reconstruct::NextNorm norm{.kind = config.norm, .epsilon = config.norm_epsilon};
+  const int64_t reader = mlp_reads ? block : block + 1;
+  const auto read = [&](Part part) { return model.read(*model.find(reader, part)).to(run.compute.device); };
+  norm.weight = read(mlp_reads ? Part::kMlpNorm : Part::kAttentionNorm);
+  if (config.norm == model::NormKind::kLayer)
+    norm.bias = read(mlp_reads ? Part::kMlpNormBias : Part::kAttentionNormBias);
+  return norm;
 }
 
 struct Place {
@@ -76,6 +84,18 @@ class LoadedBlocks {
   std::map<int64_t, Loaded> loaded_;
 };
 
+/// Runs a region over a stream, into its place or another's; a stream that changes its width is made anew.
+void advance(const Compression& run, const StreamRegion& region, int64_t width, const ActivationStore& in,
+             ActivationStore& out) {
+  if (out.width() == width) {
+    region.run(in, out);
+    return;
+  }
+  ActivationStore fresh(run.activations, {in.windows(), in.length(), width}, at::kFloat, run.compute.device);
+  region.run(in, fresh);
+  out = std::move(fresh);
+}
+
 }  // namespace
 
 void repair_regions(Compression& run, const Stage& stage) {
@@ -104,7 +124,8 @@ void repair_regions(Compression& run, const Stage& stage) {
     }
     StreamRegion region(forward, ours);
     const StreamRegion target(forward, theirs);
-    target.run(dense_targets ? targets : x, targets);
+    const int64_t width = forward.stream_width(places.back().half);
+    advance(run, target, width, dense_targets ? targets : x, targets);
     const reconstruct::RegionData data{
         .inputs = x,
         .targets = targets,
@@ -123,7 +144,7 @@ void repair_regions(Compression& run, const Stage& stage) {
     if (from_dense)
       std::swap(x, targets);
     else
-      region.run(x, x);
+      advance(run, region, width, x, x);
     if (!done) {
       for (const Place& place : places) run.keep(place.block, blocks.at(place.block).masters, place.half);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

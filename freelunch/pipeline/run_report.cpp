@@ -148,6 +148,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                                  {"elements", t.elements},
                                  {"sparsity", sparsity},
                                  {"pattern", t.pattern}});
+    if (t.tokens) object["tensors"].back()["tokens"] = *t.tokens;
     zeros += t.zeros;
     elements += t.elements;
   }

@@ -34,6 +34,7 @@ struct TensorRecord {
   int64_t expected_zeros = 0;
   int64_t elements = 0;
   std::string pattern;
+  std::optional<int64_t> tokens = {};  ///< of an expert's matrix: those its statistics saw
 };
 
 /// What a run measured. Written as freelunch.json and drawn as report.html.

@@ -12,7 +12,7 @@ namespace {
 std::vector<std::string> matrix_names(const model::LanguageModel& model) {
   std::vector<std::string> names;
   for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.part && model::names(*tensor.part).matrix) names.push_back(tensor.name);
+    if (tensor.part && model::is_matrix(*tensor.part)) names.push_back(tensor.name);
   }
   return names;
 }

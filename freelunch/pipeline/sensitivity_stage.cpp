@@ -23,16 +23,16 @@ constexpr int64_t kBatch = 4;        // windows at a time
 constexpr int64_t kLogitRows = 256;  // rows of logits at a time
 
 /// One token drawn from the model's own next-token distribution after each position: hidden (tokens, d) after
-/// the final norm, head (vocabulary, d) -> (tokens) int64.
-at::Tensor sampled_tokens(const at::Tensor& hidden, const at::Tensor& head, RandomStream& random) {
+/// the final norm, -> (tokens) int64.
+at::Tensor sampled_tokens(const at::Tensor& hidden, const model::Head& head, RandomStream& random) {
   at::Tensor tokens = at::empty({hidden.size(0)}, hidden.options().dtype(at::kLong));
   for (int64_t i = 0; i < hidden.size(0); i += kLogitRows) {
     const int64_t n = std::min(kLogitRows, hidden.size(0) - i);
     at::Tensor u = at::empty({n, 1}, at::kFloat);
     for (int64_t j = 0; j < n; ++j) u.mutable_data_ptr<float>()[j] = static_cast<float>(random.uniform());
-    const at::Tensor logits = at::linear(hidden.narrow(0, i, n).to(head.scalar_type()), head);
+    const at::Tensor logits = head.logits(hidden.narrow(0, i, n));
     const at::Tensor below = at::softmax(logits, -1, at::kFloat).cumsum(-1).lt(u.to(hidden.device()));
-    tokens.narrow(0, i, n).copy_(below.sum(-1).clamp_max(head.size(0) - 1));
+    tokens.narrow(0, i, n).copy_(below.sum(-1).clamp_max(head.vocabulary() - 1));
   }
   return tokens;
 }
@@ -65,13 +65,12 @@ ActivationStore forward_pass(Compression& run, const model::Forward& forward, co
 
 /// The last block's output becomes the gradient by it of the log-likelihood of a sampled continuation.
 void to_final_gradient(Compression& run, ActivationStore& x, RandomStream& random) {
-  const at::Tensor head = run.dense().head(run.compute);
-  const at::Tensor norm = run.dense().final_norm(run.compute.device);
-  const double epsilon = run.model().config().norm_epsilon;
+  const model::Head head = run.dense().head(run.compute);
+  const model::Norm norm = run.dense().final_norm(run.compute.device);
   for (int64_t i = 0; i < x.windows(); ++i) {
     throw_if_interrupted();
     at::Tensor window = x.read(i, 1).select(0, 0).clone().requires_grad_(true);  // (l, d)
-    const at::Tensor hidden = model::rms_norm(window, norm, epsilon);
+    const at::Tensor hidden = norm(window);
     at::Tensor next;
     {
       const at::NoGradGuard no_grad;
@@ -113,6 +112,10 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
     if (!std::isfinite(gram.sum().diagonal().sum().item<double>()))
       fail(ErrorKind::kNumerical, "sensitivity: the gradient by the outputs of '{}' is not finite", tensor);
     run.dense_store.put(sensitivity_name(tensor), gram.sum().to(at::kFloat));
+  }
+  for (const model::ModelTensor* tensor : run.model().block_tensors(b)) {  // experts that no token reached
+    if (!model::is_matrix(*tensor->part) || grams.contains(*tensor->part)) continue;
+    run.dense_store.put(sensitivity_name(tensor->name), at::eye(tensor->shape[0]));
   }
 }
 

@@ -40,17 +40,16 @@ StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageMo
   for (int64_t b = 0; b < config_.blocks; ++b) {
     for (size_t h = 0; h < 2; ++h) {
       HalfShape half{.heads = h == 0 ? config_.heads * config_.head_dim : 0};
-      const auto groups = model::matrix_groups(model::kHalves.at(h));
-      for (size_t g = 0; g < groups.size(); ++g) {
-        for (const model::Part part : groups[g]) {
-          const model::ModelTensor* tensor = model.find(b, part);
-          if (tensor == nullptr) continue;
-          const int64_t elements = tensor->shape[0] * tensor->shape[1];
-          half.elements += elements;
-          half.largest = std::max(half.largest, elements);
-          if (g == 0) half.outputs += tensor->shape[0];
-          if (g == 1) half.inner = tensor->shape[1];
-        }
+      for (const model::ModelTensor* tensor : model.block_tensors(b)) {
+        const model::Part part = *tensor->part;
+        if (!model::is_matrix(part) || model::half_of(part) != model::kHalves.at(h)) continue;
+        const bool last = part.kind == model::Part::kOutput || part.kind == model::Part::kDown;
+        const int64_t elements = tensor->shape[0] * tensor->shape[1];
+        half.elements += elements;
+        half.largest = std::max(half.largest, elements);
+        if (last) half.inner = tensor->shape[1];
+        // each token passes the chosen experts alone
+        if (!last && part.expert < config_.experts.chosen) half.outputs += tensor->shape[0];
       }
       scratch_ += half.elements * (kFp32 + 1);
       HalfShape& largest = halves_.at(h);
@@ -145,9 +144,8 @@ StageBudget StageEstimator::sensitivity() const {
   stage.disk += config_.blocks * inputs;
   stage.weights = block_elements() * compute_bytes_;
   double products = 0;
-  for (const model::PartNames& part : model::all_parts()) {
-    const model::ModelTensor* tensor = model_.find(0, part.part);
-    if (!part.matrix || tensor == nullptr) continue;
+  for (const model::ModelTensor* tensor : model_.block_tensors(0)) {
+    if (!model::is_matrix(*tensor->part)) continue;
     stage.statistics += tensor->shape[0] * tensor->shape[0] * kFp64;
     products += static_cast<double>(tensor->shape[0] * tensor->shape[0]);
   }

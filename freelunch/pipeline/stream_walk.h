@@ -21,24 +21,25 @@ class StreamWalk {
 
   /// Gives the stream away, at the end.
   model::ActivationStore take_stream() { return std::move(stream_); }
-  /// What group 0 or 1 of the half (model::matrix_groups) reads for windows [begin, begin + n):
-  /// (n, l, in) in the compute dtype.
-  at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n);
+  /// What a group of the half (model::matrix_groups) reads for windows [begin, begin + n): (n, l, in) in the
+  /// compute dtype; of an expert (1, its tokens, in), which are `tokens` if given.
+  at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n,
+                   const at::Tensor& tokens = {});
+  /// Which tokens of those windows reach the group's expert, indices into n l; undefined for all.
+  at::Tensor tokens(const model::Block& block, model::Half half, size_t group, int64_t begin,
+                    int64_t n) const;
   /// Past the half, for the same windows; input() of group 1 must have seen them.
   void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Past a half of which nothing is asked: input() and advance() in one.
-  void pass(const model::Block& block, model::Half half, int64_t begin, int64_t n) {
-    input(block, half, model::matrix_groups(half).size() - 1, begin, n);
-    advance(block, half, begin, n);
-  }
+  void pass(const model::Block& block, model::Half half, int64_t begin, int64_t n);
   /// Drops what advance() no longer needs.
-  void end_half() { inner_.reset(); }
+  void end_half();
 
  private:
   const model::Forward* forward_;
   const model::ActivationSettings* settings_;
   model::ActivationStore stream_;
-  std::optional<model::ActivationStore> inner_;
+  std::optional<model::ActivationStore> inner_, next_;
 };
 
 }  // namespace freelunch::pipeline

@@ -12,13 +12,13 @@ namespace freelunch::pipeline {
 namespace {
 
 using checkpoint::DType;
-using model::ModelTensor;
+using model::SavedTensor;
 
 constexpr int64_t kPieceBytes = int64_t{16} << 20;
 
-int64_t columns_of(const ModelTensor& tensor) { return tensor.shape.empty() ? 1 : tensor.shape.back(); }
+int64_t columns_of(const SavedTensor& tensor) { return tensor.shape.empty() ? 1 : tensor.shape.back(); }
 
-int64_t rows_of(const ModelTensor& tensor) {
+int64_t rows_of(const SavedTensor& tensor) {
   int64_t rows = 1;
   for (size_t i = 0; i + 1 < tensor.shape.size(); ++i) rows *= tensor.shape[i];
   return rows;
@@ -38,10 +38,15 @@ void clear_negative_zeros(std::span<std::byte> data, size_t size) {
   }
 }
 
-void copy_pieces(const model::Weights& weights, const ModelTensor& tensor, bool plain_zeros,
+/// The name that the user's own file has for it, where it is one tensor there too.
+const std::string& input_name(const SavedTensor& tensor) {
+  return tensor.parts.size() == 1 ? tensor.parts[0].tensor->name : tensor.name;
+}
+
+void copy_pieces(const model::Weights& weights, const SavedTensor& tensor, bool plain_zeros,
                  const std::function<void(std::span<const std::byte>)>& visit) {
   const checkpoint::Checkpoint& source = weights.dense().checkpoint();
-  const checkpoint::TensorInfo& info = source.at(tensor.stored_name);
+  const checkpoint::TensorInfo& info = *tensor.source;
   const int64_t rows = rows_of(tensor);
   const uint64_t row_bytes = rows == 0 ? 0 : info.bytes / static_cast<uint64_t>(rows);
   const int64_t step = rows_a_piece(static_cast<int64_t>(row_bytes));
@@ -63,43 +68,18 @@ void copy_pieces(const model::Weights& weights, const ModelTensor& tensor, bool 
   source.release(info);
 }
 
-/// Rows i and i + half of each head become 2 i and 2 i + 1: what reading a GGUF undoes.
-at::Tensor interleave(const at::Tensor& data, int64_t heads) {
-  std::vector<int64_t> halves{heads, 2, data.size(0) / heads / 2};
-  halves.insert(halves.end(), data.sizes().begin() + 1, data.sizes().end());
-  return data.reshape(halves).transpose(1, 2).reshape(data.sizes());
-}
-
-/// Heads whose rows are interleaved: of q and k and of their biases.
-int64_t rotary_heads(const model::Config& config, const ModelTensor& tensor) {
-  if (!tensor.part) return 0;
-  switch (*tensor.part) {
-    case model::Part::kQuery:
-    case model::Part::kQueryBias:
-      return config.heads;
-    case model::Part::kKey:
-    case model::Part::kKeyBias:
-      return config.kv_heads;
-    default:
-      return 0;
-  }
-}
-
 }  // namespace
 
-bool is_verbatim(const model::Weights& weights, const ModelTensor& tensor, const StoredAs& as) {
-  const int64_t heads = as.interleaved ? rotary_heads(weights.config(), tensor) : 0;
-  return !weights.changed(tensor) && tensor.stored_dtype == as.dtype && tensor.rotary_heads == heads;
+bool is_verbatim(const model::Weights& weights, const SavedTensor& tensor, const StoredAs& as) {
+  return tensor.source != nullptr && tensor.source->dtype == as.dtype && !weights.changed(tensor);
 }
 
-void for_each_piece(const model::Weights& weights, const ModelTensor& tensor, const StoredAs& as,
+void for_each_piece(const model::Weights& weights, const SavedTensor& tensor, const StoredAs& as,
                     const std::function<void(std::span<const std::byte>)>& visit) {
   if (is_verbatim(weights, tensor, as)) return copy_pieces(weights, tensor, as.plain_zeros, visit);
-  at::Tensor data = weights.tensor(tensor).to(at::kFloat);
+  at::Tensor data = weights.assembled(tensor).to(at::kFloat);
   // a masked weight may be a negative zero; adding zero makes it a plain one
   if (as.plain_zeros || weights.changed(tensor)) data.add_(0.0);
-  const int64_t heads = as.interleaved ? rotary_heads(weights.config(), tensor) : 0;
-  if (heads > 0) data = interleave(data, heads);
   data = data.contiguous();
   const int64_t columns = columns_of(tensor);
   const int64_t rows = rows_of(tensor);
@@ -115,7 +95,7 @@ void for_each_piece(const model::Weights& weights, const ModelTensor& tensor, co
     room.resize(static_cast<size_t>(count) * static_cast<size_t>(*row_bytes));
     checkpoint::quantise(as.dtype,
                          {data.const_data_ptr<float>() + row * columns, static_cast<size_t>(count * columns)},
-                         room, tensor.name);
+                         room, input_name(tensor));
     visit(room);
   }
 }

@@ -10,19 +10,18 @@ namespace freelunch::pipeline {
 
 /// How a tensor is to be stored.
 struct StoredAs {
-  checkpoint::DType dtype;
-  /// Rows of q and k interleaved per head, as GGUF files of some architectures hold them.
-  bool interleaved = false;
+  checkpoint::DType dtype = checkpoint::DType::kF32;
   bool plain_zeros = false;
 };
 
 /// Whether `write` would copy the checkpoint's bytes as they are.
-bool is_verbatim(const model::Weights& weights, const model::ModelTensor& tensor, const StoredAs& as);
+bool is_verbatim(const model::Weights& weights, const model::SavedTensor& tensor, const StoredAs& as);
 
 /// Visits a tensor's data in order, in pieces of whole rows (a tensor of one dimension is one row). A tensor
-/// that has not changed and keeps its dtype is copied byte by byte; any other is read whole and rounded. The
-/// zeros of a changed tensor are plain. Throws Numerical naming the tensor if the dtype cannot hold a value.
-void for_each_piece(const model::Weights& weights, const model::ModelTensor& tensor, const StoredAs& as,
+/// that has not changed and keeps its place and dtype is copied byte by byte; any other is put together whole
+/// and rounded. The zeros of a changed tensor are plain. Throws Numerical naming the tensor if the dtype cannot
+/// hold a value.
+void for_each_piece(const model::Weights& weights, const model::SavedTensor& tensor, const StoredAs& as,
                     const std::function<void(std::span<const std::byte>)>& visit);
 
 }  // namespace freelunch::pipeline

@@ -29,8 +29,15 @@ class Student {
       : forward_(forward),
         weights_(weights),
         head_(weights.head(forward.compute())),
-        norm_(trainable(weights.dense().final_norm().name, weights.final_norm(forward.compute().device),
-                        at::Tensor(), at::kFloat, settings)) {
+        final_norm_(weights.final_norm(forward.compute().device)) {
+    const auto train = [&](model::Part part, at::Tensor& tensor) {
+      if (!tensor.defined()) return;
+      const std::string& name = weights.dense().find(-1, part)->name;
+      norm_.push_back(trainable(name, tensor, at::Tensor(), at::kFloat, settings));
+      tensor = norm_.back()->leaf();
+    };
+    train(model::Part::kFinalNorm, final_norm_.weight);
+    train(model::Part::kFinalNormBias, final_norm_.bias);
     for (int64_t i = 0; i < weights.config().blocks; ++i) {
       blocks_.emplace_back(weights, i, mask_of, forward.compute(), settings);
     }
@@ -41,7 +48,7 @@ class Student {
     const at::NoGradGuard no_grad;
     at::Tensor x = weights_.embed(windows, forward_.compute().device);
     for (const TrainableBlock& block : blocks_) x = forward_.block(block.block(), x);
-    return loss_of(loss, final_hidden(x), windows, dense, 0);
+    return loss_of(loss, final_norm_(x), windows, dense, 0);
   }
 
   struct StepResult {
@@ -58,13 +65,15 @@ class Student {
       x = passed[i].output.detach();
     }
     x.requires_grad_(true);
-    const at::Tensor hidden = final_hidden(x);
+    const at::Tensor hidden = final_norm_(x);
     const auto scored = static_cast<double>(windows.size(0) * (windows.size(1) - 1));
     const TokenLossResult result = loss_of(recipe.loss, hidden.detach(), windows, dense, scored);
     const double loss = result.sum / scored;
     if (!std::isfinite(loss)) return {.loss = loss, .problem = "the loss"};
     hidden.backward(result.gradient);
-    if (!norm_->step(recipe.adam, rate)) return {.loss = loss, .problem = gradient_of(norm_->name())};
+    for (const auto& tensor : norm_) {
+      if (!tensor->step(recipe.adam, rate)) return {.loss = loss, .problem = gradient_of(tensor->name())};
+    }
     at::Tensor gradient = x.grad();
     for (size_t i = blocks_.size(); i-- > 0;) {
       if (!recipe.keep_graph) passed[i] = pass(blocks_[i], passed[i].input.detach(), i > 0, /*graph=*/true);
@@ -94,7 +103,7 @@ class Student {
   static std::string gradient_of(const std::string& tensor) { return "the gradient of '" + tensor + "'"; }
 
   void for_each(const std::function<void(TrainableTensor&)>& visit) const {
-    visit(*norm_);
+    for (const auto& tensor : norm_) visit(*tensor);
     for (const TrainableBlock& block : blocks_) {
       for (const auto& tensor : block.tensors()) visit(*tensor);
     }
@@ -109,10 +118,6 @@ class Student {
     input.requires_grad_(graph && needs_gradient);
     at::Tensor output = forward_.block(block.block(), input);
     return {.input = std::move(input), .output = std::move(output)};
-  }
-
-  at::Tensor final_hidden(const at::Tensor& x) const {
-    return model::rms_norm(x, norm_->leaf(), forward_.config().norm_epsilon);
   }
 
   /// hidden (n, l, d): positions 0 to l-2 are scored; the gradient is zero at the last.
@@ -134,8 +139,9 @@ class Student {
 
   const Forward& forward_;
   const model::Weights& weights_;
-  at::Tensor head_;
-  std::unique_ptr<TrainableTensor> norm_;
+  model::Head head_;
+  model::Norm final_norm_;
+  std::vector<std::unique_ptr<TrainableTensor>> norm_;
   std::vector<TrainableBlock> blocks_;
 };
 
@@ -240,7 +246,7 @@ Budget budget_of(const model::LanguageModel& model, double sparsity, const Disti
   const model::Config& c = model.config();
   int64_t matrices = 0;
   for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.part && model::names(*tensor.part).matrix) matrices += tensor.shape[0] * tensor.shape[1];
+    if (tensor.part && model::is_matrix(*tensor.part)) matrices += tensor.shape[0] * tensor.shape[1];
   }
   const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
   const int64_t tokens = recipe.batch * length;

@@ -3,6 +3,8 @@
 
 #include <string_view>
 
+#include "model/norm.h"
+
 namespace freelunch::reconstruct {
 
 /// How far a region's output is from its target; the mean over tokens of a figure per token.
@@ -17,11 +19,8 @@ enum class Loss {
 Loss parse_loss(std::string_view name);
 std::string_view name(Loss loss);
 
-/// What kNextNorm needs: the weight (width) and epsilon of the RMS norm that reads the stream next.
-struct NextNorm {
-  at::Tensor weight;
-  double epsilon = 1e-5;
-};
+/// What kNextNorm needs: the norm that reads the stream next.
+using NextNorm = model::Norm;
 
 /// y, t (..., width) fp32 -> scalar. Differentiable in y.
 at::Tensor evaluate(Loss loss, const at::Tensor& y, const at::Tensor& t, const NextNorm& next);

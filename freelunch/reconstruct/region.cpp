@@ -22,10 +22,10 @@ std::vector<RegionHalf> cast_halves(const std::vector<RegionHalf>& halves, at::S
   std::vector<RegionHalf> result;
   for (const RegionHalf& half : halves) {
     Block copy;
-    for (const Part part : model::parts_of(half.half)) {
-      const at::Tensor& tensor = (*half.block)[part];
-      if (tensor.defined())
-        copy[part] = model::names(part).matrix ? tensor.detach().to(dtype) : tensor.detach();
+    copy.index = half.block->index;
+    for (const auto& [part, tensor] : half.block->tensors()) {
+      if (model::half_of(part) != half.half || !tensor.defined()) continue;
+      copy[part] = model::is_matrix(part) ? tensor.detach().to(dtype) : tensor.detach();
     }
     storage.push_back(std::move(copy));
     result.push_back({.block = &storage.back(), .masks = half.masks, .half = half.half});
@@ -75,12 +75,12 @@ void StreamRegion::with_cast_weights(const std::function<void(const Pass&)>& bod
 std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) {
   std::vector<TrainedTensor> result;
   for (const RegionHalf& half : halves_) {
-    for (const Part part : model::parts_of(half.half)) {
-      at::Tensor& tensor = (*half.block)[part];
-      const bool norm = part == Part::kAttentionNorm || part == Part::kMlpNorm;
-      const at::ScalarType dtype = model::names(part).matrix ? forward_.compute().dtype : at::kFloat;
-      if (tensor.defined() && !(norm && freeze_norms))
-        result.push_back({.place = &tensor, .mask = (*half.masks)[part], .dtype = dtype});
+    for (const auto& [part, tensor] : half.block->tensors()) {
+      // the router stays: which expert a token reaches is the dense model's choice
+      if (model::half_of(part) != half.half || !tensor.defined() || part == Part::kRouter) continue;
+      if (model::is_norm(part) && freeze_norms) continue;
+      const at::ScalarType dtype = model::is_matrix(part) ? forward_.compute().dtype : at::kFloat;
+      result.push_back({.place = &(*half.block)[part], .mask = (*half.masks)[part], .dtype = dtype});
     }
   }
   return result;

@@ -1,8 +1,8 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
-#include <array>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "model/activation_store.h"
@@ -13,10 +13,16 @@
 namespace freelunch::reconstruct {
 
 /// The masks of one block, by part; a part without one is dense.
-struct BlockMasks {
-  std::array<sparsity::Mask, model::kPartCount> masks;
-  sparsity::Mask& operator[](model::Part part) { return masks[static_cast<size_t>(part)]; }
-  const sparsity::Mask& operator[](model::Part part) const { return masks[static_cast<size_t>(part)]; }
+class BlockMasks {
+ public:
+  sparsity::Mask& operator[](model::Part part) { return masks_[part]; }
+  sparsity::Mask operator[](model::Part part) const {
+    const auto it = masks_.find(part);
+    return it == masks_.end() ? sparsity::Mask{} : it->second;
+  }
+
+ private:
+  std::map<model::Part, sparsity::Mask> masks_;
 };
 
 /// A tensor that descent trains: where the region reads it, fp32 master weights before and after, and which

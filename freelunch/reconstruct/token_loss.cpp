@@ -18,17 +18,16 @@ constexpr int64_t kChunk = 256;  // rows of logits at a time: 50 MB in fp32 for 
 /// Logits of some rows in memory that the next rows use again: fresh pages cost more than the product.
 class Logits {
  public:
-  explicit Logits(const at::Tensor& head) : head_(head) {}
+  explicit Logits(const model::Head& head) : head_(head) {}
   /// rows (n, d), n <= kChunk -> (n, vocabulary) in the head's dtype
   at::Tensor of(const at::Tensor& rows) {
-    if (!memory_.defined()) memory_ = at::empty({kChunk, head_.size(0)}, head_.options());
-    at::Tensor logits = memory_.narrow(0, 0, rows.size(0));
-    at::mm_out(logits, rows.to(head_.scalar_type()), head_.t());
-    return logits;
+    if (!memory_.defined()) memory_ = at::empty({kChunk, head_.vocabulary()}, head_.weight.options());
+    return head_.logits(rows, memory_.narrow(0, 0, rows.size(0)));
   }
 
  private:
-  at::Tensor head_, memory_;
+  const model::Head& head_;
+  at::Tensor memory_;
 };
 
 /// Loss summed over the rows of logits p (n, vocabulary); with a scale p becomes scale times its gradient.
@@ -84,12 +83,12 @@ TokenLoss parse_token_loss(std::string_view text) {
 std::string_view name(TokenLoss loss) { return loss == TokenLoss::kKl ? "kl" : "ce"; }
 
 TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& dense_hidden,
-                           const at::Tensor& next, const at::Tensor& head, double divisor) {
+                           const at::Tensor& next, const model::Head& head, double divisor) {
   const at::NoGradGuard no_grad;
   TokenLossResult result{.tokens = hidden.size(0)};
   if (divisor != 0) result.gradient = at::empty(hidden.sizes(), hidden.options().dtype(at::kFloat));
-  const bool fits =
-      head.is_cpu() && (head.scalar_type() == at::kBFloat16 || head.scalar_type() == at::kFloat);
+  const at::ScalarType dtype = head.weight.scalar_type();
+  const bool fits = head.weight.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
   Logits ours(head);
   Logits dense(head);
   for (int64_t i = 0; i < hidden.size(0); i += kChunk) {
@@ -98,8 +97,11 @@ TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::T
     const at::Tensor q = loss == TokenLoss::kKl ? dense.of(dense_hidden.narrow(0, i, n)) : at::Tensor();
     const at::Tensor chunk_next = loss == TokenLoss::kCe ? next.narrow(0, i, n) : at::Tensor();
     const double scale = divisor != 0 ? 1 / divisor : 0;
+    const bool capped = head.soft_cap > 0 && divisor != 0;
+    const at::Tensor slope = capped ? head.cap_slope(p) : at::Tensor();
     result.sum += fits ? by_rows(p, q, chunk_next, scale) : by_tensors(p, q, chunk_next, scale);
-    if (divisor != 0) result.gradient.narrow(0, i, n).copy_(at::mm(p, head));
+    if (capped) p.mul_(slope);
+    if (divisor != 0) result.gradient.narrow(0, i, n).copy_(at::mm(p, head.weight));
   }
   return result;
 }

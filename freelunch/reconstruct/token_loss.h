@@ -3,6 +3,8 @@
 
 #include <string_view>
 
+#include "model/head.h"
+
 namespace freelunch::reconstruct {
 
 /// What the whole model is trained on.
@@ -24,9 +26,9 @@ struct TokenLossResult {
 /// The loss at positions whose next token is known, made a few hundred rows of logits at a time, so that no
 /// matrix of tokens x vocabulary ever exists. All on one device. hidden (tokens, d) fp32: after the final
 /// norm. dense_hidden (tokens, d): the dense model's, for kl. next (tokens) int64: the token that follows,
-/// for ce. head (vocabulary, d) in the compute dtype. divisor: what the summed gradient is divided by; 0 asks
+/// for ce. divisor: what the summed gradient is divided by; 0 asks
 /// for no gradient.
 TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& dense_hidden,
-                           const at::Tensor& next, const at::Tensor& head, double divisor);
+                           const at::Tensor& next, const model::Head& head, double divisor);
 
 }  // namespace freelunch::reconstruct

@@ -6,14 +6,19 @@ namespace freelunch::reconstruct {
 
 TrainableBlock::TrainableBlock(const model::Weights& weights, int64_t index, const MaskOf& mask_of,
                                const model::Compute& compute, const TrainableSettings& settings) {
-  tensors_.reserve(model::kPartCount);
-  for (const model::PartNames& part : model::all_parts()) {
-    const model::ModelTensor* found = weights.dense().find(index, part.part);
-    if (found == nullptr) continue;
-    const at::Tensor kept = part.matrix ? mask_of(found->name).to(compute.device) : at::Tensor();
-    tensors_.push_back(trainable(found->name, weights.tensor(*found).to(compute.device), kept,
-                                 part.matrix ? compute.dtype : at::kFloat, settings));
-    block_[part.part] = tensors_.back()->leaf();
+  block_.index = index;
+  for (const model::ModelTensor* found : weights.dense().block_tensors(index)) {
+    const model::Part part = *found->part;
+    const bool matrix = model::is_matrix(part);
+    const at::Tensor value = weights.tensor(*found).to(compute.device);
+    const at::ScalarType dtype = matrix ? compute.dtype : at::kFloat;
+    if (part == model::Part::kRouter) {  // which expert a token reaches stays as the dense model has it
+      tensors_.push_back(frozen(found->name, value, dtype));
+    } else {
+      const at::Tensor kept = matrix ? mask_of(found->name).to(compute.device) : at::Tensor();
+      tensors_.push_back(trainable(found->name, value, kept, dtype, settings));
+    }
+    block_[part] = tensors_.back()->leaf();
   }
 }
 

@@ -189,4 +189,9 @@ std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Te
   return std::make_unique<KeptEntries>(name, value, kept, dtype);
 }
 
+std::unique_ptr<TrainableTensor> frozen(const std::string& name, const at::Tensor& value,
+                                        at::ScalarType dtype) {
+  return std::make_unique<Frozen>(name, value, dtype);
+}
+
 }  // namespace freelunch::reconstruct

@@ -57,4 +57,8 @@ std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Te
                                            const at::Tensor& kept, at::ScalarType dtype,
                                            const TrainableSettings& settings);
 
+/// A tensor that stays as it is.
+std::unique_ptr<TrainableTensor> frozen(const std::string& name, const at::Tensor& value,
+                                        at::ScalarType dtype);
+
 }  // namespace freelunch::reconstruct

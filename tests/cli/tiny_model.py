@@ -16,10 +16,8 @@ def text(words, seed=0):
     return "\n".join(lines) + "\n"
 
 
-def make(folder, **overrides):
-    """Returns the model; the folder holds config.json, model.safetensors and tokenizer.json."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True)
+def make_tokenizer(folder):
+    """tokenizer.json and tokenizer_config.json; returns the number of tokens, at most 400."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -27,11 +25,19 @@ def make(folder, **overrides):
     tokenizer.train_from_iterator([text(6000)], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="PreTrainedTokenizerFast", eos_token="<|endoftext|>")))
+    return tokenizer.get_vocab_size()
+
+
+def make(folder, **overrides):
+    """Returns the model; the folder holds config.json, model.safetensors and tokenizer.json."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    size = make_tokenizer(folder)
     torch.manual_seed(0)
     shard = overrides.pop("max_shard_size", "5GB")
     dtype = overrides.pop("dtype", torch.float32)
     config_class, model_class = overrides.pop("classes", (LlamaConfig, LlamaForCausalLM))
-    config = config_class(**{**dict(vocab_size=tokenizer.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+    config = config_class(**{**dict(vocab_size=size, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
                                    num_key_value_heads=2, max_position_embeddings=128), **overrides})
     model = model_class(config).to(dtype).eval()
     model.save_pretrained(folder, max_shard_size=shard)

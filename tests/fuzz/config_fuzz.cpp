@@ -12,8 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string text = model::config_to_hugging_face(config).dump();
     const model::Config again = model::parse_config(text, "config.json");
     fuzz::require(again.width == config.width && again.head_dim == config.head_dim &&
-                      again.kv_heads == config.kv_heads && again.sliding_window == config.sliding_window &&
-                      again.rope_scaling.kind == config.rope_scaling.kind,
+                      again.kv_heads == config.kv_heads &&
+                      again.reaches[0].window == config.reaches[0].window &&
+                      again.reaches[0].rope_scaling.kind == config.reaches[0].rope_scaling.kind,
                   "a configuration survives writing");
   });
 }

@@ -97,7 +97,7 @@ TEST_F(GgufConfigTest, ReadsSizesAndFillsInTheRest) {
   EXPECT_EQ(config.vocabulary, 100);
   EXPECT_EQ(config.kv_heads, 4);
   EXPECT_EQ(config.head_dim, 16);
-  EXPECT_EQ(config.rope_theta, 10000.0);
+  EXPECT_EQ(config.reaches[0].rope_theta, 10000.0);
   EXPECT_TRUE(config.tied_embeddings);
 }
 
@@ -132,7 +132,7 @@ TEST_F(GgufConfigTest, RefusesAnEmbeddingThatIsNoMatrix) {
 TEST_F(GgufConfigTest, ReadsFrequenciesOnlyIfTheyAreOneAPair) {
   GgufFile file = sensible();
   file.tensors.emplace_back("rope_freqs.weight", std::vector<uint64_t>{8});
-  EXPECT_EQ(read(file).rope_scaling.kind, RopeScalingKind::kLlama3);  // all 1: a factor of 1
+  EXPECT_EQ(read(file).reaches[0].rope_scaling.kind, RopeScalingKind::kLlama3);  // all 1: a factor of 1
   file.tensors.back().second = {4};
   EXPECT_THAT(refusal(file), HasSubstr("rope_freqs.weight"));
   // a head of 2^31 would make the expected frequencies a list of gigabytes

@@ -41,8 +41,8 @@ TEST(HuggingFaceConfig, ReadsWhatItIsGivenAndFillsInTheRest) {
   EXPECT_EQ(config.width, 64);
   EXPECT_EQ(config.head_dim, 16);
   EXPECT_EQ(config.kv_heads, 2);
-  EXPECT_EQ(config.rope_theta, 5e5);
-  EXPECT_FALSE(config.sliding_window.has_value());
+  EXPECT_EQ(config.reaches[0].rope_theta, 5e5);
+  EXPECT_FALSE(config.reaches[0].window.has_value());
 }
 
 TEST(HuggingFaceConfig, SurvivesWriting) {
@@ -54,11 +54,11 @@ TEST(HuggingFaceConfig, SurvivesWriting) {
       {"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
   const Config config = parse_config(object.dump(), "config.json");
   const Config again = config_from_hugging_face(config_to_hugging_face(config), "config.json");
-  EXPECT_EQ(again.sliding_window, 32);
+  EXPECT_EQ(again.reaches[0].window, 32);
   EXPECT_EQ(again.head_dim, 32);
-  EXPECT_EQ(again.rope_scaling.kind, RopeScalingKind::kLlama3);
-  EXPECT_EQ(again.rope_scaling.factor, 8.0);
-  EXPECT_EQ(again.rope_scaling.original_length, config.rope_scaling.original_length);
+  EXPECT_EQ(again.reaches[0].rope_scaling.kind, RopeScalingKind::kLlama3);
+  EXPECT_EQ(again.reaches[0].rope_scaling.factor, 8.0);
+  EXPECT_EQ(again.reaches[0].rope_scaling.original_length, config.reaches[0].rope_scaling.original_length);
 }
 
 TEST(HuggingFaceConfig, RefusesWhatIsNoConfiguration) {

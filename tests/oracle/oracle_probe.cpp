@@ -34,9 +34,8 @@ void logits(const std::string& path, std::vector<int64_t> ids) {
   at::Tensor x = weights.embed(tokens, compute.device);
   for (int64_t b = 0; b < weights.config().blocks; ++b)
     x = forward.block(weights.block(b, compute.device, compute.dtype), x);
-  const at::Tensor hidden =
-      model::rms_norm(x, weights.final_norm(compute.device), weights.config().norm_epsilon);
-  const at::Tensor result = at::linear(hidden, weights.head(compute)).contiguous();
+  const at::Tensor hidden = weights.final_norm(compute.device)(x);
+  const at::Tensor result = weights.head(compute).logits(hidden).contiguous();
   emit(result.const_data_ptr<float>(), static_cast<size_t>(result.numel()));
 }
 

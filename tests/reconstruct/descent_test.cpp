@@ -50,13 +50,11 @@ struct Case {
   Case() {
     at::manual_seed(0);
     dense = random_block(config);
-    for (const model::PartNames& part : model::all_parts()) {
-      const at::Tensor& W = dense[part.part];
-      if (!W.defined()) continue;
-      if (part.matrix)
-        masks[part.part] =
-            sparsity::select_largest(W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
-      pruned[part.part] = part.matrix ? W * masks[part.part].kept : W.clone();
+    for (const auto& [part, W] : dense.tensors()) {
+      const bool matrix = model::is_matrix(part);
+      if (matrix)
+        masks[part] = sparsity::select_largest(W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+      pruned[part] = matrix ? W * masks[part].kept : W.clone();
     }
     inputs = at::randn({24, 8, config.width});
   }
@@ -80,11 +78,9 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
   EXPECT_TRUE(outcome.kept);
   EXPECT_LT(outcome.held_after, 0.98 * outcome.held_before);
   EXPECT_LT(outcome.after, 0.98 * outcome.before);
-  for (const Part part : model::parts_of(half)) {
-    if (c.masks[part].kept.defined()) sparsity::check_respected(c.pruned[part], c.masks[part], "W");
-    if (c.pruned[part].defined()) {
-      EXPECT_FALSE(c.pruned[part].requires_grad());
-    }
+  for (const auto& [part, W] : c.pruned.tensors()) {
+    if (c.masks[part].kept.defined()) sparsity::check_respected(W, c.masks[part], "W");
+    EXPECT_FALSE(W.requires_grad());
   }
 }
 
@@ -239,7 +235,7 @@ TEST(Losses, AreWhatTheirFormulasSay) {
   EXPECT_NEAR(evaluate(Loss::kMse, y, t, {}).item<double>(), 0.5, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kRelativeMse, y, t, {}).item<double>(), 1.0, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kCosine, y, t, {}).item<double>(), (1 - std::sqrt(0.5)) / 2, 1e-6);
-  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.weight = at::ones({2}), .epsilon = 0}).item<double>(), 0,
+  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.epsilon = 0, .weight = at::ones({2})}).item<double>(), 0,
               1e-6);
   for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"})
     EXPECT_EQ(name(parse_loss(text)), text);

@@ -33,6 +33,27 @@ TEST_P(TokenLossTest, SumAndGradientEqualAutogradOverAllTokensAtOnce) {
   EXPECT_FALSE(token_loss(GetParam(), hidden.detach(), dense, next, head, 0).gradient.defined());
 }
 
+TEST_P(TokenLossTest, GradientGoesThroughCappedLogits) {
+  at::manual_seed(2);
+  const model::Head head(at::randn({40, 12}), /*cap=*/1.5);
+  const at::Tensor dense = at::randn({30, 12});
+  const at::Tensor next = at::randint(40, {30}, at::kLong);
+  at::Tensor hidden = at::randn({30, 12});
+  const TokenLossResult result = token_loss(GetParam(), hidden, dense, next, head, 30.0);
+
+  hidden.requires_grad_(true);
+  const auto log_p = [&](const at::Tensor& h) {
+    return at::log_softmax((at::linear(h, head.weight) / 1.5).tanh() * 1.5, -1);
+  };
+  const at::Tensor p = log_p(hidden);
+  const at::Tensor q = log_p(dense);
+  const at::Tensor loss =
+      GetParam() == TokenLoss::kKl ? (q.exp() * (q - p)).sum() : -p.gather(1, next.unsqueeze(1)).sum();
+  (loss / 30.0).backward();
+  EXPECT_NEAR(result.sum, loss.item<double>(), 1e-3);
+  EXPECT_TRUE(at::allclose(result.gradient, hidden.grad(), 1e-3, 1e-6));
+}
+
 INSTANTIATE_TEST_SUITE_P(Both, TokenLossTest, ::testing::Values(TokenLoss::kKl, TokenLoss::kCe),
                          [](const auto& info) { return std::string(name(info.param)); });
 

@@ -1,5 +1,3 @@
-#include <nlohmann/json.hpp>
-
 #include "model/architecture.h"
 
 namespace freelunch::model {
@@ -9,8 +7,9 @@ namespace freelunch::model {
 const Architecture& mistral() {
   static const Architecture architecture{.name = "mistral",
                                          .hugging_face_class = "MistralForCausalLM",
-                                         .gguf_name = "",
-                                         .gguf_permutes_rotary = true};
+                                         .base = {.norm_epsilon = 1e-6},
+                                         .hugging_face = {.parts = llama_names(), .base_prefix = "model."},
+                                         .gguf = rotary_pairs(gguf_table())};
   return architecture;
 }
 

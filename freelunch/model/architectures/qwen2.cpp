@@ -12,13 +12,10 @@ const Architecture& qwen2() {
       .name = "qwen2",
       .hugging_face_class = "Qwen2ForCausalLM",
       .gguf_name = "qwen2",
-      .adjust = [](Config& config, const nlohmann::json* hf) {
-        config.qkv_bias = true;
-        config.sliding_window.reset();
-        if (hf != nullptr && hf->value("use_sliding_window", false)) {
-          fail(ErrorKind::kUnsupported, "config.json: qwen2 with use_sliding_window is not supported");
-        }
-      }};
+      .base = {.norm_epsilon = 1e-6, .qkv_bias = true},
+      .hugging_face = {.parts = llama_names(), .base_prefix = "model."},
+      .gguf = gguf_table(),
+      .adjust = [](Config& config, const nlohmann::json* hf) { refuse_sliding_window(config, hf); }};
   return architecture;
 }
 

@@ -1,0 +1,20 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+namespace freelunch::model {
+
+/// The map from hidden states after the final norm to logits.
+struct Head {
+  at::Tensor weight;    ///< (vocabulary, d) in the compute dtype
+  double soft_cap = 0;  ///< logits become c tanh(logits / c); 0: they stay
+
+  Head(at::Tensor w, double cap = 0) : weight(std::move(w)), soft_cap(cap) {}  // a matrix is a head
+
+  int64_t vocabulary() const { return weight.size(0); }
+  /// hidden (n, d) -> (n, vocabulary) in the compute dtype; written to `memory`, of that shape, if given.
+  at::Tensor logits(const at::Tensor& hidden, at::Tensor memory = {}) const;
+  /// The derivative of what comes out of the cap by what went in, at logits that it gave: (n, vocabulary).
+  at::Tensor cap_slope(const at::Tensor& logits) const;
+};
+
+}  // namespace freelunch::model

@@ -1,0 +1,76 @@
+#pragma once
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace freelunch::model {
+
+/// A block's two halves: each maps the residual stream to the residual stream.
+enum class Half : uint8_t { kAttention, kMlp };
+inline constexpr std::array<Half, 2> kHalves{Half::kAttention, Half::kMlp};
+
+/// "attention" or "mlp", as reports name them.
+std::string_view name(Half half);
+
+/// What a tensor is to the model, whatever a file calls it. A matrix is (out, in); its bias follows it in the
+/// list. Every architecture has some of these.
+struct Part {
+  enum Kind : uint8_t {
+    // outside the blocks
+    kEmbedding,
+    kPositions,  ///< learned positions, (positions, width)
+    kProjectIn,  ///< from the embedding's width to the stream's
+    kFinalNorm,
+    kFinalNormBias,
+    kProjectOut,  ///< from the stream's width to the head's
+    kHead,
+    // attention half
+    kAttentionNorm,
+    kAttentionNormBias,
+    kQuery,
+    kQueryBias,
+    kKey,
+    kKeyBias,
+    kValue,
+    kValueBias,
+    kQueryNorm,
+    kKeyNorm,
+    kOutput,
+    kOutputBias,
+    kAttentionPostNorm,  ///< of what the half adds
+    // MLP half
+    kMlpNorm,
+    kMlpNormBias,
+    kRouter,  ///< (experts, width)
+    kGate,
+    kGateBias,
+    kUp,
+    kUpBias,
+    kDown,
+    kDownBias,
+    kMlpPostNorm,
+  };
+  Kind kind;
+  int32_t expert = -1;  ///< of kGate, kUp, kDown in a mixture of experts
+
+  // a kind alone is the part of a dense block
+  constexpr Part(Kind k, int32_t e = -1) : kind(k), expert(e) {}
+  auto operator<=>(const Part&) const = default;
+};
+
+/// One of the linear maps that are pruned.
+bool is_matrix(Part part);
+/// A norm's weight or bias.
+bool is_norm(Part part);
+/// Whether it lies in a block.
+bool is_in_block(Part part);
+/// Of a part that lies in a block.
+Half half_of(Part part);
+/// "q", "k", "v", "o", "gate", "up", "down"; "experts.3.up" of an expert: a matrix as reports name it.
+std::string short_name(Part matrix);
+/// The bias that belongs to a matrix.
+Part bias_of(Part matrix);
+
+}  // namespace freelunch::model

@@ -1,0 +1,125 @@
+#include "model/layout.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "model/architecture.h"
+
+namespace freelunch::model {
+namespace {
+
+Config sized(const Architecture& architecture) {
+  Config c = architecture.base;
+  c.architecture = architecture.name;
+  c.vocabulary = 16;
+  c.width = c.embedding_width = 12;
+  c.intermediate = 20;
+  c.blocks = 2;
+  c.heads = 3;
+  c.kv_heads = architecture.keys.kv_heads.empty() ? 3 : 1;
+  c.head_dim = 4;
+  if (c.experts.count > 0) c.experts = {.count = 2, .chosen = 1, .intermediate = 6};
+  return c;
+}
+
+class LayoutTest : public ::testing::TestWithParam<const Architecture*> {};
+
+TEST_P(LayoutTest, PutsEveryPartBackWhereItWasFound) {
+  const Config config = sized(*GetParam());
+  for (const NameTable* names : {&GetParam()->hugging_face, &GetParam()->gguf}) {
+    if (names->parts.empty()) continue;  // no such format
+    std::set<std::string> seen;
+    for (const StoredTensor& tensor : layout(config, *names)) {
+      EXPECT_TRUE(seen.insert(tensor.name).second) << tensor.name;
+      at::Tensor stored = at::randn(tensor.shape);
+      at::Tensor again = at::full(tensor.shape, std::nan(""));
+      int64_t elements = 0;
+      for (const StoredPart& part : tensor.parts) {
+        const at::Tensor value = extract(stored, part.placement, part.shape);
+        EXPECT_EQ(value.sizes().vec(), shape_of(config, part.part));
+        elements += value.numel();
+        insert(value, part.placement, again);
+      }
+      EXPECT_EQ(elements, stored.numel()) << tensor.name;
+      EXPECT_TRUE(at::allclose(stored, again)) << tensor.name;
+    }
+  }
+}
+
+TEST_P(LayoutTest, NamesNoPartTwiceAndHoldsAllThatTheConfigurationNeeds) {
+  const Config config = sized(*GetParam());
+  std::set<std::string> names;
+  size_t parts = 0;
+  for (const StoredTensor& tensor : layout(config, GetParam()->hugging_face)) {
+    for (const StoredPart& part : tensor.parts) {
+      EXPECT_TRUE(names.insert(part.name).second) << part.name;
+      EXPECT_EQ(part.name, part_name(GetParam()->hugging_face, part.part, part.block));
+      ++parts;
+    }
+  }
+  EXPECT_EQ(parts,
+            outer_parts(config).size() + block_parts(config, 0).size() + block_parts(config, 1).size());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LayoutTest, ::testing::ValuesIn(all_architectures()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+at::Tensor part_of(const Architecture& architecture, const std::string& name, const at::Tensor& values) {
+  for (const StoredTensor& tensor : layout(sized(architecture), architecture.hugging_face)) {
+    for (const StoredPart& part : tensor.parts) {
+      if (part.name == name) return extract(values.view(tensor.shape), part.placement, part.shape);
+    }
+  }
+  return {};
+}
+
+TEST(Layout, Gpt2TransposesAndCutsColumns) {
+  const at::Tensor stored = at::arange(12 * 36).view({12, 36});  // (in, q k v)
+  const at::Tensor k = part_of(gpt2(), "transformer.h.1.attn.k.weight", stored);
+  EXPECT_TRUE(at::equal(k, stored.narrow(1, 12, 12).t()));
+}
+
+TEST(Layout, NeoxCutsHeadByHead) {
+  const at::Tensor stored = at::arange(36 * 12).view({36, 12});  // q k v of head 0, of head 1, ...
+  const at::Tensor k = part_of(gpt_neox(), "gpt_neox.layers.0.attention.key.weight", stored);
+  for (int64_t head = 0; head < 3; ++head)
+    EXPECT_TRUE(at::equal(k.narrow(0, 4 * head, 4), stored.narrow(0, 12 * head + 4, 4)));
+}
+
+TEST(Layout, RotaryPairsAreNeighboursInGguf) {
+  const Config config = sized(llama());
+  for (const StoredTensor& tensor : layout(config, llama().gguf)) {
+    if (tensor.name != "blk.0.attn_q.weight") continue;
+    const at::Tensor rows = at::arange(12).view({12, 1}).expand({12, 12}).contiguous();
+    const at::Tensor q = extract(rows, tensor.parts[0].placement, tensor.shape);
+    EXPECT_TRUE(at::equal(q.select(1, 0).narrow(0, 0, 4), at::tensor({0, 2, 1, 3})));
+    return;
+  }
+  FAIL() << "no blk.0.attn_q.weight";
+}
+
+TEST(Block, GroupsMatricesByTheInputTheyShare) {
+  Block block;
+  for (const Part::Kind kind :
+       {Part::kQuery, Part::kKey, Part::kValue, Part::kOutput, Part::kUp, Part::kDown})
+    block[kind] = at::ones({2, 2});
+  using Groups = std::vector<std::vector<Part>>;
+  EXPECT_EQ(matrix_groups(block, Half::kAttention),
+            (Groups{{Part::kQuery, Part::kKey, Part::kValue}, {Part::kOutput}}));
+  EXPECT_EQ(matrix_groups(block, Half::kMlp), (Groups{{Part::kUp}, {Part::kDown}}));
+  block[Part::kRouter] = at::ones({2, 2});
+  for (int32_t e = 0; e < 2; ++e) {
+    for (const Part::Kind kind : {Part::kGate, Part::kUp, Part::kDown}) block[{kind, e}] = at::ones({2, 2});
+  }
+  EXPECT_EQ(matrix_groups(block, Half::kMlp), (Groups{{{Part::kGate, 0}, {Part::kUp, 0}},
+                                                      {{Part::kGate, 1}, {Part::kUp, 1}},
+                                                      {{Part::kDown, 0}},
+                                                      {{Part::kDown, 1}}}));
+  EXPECT_EQ(short_name({Part::kUp, 1}), "experts.1.up");
+  EXPECT_EQ(half_of(Part::kRouter), Half::kMlp);
+}
+
+}  // namespace
+}  // namespace freelunch::model
