@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "model/gguf_config.h"
 #include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/vocabulary_of_json.h"
+#include "tokenizer/tokenizer_folder.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -45,7 +45,11 @@ void add_vocabulary(GgufMetadata& metadata, const tokenizer::GgufVocabulary& v) 
   metadata.add("tokenizer.ggml.pre", GgufValue::string(v.pre));
   metadata.add("tokenizer.ggml.tokens", GgufValue::strings(v.tokens));
   metadata.add("tokenizer.ggml.token_type", GgufValue::int32s(v.token_types));
-  metadata.add("tokenizer.ggml.merges", GgufValue::strings(v.merges));
+  if (v.scores.empty()) {
+    metadata.add("tokenizer.ggml.merges", GgufValue::strings(v.merges));
+  } else {
+    metadata.add("tokenizer.ggml.scores", GgufValue::floats(v.scores));
+  }
   const auto id = [&](const char* key, const std::optional<tokenizer::TokenId>& token) {
     if (token) metadata.add(key, GgufValue::uint32(static_cast<uint32_t>(*token)));
   };
@@ -58,6 +62,9 @@ void add_vocabulary(GgufMetadata& metadata, const tokenizer::GgufVocabulary& v) 
   };
   flag("tokenizer.ggml.add_bos_token", v.add_bos);
   flag("tokenizer.ggml.add_eos_token", v.add_eos);
+  flag("tokenizer.ggml.add_space_prefix", v.add_space_prefix);
+  if (v.remove_extra_whitespaces)
+    metadata.add("tokenizer.ggml.remove_extra_whitespaces", GgufValue::boolean(true));
 }
 
 }  // namespace
@@ -70,10 +77,9 @@ GgufMetadata gguf_metadata_of(const model::LanguageModel& model) {
   const fs::path absolute = fs::absolute(folder).lexically_normal();  // "model/" is called "model"
   const fs::path named = absolute.has_filename() ? absolute : absolute.parent_path();
   metadata.add("general.name", GgufValue::string(named.filename().string()));
-  if (!fs::exists(folder / "tokenizer.json")) return metadata;
-  const json tokenizer_config = read_json(folder / "tokenizer_config.json");
-  tokenizer::GgufVocabulary vocabulary = tokenizer::vocabulary_of_tokenizer_json(
-      read_text(folder / "tokenizer.json"), tokenizer_config, model.config().vocabulary, "tokenizer.json");
+  auto found = tokenizer::gguf_vocabulary_of_folder(folder, model.config().vocabulary);
+  if (!found) return metadata;
+  tokenizer::GgufVocabulary& vocabulary = *found;
   const auto fits = [&](const std::optional<int64_t>& id) {
     return id && *id >= 0 && *id < model.config().vocabulary;
   };
@@ -82,7 +88,7 @@ GgufMetadata gguf_metadata_of(const model::LanguageModel& model) {
   if (!vocabulary.eos && fits(model.config().eos))
     vocabulary.eos = static_cast<tokenizer::TokenId>(*model.config().eos);
   add_vocabulary(metadata, vocabulary);
-  const std::string chat_template = chat_template_of(tokenizer_config, folder);
+  const std::string chat_template = chat_template_of(read_json(folder / "tokenizer_config.json"), folder);
   if (!chat_template.empty()) metadata.add("tokenizer.chat_template", GgufValue::string(chat_template));
   return metadata;
 }

@@ -119,11 +119,18 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
   }
 }
 
+/// Whether an earlier run left all of it; the first block's is written last.
+bool is_measured(const Compression& run) {
+  const auto tensors = run.model().block_tensors(0);
+  return std::all_of(tensors.begin(), tensors.end(), [&](const model::ModelTensor* tensor) {
+    return !model::is_matrix(*tensor->part) || run.dense_store.has(sensitivity_name(tensor->name));
+  });
+}
+
 }  // namespace
 
 void measure_sensitivity(Compression& run) {
-  const model::ModelTensor* first = run.model().find(0, Part::kQuery);
-  if (run.dense_store.has(sensitivity_name(first->name))) return;  // the last to be written: another run's
+  if (is_measured(run)) return;
   const model::Config& config = run.model().config();
   const at::Tensor windows = run.windows.narrow(0, 0, run.windows.size(0) - run.held_out);
   const model::Forward forward(config, run.compute, windows.size(1));

@@ -9,14 +9,13 @@
 #include "tokenizer/normalizer.h"
 #include "tokenizer/pre_tokenizer_family.h"
 #include "tokenizer/scored_merges.h"
+#include "tokenizer/token_type.h"
 #include "tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
 namespace {
 
 using nlohmann::json;
-
-enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 constexpr const char* kSpaceMark = "\u2581";
 
@@ -225,39 +224,7 @@ json build(const GgufVocabulary& v, std::string_view file) {
   return root;
 }
 
-/// The steps of a pre-tokenizer or normalizer one after the other, without what moves no cut.
-void flatten(const json& entry, json& steps) {
-  if (entry.is_null()) return;
-  for (const char* list : {"pretokenizers", "normalizers"}) {
-    if (!entry.contains(list)) continue;
-    for (const json& part : entry[list]) flatten(part, steps);
-    return;
-  }
-  json step = entry;
-  step.erase("trim_offsets");
-  if (step.value("type", "") == "ByteLevel") step["use_regex"] = step.value("use_regex", true);
-  steps.push_back(std::move(step));
-}
-
-json steps_of(const json& entry) {
-  json steps = json::array();
-  flatten(entry, steps);
-  return steps;
-}
-
 }  // namespace
-
-std::optional<std::string> pre_tokenizer_name(const json& pre_tokenizer, const json& normalizer,
-                                              bool ignore_merges) {
-  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
-    const PreTokenizerFamily family = pre_tokenizer_family(pre, "");
-    if (family.ignore_merges == ignore_merges && steps_of(family.pre_tokenizer) == steps_of(pre_tokenizer) &&
-        steps_of(family.normalizer) == steps_of(normalizer)) {
-      return pre;
-    }
-  }
-  return std::nullopt;
-}
 
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file) {
   return tokenizer_from_json(build(vocabulary, file), file);

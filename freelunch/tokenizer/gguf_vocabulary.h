@@ -33,11 +33,6 @@ std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::stri
 /// A complete tokenizer.json of the same tokenizer.
 nlohmann::json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary);
 
-/// What tokenizer.ggml.pre calls the pre-tokenizer and normalizer of a tokenizer.json (null where absent);
-/// empty if it has no name for them, or if words that are tokens go past the merges in one of the two only.
-std::optional<std::string> pre_tokenizer_name(const nlohmann::json& pre_tokenizer,
-                                              const nlohmann::json& normalizer, bool ignore_merges);
-
 /// The tokenizer_config.json beside it; chat_template may be empty.
 nlohmann::json tokenizer_config_from_gguf(const GgufVocabulary& vocabulary, const std::string& chat_template);
 

@@ -48,6 +48,19 @@ bool is_one_of(const std::string& name, std::initializer_list<std::string_view> 
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+void flatten(const json& entry, json& steps) {
+  if (entry.is_null()) return;
+  for (const char* list : {"pretokenizers", "normalizers"}) {
+    if (!entry.contains(list)) continue;
+    for (const json& part : entry[list]) flatten(part, steps);
+    return;
+  }
+  json step = entry;
+  step.erase("trim_offsets");
+  if (step.value("type", "") == "ByteLevel") step["use_regex"] = step.value("use_regex", true);
+  steps.push_back(std::move(step));
+}
+
 }  // namespace
 
 PreTokenizerFamily pre_tokenizer_family(const std::string& pre, std::string_view file) {
@@ -69,6 +82,24 @@ PreTokenizerFamily pre_tokenizer_family(const std::string& pre, std::string_view
        "{}: pre-tokenizer '{}' is not supported; this version handles gpt-2, phi-2, gpt-neox, olmo, mpt, "
        "smollm, starcoder, llama-bpe, dbrx, qwen2, deepseek-r1-qwen, tekken and default",
        file, pre);
+}
+
+std::optional<std::string> pre_tokenizer_name(const json& pre_tokenizer, const json& normalizer,
+                                              bool ignore_merges) {
+  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2", "olmo", "dbrx", "tekken", "default"}) {
+    const PreTokenizerFamily family = pre_tokenizer_family(pre, "");
+    if (family.ignore_merges == ignore_merges && steps_of(family.pre_tokenizer) == steps_of(pre_tokenizer) &&
+        steps_of(family.normalizer) == steps_of(normalizer)) {
+      return pre;
+    }
+  }
+  return std::nullopt;
+}
+
+json steps_of(const json& entry) {
+  json steps = json::array();
+  flatten(entry, steps);
+  return steps;
 }
 
 }  // namespace freelunch::tokenizer

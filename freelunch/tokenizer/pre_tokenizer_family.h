@@ -1,5 +1,6 @@
 #pragma once
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,5 +16,14 @@ struct PreTokenizerFamily {
 
 /// Throws Unsupported naming the family and those that are handled.
 PreTokenizerFamily pre_tokenizer_family(const std::string& pre, std::string_view file);
+
+/// What tokenizer.ggml.pre calls the pre-tokenizer and normalizer of a tokenizer.json (null where absent);
+/// empty if it has no name for them, or if words that are tokens go past the merges in one of the two only.
+std::optional<std::string> pre_tokenizer_name(const nlohmann::json& pre_tokenizer,
+                                              const nlohmann::json& normalizer, bool ignore_merges);
+
+/// The steps of a pre-tokenizer or normalizer (null where absent) one after the other, as an array, without
+/// what moves no cut.
+nlohmann::json steps_of(const nlohmann::json& entry);
 
 }  // namespace freelunch::tokenizer

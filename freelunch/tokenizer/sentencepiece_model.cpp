@@ -19,7 +19,7 @@ using Model = SentencePieceModel;
 // Field numbers of sentencepiece_model.proto.
 enum ModelField { kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3, kSelfTest = 4, kDenormalizerSpec = 5 };
 enum PieceField { kText = 1, kScore = 2, kType = 3 };
-enum TrainerField { kWhitespaceAsSuffix = 24, kBosId = 41, kEosId = 42 };
+enum TrainerField { kModelType = 3, kWhitespaceAsSuffix = 24, kBosId = 41, kEosId = 42 };
 enum NormalizerField { kCharsmap = 2, kAddDummyPrefix = 3, kRemoveExtraWhitespaces = 4 };
 
 Model::Piece parse_piece(std::string_view bytes, std::string_view file) {
@@ -41,6 +41,11 @@ Model::Piece parse_piece(std::string_view bytes, std::string_view file) {
 void parse_trainer_spec(std::string_view bytes, Model& model, std::string_view file) {
   ProtobufReader reader(bytes, file);
   for (ProtobufReader::Field field; reader.next(field);) {
+    if (field.number == kModelType) {
+      if (field.value < 1 || field.value > 4)
+        fail(ErrorKind::kBadFile, "{}: model type {}, expected 1 to 4", file, field.value);
+      model.algorithm = static_cast<Model::Algorithm>(field.value);
+    }
     if (field.number == kWhitespaceAsSuffix) model.whitespace_as_suffix = field.value != 0;
     if (field.number == kBosId) model.bos = static_cast<int32_t>(field.value);
     if (field.number == kEosId) model.eos = static_cast<int32_t>(field.value);

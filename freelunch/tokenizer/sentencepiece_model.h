@@ -13,13 +13,15 @@ namespace freelunch::tokenizer {
 /// SentencePiece library, which does not report these fields and trusts what it loads.
 struct SentencePieceModel {
   enum class Type { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+  enum class Algorithm { kUnigram = 1, kBpe = 2, kWord = 3, kCharacter = 4 };
   struct Piece {
     std::string text;
     float score = 0;
     Type type = Type::kNormal;
   };
   std::vector<Piece> pieces;  ///< by id
-  int64_t bos = 1, eos = 2;   ///< -1: none
+  Algorithm algorithm = Algorithm::kUnigram;
+  int64_t bos = 1, eos = 2;  ///< -1: none
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool whitespace_as_suffix = false;

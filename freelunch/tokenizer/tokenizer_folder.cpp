@@ -8,8 +8,10 @@
 #include "base/error.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/post_processor.h"
+#include "tokenizer/scored_vocabulary.h"
 #include "tokenizer/sentencepiece_tokenizer.h"
 #include "tokenizer/tokenizer_json.h"
+#include "tokenizer/vocabulary_of_json.h"
 
 namespace freelunch::tokenizer {
 namespace {
@@ -81,14 +83,13 @@ std::optional<bool> flag(const json& config, const char* key) {
   return config[key].get<bool>();
 }
 
-std::unique_ptr<Tokenizer> from_model_file(const fs::path& folder) {
-  const Companions beside = read_companions(folder);
+SentencePieceOptions sentencepiece_options(const Companions& beside) {
   SentencePieceOptions options{.added = beside.added};
   options.add_bos = flag(beside.config, "add_bos_token");
   options.add_eos = flag(beside.config, "add_eos_token").value_or(false);
   options.add_prefix = flag(beside.config, "add_prefix_space");
   options.prefix_after_added = flag(beside.config, "legacy").value_or(false);
-  return from_sentencepiece(read(folder / "tokenizer.model"), options, "tokenizer.model");
+  return options;
 }
 
 json merges_of(std::string_view text) {
@@ -120,8 +121,9 @@ json template_of(const json& vocabulary, const std::string& bos, const std::stri
   return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", specials}};
 }
 
-/// GPT2Tokenizer of transformers: byte-level BPE whose special tokens the configuration names.
-std::unique_ptr<Tokenizer> from_vocabulary_and_merges(const fs::path& folder) {
+/// The tokenizer.json of GPT2Tokenizer of transformers: byte-level BPE whose special tokens the configuration
+/// names.
+json json_of_vocabulary_and_merges(const fs::path& folder) {
   const Companions beside = read_companions(folder);
   const json vocabulary = read_object(folder / "vocab.json");
   json added = json::array();
@@ -152,32 +154,87 @@ std::unique_ptr<Tokenizer> from_vocabulary_and_merges(const fs::path& folder) {
   }
   const bool add_bos = flag(beside.config, "add_bos_token").value_or(false);
   const bool add_eos = flag(beside.config, "add_eos_token").value_or(false);
-  const json root{
-      {"added_tokens", std::move(added)},
-      {"pre_tokenizer",
-       {{"type", "ByteLevel"},
-        {"add_prefix_space", flag(beside.config, "add_prefix_space").value_or(false)}}},
-      {"post_processor",
-       template_of(vocabulary, add_bos ? special("bos_token") : "", add_eos ? special("eos_token") : "")},
-      {"decoder", {{"type", "ByteLevel"}}},
-      {"model",
-       {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges_of(read(folder / "merges.txt"))}}}};
-  return tokenizer_from_json(root, "vocab.json");
+  return {{"added_tokens", std::move(added)},
+          {"pre_tokenizer",
+           {{"type", "ByteLevel"},
+            {"add_prefix_space", flag(beside.config, "add_prefix_space").value_or(false)}}},
+          {"post_processor",
+           template_of(vocabulary, add_bos ? special("bos_token") : "", add_eos ? special("eos_token") : "")},
+          {"decoder", {{"type", "ByteLevel"}}},
+          {"model",
+           {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges_of(read(folder / "merges.txt"))}}}};
 }
 
-}  // namespace
+enum class Source { kNone, kJson, kModel, kVocabularyAndMerges };
 
-std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
+Source source_of(const fs::path& folder) {
+  if (fs::exists(folder / "tokenizer.json")) return Source::kJson;
+  if (fs::exists(folder / "tokenizer.model")) return Source::kModel;
+  if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt"))
+    return Source::kVocabularyAndMerges;
+  return Source::kNone;
+}
+
+/// Runs a reader; a value of a wrong type somewhere is the folder's fault.
+template <class Read>
+auto checked(const fs::path& folder, const Read& read_files) {
   try {
-    if (fs::exists(folder / "tokenizer.json"))
-      return from_tokenizer_json(read(folder / "tokenizer.json"), "tokenizer.json");
-    if (fs::exists(folder / "tokenizer.model")) return from_model_file(folder);
-    if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt"))
-      return from_vocabulary_and_merges(folder);
+    return read_files();
   } catch (const json::exception& error) {
     fail(ErrorKind::kBadFile, "'{}': a tokenizer file has a value of a wrong type ({})", folder.string(),
          error.what());
   }
+}
+
+GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
+  const Companions beside = read_companions(folder);
+  const SentencePieceOptions options = sentencepiece_options(beside);
+  const std::string bytes = read(folder / "tokenizer.model");
+  const auto tokenizer = from_sentencepiece(bytes, options, "tokenizer.model");
+  GgufVocabulary v = vocabulary_of_sentencepiece(bytes, options, size, "tokenizer.model");
+  set_specials(v, beside.config, *tokenizer);
+  if (!v.bos) v.bos = tokenizer->bos();
+  if (!v.eos) v.eos = tokenizer->eos();
+  return v;
+}
+
+}  // namespace
+
+std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const fs::path& folder, int64_t size) {
+  return checked(folder, [&]() -> std::optional<GgufVocabulary> {
+    const auto of_json = [&](const std::string& text, std::string_view file) {
+      return vocabulary_of_tokenizer_json(text, read_object(folder / "tokenizer_config.json"), size, file);
+    };
+    switch (source_of(folder)) {
+      case Source::kJson:
+        return of_json(read(folder / "tokenizer.json"), "tokenizer.json");
+      case Source::kModel:
+        return vocabulary_of_model_file(folder, size);
+      case Source::kVocabularyAndMerges:
+        return of_json(json_of_vocabulary_and_merges(folder).dump(), "vocab.json");
+      case Source::kNone:
+        return std::nullopt;
+    }
+    return std::nullopt;
+  });
+}
+
+std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
+  auto tokenizer = checked(folder, [&]() -> std::unique_ptr<Tokenizer> {
+    switch (source_of(folder)) {
+      case Source::kJson:
+        return from_tokenizer_json(read(folder / "tokenizer.json"), "tokenizer.json");
+      case Source::kModel:
+        return from_sentencepiece(read(folder / "tokenizer.model"),
+                                  sentencepiece_options(read_companions(folder)), "tokenizer.model");
+      case Source::kVocabularyAndMerges:
+        return tokenizer_from_json(json_of_vocabulary_and_merges(folder), "vocab.json");
+      case Source::kNone:
+        return nullptr;
+    }
+    return nullptr;
+  });
+  if (tokenizer) return tokenizer;
   fail(ErrorKind::kBadFile,
        "'{}' has no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json with merges.txt",
        folder.string());

@@ -1,7 +1,9 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <optional>
 
+#include "tokenizer/gguf_vocabulary.h"
 #include "tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
@@ -11,5 +13,10 @@ namespace freelunch::tokenizer {
 /// and added_tokens.json say what is added. Throws BadFile if there is none of them, and what the readers
 /// throw.
 std::unique_ptr<Tokenizer> from_folder(const std::filesystem::path& folder);
+
+/// The tokenizer section of GGUF metadata for the same; empty if the folder has no tokenizer. Ids without
+/// token, up to `size` (the embedding's rows), become unused tokens. Throws Unsupported for a tokenizer that
+/// GGUF has no form for.
+std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const std::filesystem::path& folder, int64_t size);
 
 }  // namespace freelunch::tokenizer

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+import gguf
 import sentencepiece
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,11 @@ def add_scored_tokenizer(processor):
     return add
 
 
+def fields(path):
+    prefix = "tokenizer.ggml."
+    return {key.removeprefix(prefix): field.contents() for key, field in gguf.GGUFReader(path).fields.items() if key.startswith(prefix)}
+
+
 def perplexity(model, ids):
     losses = []
     for i in range(len(ids) // LENGTH):
@@ -80,6 +86,20 @@ with tempfile.TemporaryDirectory() as temporary:
     assert theirs == ids, (theirs[:40], ids[:40])
     assert AutoModelForCausalLM.from_pretrained(base / "converted").config.bos_token_id == 1
     print("converted: transformers gives sentencepiece's ids")
+    # and into GGUF: from tokenizer.model the scores, from tokenizer.json scores that make the same merges
+    run("convert", base / "folder", "--output", base / "from-model.gguf")
+    run("convert", base / "converted", "--output", base / "from-json.gguf")
+    expected = fields(base / "model.gguf")
+    for name in ("from-model", "from-json"):
+        got = fields(base / f"{name}.gguf")
+        for key in ("model", "tokens", "token_type", "bos_token_id", "eos_token_id", "unknown_token_id"):
+            assert got[key] == expected[key], (name, key, got[key], expected[key])
+        assert got["add_space_prefix"] and got["add_bos_token"] and not got["add_eos_token"], got
+        ours = json.loads(run("perplexity", base / f"{name}.gguf", "--text", base / "test.txt", "--length", LENGTH, "--compute", "fp32", "--json"))
+        assert abs(ours["perplexity"] / perplexity(model, ids) - 1) < 1e-4, (name, ours)
+        if name == "from-model":
+            assert got["scores"] == expected["scores"]
+    print("folders to GGUF: the same tokens, scores and perplexity")
     (base / "folder/tokenizer.model").write_bytes(train()[:-3])
     result = subprocess.run([command, "perplexity", base / "folder", "--text", base / "test.txt"], capture_output=True, text=True)
     assert result.returncode == 3 and result.stderr.count("\n") == 1 and "tokenizer.model: truncated" in result.stderr, result.stderr

@@ -1,4 +1,5 @@
 """The acceptance of the main job on SmolLM2-135M (slow tier): check_smollm2.py COMMAND DEMO_FOLDER SHARED_DATA"""
+import hashlib
 import json
 import math
 import pathlib
@@ -44,6 +45,7 @@ with tempfile.TemporaryDirectory() as temporary:
     out = pathlib.Path(temporary) / "out"
     _, seconds = run("convert", gguf, "--output", out)
     print(f"convert: {seconds:.2f} s")
+    digests = {}
     # reference/results.md: pruned and repaired perplexity on 10 windows
     for repair, least in (("none", None), ("solve", 37.46), ("solve,half", 32.82), ("solve,model", 31.94), ("solve,half,model", 31.37), ("auto", 31.37)):
         out = pathlib.Path(temporary) / repair
@@ -54,6 +56,9 @@ with tempfile.TemporaryDirectory() as temporary:
         print(f"{repair}: WikiText-2 {got:.3f}, C4 held out {held:.3f}, {seconds:.0f} s, peak {report['peak_bytes'] / 1e6:.0f} MB")
         assert all(t["zeros"] == t["shape"][0] * (t["shape"][1] // 2) for t in report["tensors"])
         assert abs(got / 44.66 - 1) < 0.02 if least is None else got < 1.01 * least, repair
+        digests[repair] = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+    assert digests["auto"] == digests["solve,half,model"]  # the same plan twice: the same bytes
+    print("auto and solve,half,model, which it stands for: the same bytes")
     theirs = reference(out, 10)
     print(f"transformers on the last folder: {theirs:.3f}")
     assert abs(theirs / got - 1) < 0.005

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "tokenizer/charsmap.h"
 #include "tokenizer/gguf_vocabulary.h"
+#include "tokenizer/scored_vocabulary.h"
 #include "tokenizer/sentencepiece_model.h"
 #include "tokenizer/sentencepiece_tokenizer.h"
 
@@ -219,6 +220,32 @@ TEST(GgufVocabulary, RefusesScoresThatDoNotFit) {
   v = scored();
   v.has_charsmap = true;
   EXPECT_TRUE(refused(v, ErrorKind::kUnsupported));
+}
+
+TEST(SentencePiece, IsTheSameTokenizerAsGgufMetadata) {
+  const SentencePieceOptions options{
+      .added = {{.id = 265, .content = "<tool>"}, {.id = 267, .content = "<|end|>", .special = true}}};
+  for (const uint64_t kind : {kBpe, kUnigram}) {
+    const std::string file = model_file(kind);
+    GgufVocabulary v = vocabulary_of_sentencepiece(file, options, 270, "tokenizer.model");
+    EXPECT_EQ(v.model, kind == kBpe ? "llama" : "t5");
+    EXPECT_EQ(v.tokens.size(), 270U);
+    EXPECT_EQ(v.tokens[267], "<|end|>");
+    EXPECT_EQ(v.token_types[265], 4);
+    EXPECT_EQ(v.token_types[267], 3);
+    EXPECT_EQ(v.token_types[269], 5);
+    EXPECT_EQ(v.unk, 0);
+    v.bos = 1;
+    v.eos = 2;
+    v.add_bos = true;
+    v.add_eos = false;
+    const auto ours = from_gguf(v, "model.gguf");
+    const auto theirs = from_sentencepiece(file, options, "tokenizer.model");
+    for (const char* text : {"ab", "ab abc", " c", "b\xc3\xa9 ab", "", "ab<|end|>", "ab<tool>"})
+      EXPECT_EQ(ours->encode(text), theirs->encode(text)) << text;
+  }
+  EXPECT_THROW(vocabulary_of_sentencepiece(model_file(), options, 267, "tokenizer.model"), Error);
+  EXPECT_THROW(vocabulary_of_sentencepiece(model_file(3), {}, 300, "tokenizer.model"), Error);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ GgufVocabulary small(const std::string& pre) {
 json config_of(const GgufVocabulary& v) { return tokenizer_config_from_gguf(v, ""); }
 
 TEST(VocabularyOfJson, IsTheOtherWayRound) {
-  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
+  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2", "olmo", "dbrx", "tekken", "default"}) {
     for (const bool ends : {false, true}) {
       GgufVocabulary v = small(pre);
       v.add_bos = v.add_eos = ends;
@@ -80,8 +80,8 @@ TEST(VocabularyOfJson, RefusesWhatGgufHasNoNameFor) {
   refused(root, 5, ErrorKind::kBadFile, "the embedding has 5 rows");
   root["normalizer"] = nullptr;  // qwen2's expression without its normalizer
   refused(root, 6, ErrorKind::kUnsupported, "no name for this one");
-  root = tokenizer_json_from_gguf(small("llama-bpe"));
-  root["model"]["ignore_merges"] = false;
+  root = tokenizer_json_from_gguf(small("smollm"));
+  root["model"]["ignore_merges"] = true;
   refused(root, 6, ErrorKind::kUnsupported, "no name for this one");
 }
 

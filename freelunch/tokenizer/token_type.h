@@ -1,0 +1,16 @@
+#pragma once
+#include <cstdint>
+
+namespace freelunch::tokenizer {
+
+/// tokenizer.ggml.token_type, SentencePiece's numbers.
+enum TokenType : int32_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+
+}  // namespace freelunch::tokenizer
