@@ -19,8 +19,8 @@ bool is_verbatim(const model::Weights& weights, const model::SavedTensor& tensor
 
 /// Visits a tensor's data in order, in pieces of whole rows (a tensor of one dimension is one row). A tensor
 /// that has not changed and keeps its place and dtype is copied byte by byte; any other is put together whole
-/// and rounded. The zeros of a changed tensor are plain. Throws Numerical naming the tensor if the dtype cannot
-/// hold a value.
+/// and rounded. The zeros of a changed tensor are plain. Throws Numerical naming the tensor if the dtype
+/// cannot hold a value.
 void for_each_piece(const model::Weights& weights, const model::SavedTensor& tensor, const StoredAs& as,
                     const std::function<void(std::span<const std::byte>)>& visit);
 
