@@ -12,10 +12,13 @@ namespace {
 using checkpoint::GgufCheckpoint;
 using checkpoint::GgufMetadata;
 
-/// The file holds the divisors alone. Llama 3.x uses factor 8 or 32 with bounds 1 and 4 over 8,192 tokens, so
-/// the largest divisor is the factor; the others prove the guess.
+constexpr const char* kOriginalLength = "rope.scaling.original_context_length";
+
+/// The file holds the divisors alone. Llama 3.x uses factor 8 or 32 with bounds 1 and 4 over 8,192 tokens
+/// (`original_length`, where the metadata say no other), so the largest divisor is the factor; the others prove
+/// the guess.
 RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, AttentionReach reach, int64_t rotary_dim,
-                                     const std::string& name) {
+                                     double original_length, const std::string& name) {
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
   if (info.elements() != rotary_dim / 2)
     fail(ErrorKind::kBadFile, "{}: rope_freqs.weight holds {} frequencies, but a head of {} has {} pairs",
@@ -24,7 +27,8 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, AttentionReach 
   file.read_f32(info, divisors);
   reach.rope_scaling = {
       .kind = RopeScalingKind::kLlama3,
-      .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end())};
+      .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end()),
+      .original_length = original_length};
   const std::vector<double> expected = llama3_divisors(reach, rotary_dim);
   bool same = expected.size() == divisors.size();
   for (size_t i = 0; same && i < expected.size(); ++i) {
@@ -40,8 +44,12 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, AttentionReach 
 RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, const std::string& prefix,
                               const std::string& name) {
   const GgufMetadata& metadata = file.metadata();
-  if (file.find("rope_freqs.weight") != nullptr)
-    return rope_scaling_of_divisors(file, config.reaches[0], config.rotary_dim(), name);
+  if (file.find("rope_freqs.weight") != nullptr) {
+    const double original = metadata.has(prefix + kOriginalLength)
+                                ? static_cast<double>(metadata.get_uint(prefix + kOriginalLength))
+                                : RopeScaling{}.original_length;
+    return rope_scaling_of_divisors(file, config.reaches[0], config.rotary_dim(), original, name);
+  }
   const std::string kind = metadata.get_string(prefix + "rope.scaling.type", "none");
   if (kind == "none") return {};
   if (kind != "linear") {
@@ -221,10 +229,13 @@ void write_attention(const Config& config, MetadataWriter& out) {
   if (config.positions == PositionKind::kRotary) {
     out.size("rope.dimension_count", config.rotary_dim());
     out.number("rope.freq_base", first.rope_theta);
-    if (first.rope_scaling.kind == RopeScalingKind::kLinear) {
+    const RopeScaling& scaling = first.rope_scaling;
+    if (scaling.kind == RopeScalingKind::kLinear) {
       out.text("rope.scaling.type", "linear");
-      out.number("rope.scaling.factor", first.rope_scaling.factor);
+      out.number("rope.scaling.factor", scaling.factor);
     }
+    if (scaling.kind == RopeScalingKind::kLlama3 && scaling.original_length != RopeScaling{}.original_length)
+      out.size(kOriginalLength, std::llround(scaling.original_length));
   }
   // llama there knows no window, whatever mistral has
   const std::optional<int64_t>& window = config.reaches.back().window;

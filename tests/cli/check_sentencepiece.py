@@ -1,6 +1,5 @@
 """A model whose tokenizer is SentencePiece's, as a folder with tokenizer.model and as GGUF with scores: perplexity equals PyTorch's on the ids
 of the sentencepiece package, and the folder converted from GGUF gives those ids in transformers."""
-import io
 import json
 import math
 import pathlib
@@ -24,14 +23,6 @@ def run(*arguments):
     result = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
     assert result.returncode == 0, f"{arguments}: exit {result.returncode}\n{result.stderr}"
     return result.stdout
-
-
-def train():
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(tiny_model.text(6000).split("\n")), model_writer=model, model_type="bpe", vocab_size=400, byte_fallback=True,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2, num_threads=1)
-    return model.getvalue()
 
 
 def add_scored_tokenizer(processor):
@@ -67,10 +58,7 @@ def perplexity(model, ids):
 
 with tempfile.TemporaryDirectory() as temporary:
     base = pathlib.Path(temporary)
-    model = tiny_model.make(base / "folder", vocab_size=400)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (base / "folder" / name).unlink()
-    (base / "folder/tokenizer.model").write_bytes(train())
+    model = tiny_model.make_with_sentencepiece(base / "folder")
     processor = sentencepiece.SentencePieceProcessor(model_file=str(base / "folder/tokenizer.model"))
     tiny_model.write_gguf(base / "model.gguf", base / "folder", model, add_scored_tokenizer(processor))
     text = tiny_model.text(3000, seed=1) + "  ünïcödé 日本 \n\n\tx"
@@ -100,7 +88,7 @@ with tempfile.TemporaryDirectory() as temporary:
         if name == "from-model":
             assert got["scores"] == expected["scores"]
     print("folders to GGUF: the same tokens, scores and perplexity")
-    (base / "folder/tokenizer.model").write_bytes(train()[:-3])
+    (base / "folder/tokenizer.model").write_bytes(tiny_model.sentencepiece_model()[:-3])
     result = subprocess.run([command, "perplexity", base / "folder", "--text", base / "test.txt"], capture_output=True, text=True)
     assert result.returncode == 3 and result.stderr.count("\n") == 1 and "tokenizer.model: truncated" in result.stderr, result.stderr
     print("a cut tokenizer.model is refused in one line")

@@ -1,4 +1,5 @@
 """A small random model with a tokenizer, made on the spot: as a Hugging Face folder and as a GGUF file."""
+import io
 import json
 import pathlib
 import random
@@ -26,6 +27,26 @@ def make_tokenizer(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="PreTrainedTokenizerFast", eos_token="<|endoftext|>")))
     return tokenizer.get_vocab_size()
+
+
+def sentencepiece_model():
+    """The bytes of a tokenizer.model: BPE of at most 400 tokens with byte fallback, as Llama 2's."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text(6000).split("\n")), model_writer=model, model_type="bpe", vocab_size=400, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2, num_threads=1)
+    return model.getvalue()
+
+
+def make_with_sentencepiece(folder, **overrides):
+    """As make, with tokenizer.model instead of tokenizer.json."""
+    model = make(folder, vocab_size=400, **overrides)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model())
+    return model
 
 
 def make(folder, **overrides):

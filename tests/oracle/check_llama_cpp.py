@@ -13,15 +13,28 @@ import tempfile
 import numpy as np
 
 try:
+    import llama_cpp.llama_cpp
     from llama_cpp import Llama
 except ImportError as error:
     print(f"skipped: llama-cpp-python is not installed ({error})")
     sys.exit(77)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+import architectures  # noqa: E402
 import tiny_model  # noqa: E402
 from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 
+defaults = llama_cpp.llama_cpp.llama_model_default_params
+
+
+def without_repacking():
+    """Version 0.3.36 crashes over weights that it has rearranged for AMX."""
+    parameters = defaults()
+    parameters.use_extra_bufts = False
+    return parameters
+
+
+llama_cpp.llama_cpp.llama_model_default_params = llama_cpp.llama_model_default_params = without_repacking
 command, demo, data = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 
 
@@ -36,14 +49,14 @@ def log_softmax(logits):
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
-def compare(name, source, base, prompts, text, length, windows):
-    for dtype in ("f32", "f16", "bf16", "q8_0"):
+def compare(name, source, base, prompts, text, length, windows, dtypes=("f32", "f16", "bf16", "q8_0"), bos=False):
+    for dtype in dtypes:
         path = base / f"{name}-{dtype}.gguf"
         run("convert", source, "-o", path, "--dtype", dtype)
-        llm = Llama(str(path), n_ctx=length, n_batch=length, n_ubatch=length, logits_all=True, n_threads=2, n_threads_batch=2, verbose=False)
+        llm = Llama(str(path), n_ctx=max(length, 256), n_batch=length, n_ubatch=length, logits_all=True, n_threads=2, n_threads_batch=2, verbose=False)
         for prompt in prompts:
             ours = json.loads(run("generate", path, "--prompt", prompt, "--tokens", 64, "--past-end", "--compute", "fp32", "--json"))
-            ids = llm.tokenize(prompt.encode(), add_bos=False, special=True)
+            ids = llm.tokenize(prompt.encode(), add_bos=bos, special=True)
             assert ids == ours["prompt"], (prompt, ids, ours["prompt"])
             llm.reset()
             llm.eval(ids)
@@ -59,12 +72,13 @@ def compare(name, source, base, prompts, text, length, windows):
             # llama.cpp rounds activations to the weights' type: there a near tie may fall the other way
             assert same == 64 or (dtype != "f32" and gaps[same] < 0.25), (prompt, theirs, ours["tokens"])
         got = json.loads(run("perplexity", path, "--text", text, "--protocol", "llama.cpp", "--length", length, "--windows", windows, "--compute", "fp32", "--json"))
-        ids = llm.tokenize(text.read_bytes(), add_bos=False, special=True)
+        ids = llm.tokenize(text.read_bytes(), add_bos=bos, special=True)
+        first = [llm.token_bos()] if bos else []  # in place of a window's first token, as llama.cpp's own tool does it
         total = count = 0
         for i in range(windows):
             window = ids[i * length:(i + 1) * length]
             llm.reset()
-            llm.eval(window)
+            llm.eval(first + window[len(first):])
             log_p = log_softmax(llm.scores[:length])
             for t in range(length // 2 + 1, length):
                 total -= log_p[t - 1, window[t]]
@@ -82,6 +96,19 @@ with tempfile.TemporaryDirectory() as temporary:
     tiny_model.make(base / "tiny-qwen2", initializer_range=0.2, max_position_embeddings=256, classes=(Qwen2Config, Qwen2ForCausalLM))
     compare("tiny-qwen2", base / "tiny-qwen2", base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4)
     compare("tiny", base / "tiny", base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4)
+    tiny_model.make_with_sentencepiece(base / "tiny-sentencepiece", initializer_range=0.2, max_position_embeddings=256)
+    compare("tiny-sentencepiece", base / "tiny-sentencepiece", base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4, bos=True)
+    for name in ("llama, biases", "llama, rope llama3", "mixtral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "olmo2"):
+        # llama.cpp expects Microsoft's tokens of every model that is called phi3
+        folder = base / name.replace(", ", "-").replace(" ", "-").replace("phi3", "phi-three")
+        config = architectures.cases[name][1]
+        if name.startswith("gemma"):
+            config.query_pre_attn_scalar = config.head_dim  # GGUF files do not say
+        if name == "qwen3_moe":
+            config.norm_topk_prob = True
+        architectures.build(name).save_pretrained(folder)
+        tiny_model.make_tokenizer(folder)
+        compare(folder.name, folder, base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4, dtypes=["f32"])
     gguf = demo / "SmolLM2-135M-Instruct.Q4_1.gguf"
     wiki = data / "wikitext2/wiki.test.raw"
     if not gguf.exists() or not wiki.exists():
