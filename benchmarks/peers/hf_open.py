@@ -1,6 +1,6 @@
-"""Opening a GGUF in transformers until the first logits are there: hf_open.py FILE.gguf --text FILE --length N
+"""Opening a GGUF or a folder in transformers until the first logits are there: hf_open.py MODEL [--text FILE --length N]
 
-Prints {"seconds", "perplexity"}: from the loaded packages to the perplexity of one short window.
+Prints {"seconds", "perplexity"}: from the loaded packages to the perplexity of one short window; without a text, until the weights are there.
 """
 import argparse
 import json
@@ -17,14 +17,19 @@ from texts import text_windows
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model")
-parser.add_argument("--text", required=True)
+parser.add_argument("--text")
 parser.add_argument("--length", type=int, default=16)
 arguments = parser.parse_args()
 
 start = time.time()
-folder, file = os.path.split(os.path.abspath(arguments.model))
-model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.bfloat16).eval()
-window = text_windows(AutoTokenizer.from_pretrained(folder, gguf_file=file), arguments.text, 1, arguments.length)[0]
+folder, options = arguments.model, {}
+if os.path.isfile(folder):
+    folder, options["gguf_file"] = os.path.split(os.path.abspath(folder))
+model = AutoModelForCausalLM.from_pretrained(folder, **options, dtype=torch.bfloat16).eval()
+if arguments.text is None:
+    print(json.dumps({"seconds": time.time() - start}))
+    raise SystemExit
+window = text_windows(AutoTokenizer.from_pretrained(folder, **options), arguments.text, 1, arguments.length)[0]
 with torch.no_grad():
     loss = cross_entropy(model(window[None]).logits[0, :-1].float(), window[1:]).item()
 print(json.dumps({"seconds": time.time() - start, "perplexity": math.exp(loss)}))
