@@ -70,6 +70,20 @@ class Chunk {
   std::array<std::remove_const_t<T>, static_cast<size_t>(KeptBits::kChunk)> padded_;
 };
 
+/// visit(i, at) for every weight i: its place among the kept ones, or -1.
+template <typename Visit>
+void for_each_weight(const KeptBits& kept, const Visit& visit) {
+#pragma omp parallel for schedule(static)
+  for (int64_t c = 0; c < kept.chunks(); ++c) {
+    int64_t at = kept.first(c);
+    const int64_t begin = c * KeptBits::kChunk;
+    for (int64_t i = begin; i < std::min(begin + KeptBits::kChunk, kept.size()); ++i) {
+      const bool keep = (kept.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
+      visit(i, keep ? at++ : -1);
+    }
+  }
+}
+
 }  // namespace
 
 KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
@@ -121,29 +135,17 @@ void step(const KeptBits& kept, const KeptWeights<float>& state, const float* gr
 }
 
 void split(const KeptBits& kept, const float* masters, Bf16* weights, int16_t* remainders) {
-#pragma omp parallel for schedule(static)
-  for (int64_t c = 0; c < kept.chunks(); ++c) {
-    int64_t at = kept.first(c);
-    const int64_t begin = c * KeptBits::kChunk;
-    for (int64_t i = begin; i < std::min(begin + KeptBits::kChunk, kept.size()); ++i) {
-      const bool keep = (kept.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
-      const auto bits = std::bit_cast<uint32_t>(masters[i]);
-      weights[i] = static_cast<Bf16>(keep ? rounded(bits) : 0);
-      if (keep) remainders[at++] = static_cast<int16_t>(bits);
-    }
-  }
+  for_each_weight(kept, [&](int64_t i, int64_t at) {
+    const auto bits = std::bit_cast<uint32_t>(masters[i]);
+    weights[i] = static_cast<Bf16>(at < 0 ? 0 : rounded(bits));
+    if (at >= 0) remainders[at] = static_cast<int16_t>(bits);
+  });
 }
 
 void join(const KeptBits& kept, const Bf16* weights, const int16_t* remainders, float* masters) {
-#pragma omp parallel for schedule(static)
-  for (int64_t c = 0; c < kept.chunks(); ++c) {
-    int64_t at = kept.first(c);
-    const int64_t begin = c * KeptBits::kChunk;
-    for (int64_t i = begin; i < std::min(begin + KeptBits::kChunk, kept.size()); ++i) {
-      const bool keep = (kept.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
-      masters[i] = keep ? std::bit_cast<float>(joined(weights[i], remainders[at++])) : 0.0F;
-    }
-  }
+  for_each_weight(kept, [&](int64_t i, int64_t at) {
+    masters[i] = at < 0 ? 0.0F : std::bit_cast<float>(joined(weights[i], remainders[at]));
+  });
 }
 
 }  // namespace freelunch::kernels

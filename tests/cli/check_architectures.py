@@ -13,16 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "oracle"))
 import architectures
 import tiny_model
+from freelunch_command import run
 
-command, probe = sys.argv[1], sys.argv[2]
+probe = sys.argv[2]
 chosen = sys.argv[3:] or [name for name in architectures.cases if "," not in name] + ["opt, 350m"]
 failed = []
-
-
-def run(*arguments):
-    result = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, f"{arguments}: exit {result.returncode}\n{result.stderr}"
-    return result.stdout
 
 
 def logits(folder, ids):

@@ -4,31 +4,14 @@ import json
 import math
 import pathlib
 import subprocess
-import sys
 import tempfile
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_model
-
-command = sys.argv[1]
-
-
-def run(*arguments):
-    result = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, f"{arguments}: exit {result.returncode}\n{result.stderr}"
-    return result.stdout
-
-
-def tensors(folder):
-    result = {}
-    for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            result.update({name: file.get_tensor(name) for name in file.keys()})
-    return result
+from freelunch_command import command, run, tensors
 
 
 def perplexity(folder, text, length, first=1, bos=None):

@@ -4,38 +4,21 @@ import json
 import pathlib
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import gguf
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 import tiny_model
-
-command = sys.argv[1]
-
-
-def run(*arguments):
-    result = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, f"{arguments}: exit {result.returncode}\n{result.stderr}"
-    return result.stdout
+from freelunch_command import command, run, tensors
 
 
 def refuse(code, named, *arguments):
     result = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
     assert result.returncode == code and named in result.stderr.splitlines()[-1], f"{arguments}: exit {result.returncode}\n{result.stderr}"
-
-
-def tensors(folder):
-    result = {}
-    for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            result.update({name: file.get_tensor(name) for name in file.keys()})
-    return result
 
 
 def same(a, b):

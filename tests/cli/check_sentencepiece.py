@@ -4,7 +4,6 @@ import json
 import math
 import pathlib
 import subprocess
-import sys
 import tempfile
 
 import gguf
@@ -14,15 +13,9 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_model
+from freelunch_command import command, run
 
-command = sys.argv[1]
 LENGTH = 64
-
-
-def run(*arguments):
-    result = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, f"{arguments}: exit {result.returncode}\n{result.stderr}"
-    return result.stdout
 
 
 def add_scored_tokenizer(processor):
