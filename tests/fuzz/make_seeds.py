@@ -31,6 +31,36 @@ seed("safetensors", "archive", safetensors({"w.shape": tensor("I64", [2], 0, 16)
 seed("safetensors", "empty", safetensors({}, b""))
 seed("safetensors_index", "two", json.dumps({"metadata": {"total_size": 8}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}))
 
+kept = {"w.shape": tensor("I64", [2], 0, 16), "w.compressed": tensor("F16", [3], 16, 22), "w.bitmask": tensor("U8", [2, 1], 22, 24), "w.row_offsets": tensor("I64", [2], 24, 40)}
+seed("archive", "two-rows", safetensors(kept, struct.pack("<QQ", 2, 4) + bytes(range(6)) + bytes([0b0101, 0b0010]) + struct.pack("<QQ", 0, 2)))
+seed("archive", "dense-too", safetensors(kept | {"norm": tensor("BF16", [2], 40, 44)}, struct.pack("<QQ", 2, 4) + bytes(range(6)) + bytes([0b0101, 0b0010]) + struct.pack("<QQ", 0, 2) + bytes(4)))
+
+
+def varint(value):
+    out = b""
+    while value >= 0x80:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+def field(number, content):
+    """A field of a protocol buffer: an integer, a float or bytes."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    if isinstance(content, float):
+        return varint(number << 3 | 5) + struct.pack("<f", content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def pieces(*entries):
+    return b"".join(field(1, field(1, text.encode()) + field(2, score) + field(3, kind)) for text, score, kind in entries)
+
+
+small = pieces(("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), ("ab", -1.0, 1), ("\u2581ab", -2.0, 1), ("\u2581", -3.0, 1), ("a", -4.0, 1), ("b", -5.0, 1), ("<tool>", 0.0, 4))
+for name, kind in (("unigram", 1), ("bpe", 2)):
+    seed("sentencepiece", name, small + field(2, field(3, kind)) + field(3, field(3, 1) + field(4, 0)))
+seed("sentencepiece", "bytes", small + pieces(*[(f"<0x{b:02X}>", 0.0, 6) for b in range(256)]) + field(2, field(3, 2) + field(35, 1)) + field(3, field(4, 1)))
+
 
 def gguf_string(text):
     return struct.pack("<Q", len(text.encode())) + text.encode()
