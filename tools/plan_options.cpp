@@ -137,8 +137,9 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
       .add_option("--learning-rate", plan.region.learning_rate,
                   "matrix, half, block: peak rate; from the model's width unless given")
       ->group(group);
-  command.add_option("--epochs", plan.region.epochs, "matrix, half, block: passes over the windows")
-      ->capture_default_str()
+  command
+      .add_option("--epochs", plan.region.epochs,
+                  "matrix, half, block: passes over the windows; 1 beside a stage of the whole model, else 2")
       ->group(group);
   command.add_option("--batch", plan.region.batch, "matrix, half, block: windows a step")
       ->capture_default_str()
@@ -157,7 +158,7 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
       ->group(group);
   command
       .add_option("--model-epochs", plan.whole.epochs,
-                  "model, lora, bias-norm: passes; 1 after a local stage, else 2")
+                  "model, lora, bias-norm: passes; 1 beside a stage of regions, else 2")
       ->group(group);
   command.add_option("--model-batch", plan.whole.batch, "model, lora, bias-norm: windows a step")
       ->capture_default_str()

@@ -42,8 +42,8 @@ Budget plan_budget(const CompressPlan& plan, const model::LanguageModel& model, 
   evaluated("evaluate pruned");
   for (const Stage& stage : stages) {
     if (stage.kind == StageKind::kSolve) continue;
-    budget.stages.push_back(stage.kind == StageKind::kMatrix ? estimate.matrices()
-                            : is_local(stage)                ? estimate.regions(stage)
+    budget.stages.push_back(stage.kind == StageKind::kMatrix ? estimate.matrices(stages)
+                            : is_local(stage)                ? estimate.regions(stage, stages)
                                                              : estimate.whole(stage, stages));
   }
   evaluated("evaluate repaired");

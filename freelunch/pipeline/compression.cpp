@@ -70,7 +70,7 @@ reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& s
   return {.loss = options.loss,
           .adam = {.learning_rate =
                        options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
-          .epochs = options.epochs,
+          .epochs = options.epochs.value_or(default_epochs(run.stages)),
           .batch = options.batch,
           .freeze_norms = options.freeze_norms,
           .restarts = restarts(run.plan)};
@@ -88,7 +88,7 @@ reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& sta
   return {.loss = options.loss,
           .adam = {.learning_rate =
                        options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
-          .epochs = options.epochs.value_or(default_model_epochs(run.stages)),
+          .epochs = options.epochs.value_or(default_epochs(run.stages)),
           .batch = options.batch,
           .restarts = restarts(run.plan),
           .trainable = {.trains = trained_by(stage), .lora = options.lora, .seed = run.plan.seed}};

@@ -71,7 +71,7 @@ json options_of(const RegionOptions& options) {
   return {{"--propagation", name(propagation)},
           {"--loss", reconstruct::name(loss)},
           {"--learning-rate", or_null(learning_rate)},
-          {"--epochs", epochs},
+          {"--epochs", or_null(epochs)},
           {"--batch", batch},
           {"--freeze-norms", freeze_norms}};
 }

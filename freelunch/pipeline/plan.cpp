@@ -246,7 +246,7 @@ void validate(const CompressPlan& plan) {
     fail(ErrorKind::kInvalidArgument, "--length is {}, expected at least 2", plan.calibration.length);
   if (plan.calibration.held_out < 0) fail(ErrorKind::kInvalidArgument, "--held-out is negative");
   if (plan.commit_seconds < 0) fail(ErrorKind::kInvalidArgument, "--commit-seconds is negative");
-  require_positive(plan.region.epochs, "--epochs");
+  require_positive(plan.region.epochs.value_or(1), "--epochs");
   require_positive(plan.region.batch, "--batch");
   require_positive(plan.whole.epochs.value_or(1), "--model-epochs");
   require_positive(plan.evaluation.windows.value_or(1), "--evaluate-windows");
@@ -275,7 +275,7 @@ double default_rate(const Stage& stage, int64_t width) {
     case StageKind::kLora:
       return 2e-3 * scale;
     case StageKind::kBiasNorm:
-      return 1e-2 * scale;
+      return 3e-3 * scale;
     case StageKind::kMatrix:
       return 5e-4 * scale;
     default: {
@@ -286,8 +286,9 @@ double default_rate(const Stage& stage, int64_t width) {
   }
 }
 
-int64_t default_model_epochs(const std::vector<Stage>& stages) {
-  return std::any_of(stages.begin(), stages.end(), is_local) ? 1 : 2;
+int64_t default_epochs(const std::vector<Stage>& stages) {
+  const auto any = [&](auto is) { return std::any_of(stages.begin(), stages.end(), is); };
+  return any(is_local) && any(is_global) ? 1 : 2;
 }
 
 }  // namespace freelunch::pipeline

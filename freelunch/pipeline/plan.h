@@ -100,7 +100,7 @@ struct RegionOptions {
   Propagation propagation = Propagation::kSparseDense;
   reconstruct::Loss loss = reconstruct::Loss::kRelativeMse;
   std::optional<double> learning_rate;  ///< absent: from the model's width
-  int64_t epochs = 1;
+  std::optional<int64_t> epochs;        ///< absent: default_epochs
   int64_t batch = 1;  ///< many small steps beat few large ones at equal tokens (docs/decisions/0007)
   bool freeze_norms = false;
 };
@@ -109,7 +109,7 @@ struct RegionOptions {
 struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
   std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
-  std::optional<int64_t> epochs;        ///< absent: default_model_epochs
+  std::optional<int64_t> epochs;        ///< absent: default_epochs
   int64_t batch = 1;
   reconstruct::LoraSettings lora;
 };
@@ -155,7 +155,8 @@ void validate(const CompressPlan& plan);
 /// has (docs/methods/learning_rate.md).
 double default_rate(const Stage& stage, int64_t width);
 
-/// Epochs of the stages that train through the whole model: 1 after a local stage, else 2.
-int64_t default_model_epochs(const std::vector<Stage>& stages);
+/// Epochs of the stages that train: 1 where both regions and the whole model are trained, else 2
+/// (docs/decisions/0013).
+int64_t default_epochs(const std::vector<Stage>& stages);
 
 }  // namespace freelunch::pipeline

@@ -223,7 +223,7 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   return stage;
 }
 
-StageBudget StageEstimator::matrices() const {
+StageBudget StageEstimator::matrices(const std::vector<Stage>& stages) const {
   StageBudget stage = named("matrix");
   const bool two = plan_.region.propagation == Propagation::kSparseDense;
   const double streams = two ? 2 : 1;
@@ -239,9 +239,10 @@ StageBudget StageEstimator::matrices() const {
       std::max({widest_pass(kBatch * length_), tokens * inner * (3 * kFp32) + largest * 2 * compute_bytes_,
                 kEvaluated * length_ * std::max(inner, config_.width) * 4 * kFp32});
   const auto all = static_cast<double>(windows_ * length_);
-  const auto trained = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
+  const int64_t epochs = plan_.region.epochs.value_or(default_epochs(stages));
+  const auto trained = static_cast<double>(plan_.calibration.samples * length_ * epochs);
   const auto steps = static_cast<double>(
-      plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
+      epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
   const auto elements = static_cast<double>(block_elements());
   const auto blocks = static_cast<double>(config_.blocks);
   spend(stage, blocks * (all * (streams + 1) * forward_block(length_) + trained * 6 * elements), 0,
@@ -249,7 +250,7 @@ StageBudget StageEstimator::matrices() const {
   return stage;
 }
 
-StageBudget StageEstimator::regions(const Stage& stage_kind) const {
+StageBudget StageEstimator::regions(const Stage& stage_kind, const std::vector<Stage>& stages) const {
   StageBudget stage = named(to_string(stage_kind));
   const bool half = stage_kind.kind == StageKind::kHalf;
   const int64_t blocks = half ? 1 : std::min(stage_kind.blocks, config_.blocks);
@@ -273,9 +274,10 @@ StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   const int64_t measuring = kEvaluated * length_ * config_.width * 4 * kFp32;
   stage.workspace = std::max(training, measuring + widest_pass(kBatch * length_));
   const auto all = static_cast<double>(windows_ * length_);
-  const auto seen = static_cast<double>(plan_.calibration.samples * length_ * plan_.region.epochs);
+  const int64_t epochs = plan_.region.epochs.value_or(default_epochs(stages));
+  const auto seen = static_cast<double>(plan_.calibration.samples * length_ * epochs);
   const auto steps = static_cast<double>(
-      plan_.region.epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
+      epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
   const auto every = static_cast<double>(config_.blocks);
   spend(stage, every * (2 * all + 3 * seen) * forward_block(length_), 0,
         every * steps * static_cast<double>(block_elements()) * 12 * kFp32);
@@ -304,7 +306,7 @@ StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& s
   stage.disk +=
       matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
-  const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_model_epochs(stages)));
+  const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_epochs(stages)));
   const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);
   const double steps =
       epochs * static_cast<double>(plan_.calibration.samples) / static_cast<double>(plan_.whole.batch);

@@ -16,8 +16,8 @@ class StageEstimator {
   StageBudget allocate() const;
   StageBudget sensitivity() const;
   StageBudget prune(bool solve, bool given) const;
-  StageBudget matrices() const;
-  StageBudget regions(const Stage& stage) const;
+  StageBudget matrices(const std::vector<Stage>& stages) const;
+  StageBudget regions(const Stage& stage, const std::vector<Stage>& stages) const;
   /// As reconstruct::planned_bytes says.
   StageBudget whole(const Stage& stage, const std::vector<Stage>& stages) const;
 

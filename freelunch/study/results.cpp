@@ -129,7 +129,7 @@ std::string repair_label(const json& settings) {
     for (const auto& [key, value] : settings["solve"].items())
       add(fmt::format("{} {}", key, value.is_string() ? value.get<std::string>() : value.dump()));
   const std::string repair = settings["repair"].get<std::string>();
-  const int64_t model_epochs = pipeline::default_model_epochs(pipeline::parse_repair(repair).stages);
+  const int64_t usual = pipeline::default_epochs(pipeline::parse_repair(repair).stages);
   for (const json& stage : settings["stages"]) {
     const bool local = stage.contains("propagation");
     if (local && stage["loss"] != "relative-mse") add(stage["loss"]);
@@ -137,7 +137,6 @@ std::string repair_label(const json& settings) {
       add(fmt::format("propagation {}", stage["propagation"].get<std::string>()));
     if (!local && stage["loss"] != "kl") add(stage["loss"]);
     if (stage.contains("learning_rate")) add(fmt::format("rate {:g}", stage["learning_rate"].get<double>()));
-    const int64_t usual = local ? pipeline::RegionOptions{}.epochs : model_epochs;
     if (stage.value("epochs", usual) != usual) add(fmt::format("epochs {}", stage["epochs"].get<int64_t>()));
     if (stage.value("freeze_norms", false)) add("norms frozen");
   }

@@ -158,13 +158,13 @@ json stage_settings(const CompressPlan& p, const Stage& stage) {
   if (pipeline::is_local(stage)) {
     s["loss"] = reconstruct::name(p.region.loss);
     s["propagation"] = pipeline::name(p.region.propagation);
-    s["epochs"] = p.region.epochs;
+    s["epochs"] = p.region.epochs.value_or(pipeline::default_epochs(p.repair.stages));
     s["batch"] = p.region.batch;
     if (p.region.learning_rate) s["learning_rate"] = *p.region.learning_rate;
     if (p.region.freeze_norms) s["freeze_norms"] = true;
   } else {
     s["loss"] = reconstruct::name(p.whole.loss);
-    s["epochs"] = p.whole.epochs.value_or(pipeline::default_model_epochs(p.repair.stages));
+    s["epochs"] = p.whole.epochs.value_or(pipeline::default_epochs(p.repair.stages));
     s["batch"] = p.whole.batch;
     if (p.whole.learning_rate) s["learning_rate"] = *p.whole.learning_rate;
     if (stage.kind == StageKind::kLora) s["rank"] = p.whole.lora.rank;

@@ -48,13 +48,16 @@ TEST_F(StudyPlanTest, MakesOneCellForEachCombinationAndNoneTwice) {
 TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
   const auto all = cells(
       "[[grid]]\nrepair = ['solve', 'solve,half', 'solve,half,model', 'half', 'solve,block']\nlearning_rate "
-      "= 1e-3");
+      "= 1e-3\nepochs = 1");
   ASSERT_EQ(all.size(), 5U);
   EXPECT_EQ(prefix_key(all[0], 0), prefix_key(all[2], 0));
   EXPECT_EQ(prefix_key(all[1], 1), prefix_key(all[2], 1));
   EXPECT_NE(prefix_key(all[0], 0), prefix_key(all[3], 0));  // solve chooses its masks on another stream
   EXPECT_NE(prefix_key(all[1], 1), prefix_key(all[4], 1));
   EXPECT_EQ(prefix_key(all[4], 0), prefix_key(all[0], 0));
+  // by default regions are trained twice where they alone are
+  const auto usual = cells("[[grid]]\nrepair = ['solve,half', 'solve,half,model']");
+  EXPECT_NE(prefix_key(usual[0], 1), prefix_key(usual[1], 1));
   const auto seeds = cells("[[grid]]\nrepair = 'solve,half'\nseed = [0, 1]");
   EXPECT_EQ(prefix_key(seeds[0], 0), prefix_key(seeds[1], 0));
   EXPECT_NE(prefix_key(seeds[0], 1), prefix_key(seeds[1], 1));
