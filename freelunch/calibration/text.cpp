@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <array>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -18,16 +19,18 @@ std::string read_whole(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::kBadFile, "text '{}' does not exist", path.string());
   if (fs::is_directory(path))
     fail(ErrorKind::kBadFile, "text '{}' is a folder, expected a file", path.string());
-  gzFile file = gzopen(path.c_str(), "rb");
+  const std::unique_ptr<gzFile_s, decltype(&gzclose_r)> file(gzopen(path.c_str(), "rb"), &gzclose_r);
   if (file == nullptr) fail(ErrorKind::kIo, "cannot open text '{}': {}", path.string(), system_error_text());
   std::string content;
   std::array<char, 1 << 16> buffer{};
   int n = 0;
-  while ((n = gzread(file, buffer.data(), static_cast<unsigned>(buffer.size()))) > 0) {
+  while ((n = gzread(file.get(), buffer.data(), static_cast<unsigned>(buffer.size()))) > 0) {
     content.append(buffer.data(), static_cast<size_t>(n));
   }
-  const bool broken = n < 0 || gzclose_r(file) != Z_OK;
-  if (broken) fail(ErrorKind::kBadFile, "text '{}' is a broken or truncated gzip file", path.string());
+  int problem = Z_OK;
+  gzerror(file.get(), &problem);  // a file that ends too early is no error of gzread, only of the stream
+  if (n < 0 || problem != Z_OK)
+    fail(ErrorKind::kBadFile, "text '{}' is a broken or truncated gzip file", path.string());
   return content;
 }
 

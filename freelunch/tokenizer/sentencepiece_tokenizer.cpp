@@ -33,8 +33,8 @@ class SentencePieceTokenizer : public Tokenizer {
       const auto status =
           wanted ? processor_.Encode(" " + std::string(piece), &ids) : processor_.Encode(piece, &ids);
       if (!status.ok())
-        fail(ErrorKind::kInvalidArgument, "SentencePiece cannot encode a text of {} bytes: {}", piece.size(),
-             status.message());
+        fail(ErrorKind::kBadFile, "{}: SentencePiece cannot encode a text of {} bytes with it: {}", file_,
+             piece.size(), status.message());
       out.insert(out.end(), ids.begin(), ids.end());
     });
     if (add_special && adds_eos_) out.push_back(*eos_);
@@ -70,7 +70,7 @@ class SentencePieceTokenizer : public Tokenizer {
  private:
   SentencePieceTokenizer(const SentencePieceModel& model, std::string_view bytes,
                          const SentencePieceOptions& options, std::string_view file)
-      : prefix_after_added_(options.prefix_after_added) {
+      : file_(file), prefix_after_added_(options.prefix_after_added) {
     const bool prefix = options.add_prefix.value_or(model.add_dummy_prefix);
     // The library would put the prefix before every part between added tokens. Where it leaves other spaces
     // alone the prefix is a space in front of the text; where it does not, such a space would be taken away.
@@ -124,6 +124,7 @@ class SentencePieceTokenizer : public Tokenizer {
   }
 
   sentencepiece::SentencePieceProcessor processor_;
+  std::string file_;     // for errors
   bool prefix_ = false;  // put in front here rather than by the library
   bool prefix_after_added_;
   bool adds_bos_ = false, adds_eos_ = false;
