@@ -85,7 +85,8 @@ def compare(name, source, base, prompts, text, length, windows, dtypes=("f32", "
                 count += 1
         theirs = math.exp(total / count)
         print(f"{name} {dtype}: perplexity {got['perplexity']:.4f}, llama.cpp {theirs:.4f} ({100 * (got['perplexity'] / theirs - 1):+.3f} %)", flush=True)
-        assert abs(got["perplexity"] / theirs - 1) < 0.005
+        # over Q8_0 weights llama.cpp rounds activations to eight bits
+        assert abs(got["perplexity"] / theirs - 1) < (0.01 if dtype == "q8_0" else 0.005)
         del llm
 
 
