@@ -15,8 +15,8 @@ using checkpoint::GgufMetadata;
 constexpr const char* kOriginalLength = "rope.scaling.original_context_length";
 
 /// The file holds the divisors alone. Llama 3.x uses factor 8 or 32 with bounds 1 and 4 over 8,192 tokens
-/// (`original_length`, where the metadata say no other), so the largest divisor is the factor; the others prove
-/// the guess.
+/// (`original_length`, where the metadata say no other), so the largest divisor is the factor; the others
+/// prove the guess.
 RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, AttentionReach reach, int64_t rotary_dim,
                                      double original_length, const std::string& name) {
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
