@@ -108,7 +108,7 @@ with tempfile.TemporaryDirectory() as temporary:
         assert named in line and "--restart" in line, line
         assert run.journal.read_bytes() == kept
     refused("--seed was 0, is 1", "--seed", 1)
-    refused("--epochs was 1, is 2", "--epochs", 2)
+    refused("--batch was 1, is 2", "--batch", 2)
     refused("--repair", arguments=[*compress, "--repair", "solve,half"])
     text = (base / "train.txt").read_bytes()
     (base / "train.txt").write_bytes(text + b" more")
