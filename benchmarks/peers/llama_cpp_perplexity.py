@@ -9,9 +9,10 @@ import math
 import os
 import time
 
-import llama_cpp.llama_cpp
 import numpy as np
 from llama_cpp import Llama
+
+from llama_cpp_as_stored import keep_weights_as_stored
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model")
@@ -21,14 +22,8 @@ parser.add_argument("--length", type=int, default=2048)
 parser.add_argument("--as-stored", action="store_true", help="weights stay in the file's layout: for machines on which the AMX kernels crash")
 arguments = parser.parse_args()
 
-if arguments.as_stored:  # the constructor has no argument for it
-    defaults = llama_cpp.llama_cpp.llama_model_default_params
-
-    def without_repacking():
-        parameters = defaults()
-        parameters.use_extra_bufts = False
-        return parameters
-    llama_cpp.llama_cpp.llama_model_default_params = llama_cpp.llama_model_default_params = without_repacking
+if arguments.as_stored:
+    keep_weights_as_stored()
 
 start = time.time()
 model = Llama(arguments.model, n_ctx=arguments.length, n_batch=512, n_threads=os.cpu_count(), n_threads_batch=os.cpu_count(), logits_all=True, verbose=False)

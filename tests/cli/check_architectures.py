@@ -2,7 +2,6 @@
 import json
 import math
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -13,17 +12,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "oracle"))
 import architectures
 import tiny_model
+from architectures import logits
 from freelunch_command import run
 
 probe = sys.argv[2]
 chosen = sys.argv[3:] or [name for name in architectures.cases if "," not in name] + ["opt, 350m"]
 failed = []
-
-
-def logits(folder, ids):
-    out = subprocess.run([probe, "logits", str(folder), *map(str, ids[0].tolist())], capture_output=True)
-    assert out.returncode == 0, out.stderr.decode()
-    return np.frombuffer(out.stdout, np.float32).reshape(ids.shape[1], -1)
 
 
 def check(name, base):
@@ -37,7 +31,7 @@ def check(name, base):
 
     untouched = base / "untouched"
     run("convert", folder, "--output", untouched)
-    assert np.array_equal(logits(untouched, ids), logits(folder, ids))
+    assert np.array_equal(logits(probe, untouched, ids), logits(probe, folder, ids))
 
     runs = [["--sparsity", 0.5, "--repair", "solve,half,model", "--sensitivity", "kronecker"], ["--pattern", "2:4", "--criterion", "sparsegpt", "--repair", "matrix,block"]]
     if name in ("gpt_neox", "mixtral", "opt, 350m"):  # streams of two widths, experts, norms after the sum
@@ -61,7 +55,7 @@ def check(name, base):
         theirs = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
         with torch.no_grad():
             expected = theirs(ids).logits[0].numpy()
-        error = np.abs(logits(out, ids) - expected).max() / np.abs(expected).max()
+        error = np.abs(logits(probe, out, ids) - expected).max() / np.abs(expected).max()
         assert error < 1e-4, error
         regions = report["regions"]
         assert all(r["held_after"] <= r["held_before"] for r in regions)

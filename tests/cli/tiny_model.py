@@ -77,6 +77,11 @@ def add_byte_level_tokenizer(writer, folder):
     writer.add_eos_token_id(vocabulary["<|endoftext|>"])
 
 
+def permute(w, heads):
+    """Rows of q or k as GGUF files of llama have them: RoPE turns neighbours instead of halves."""
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
 def write_gguf(path, folder, model, add_tokenizer=add_byte_level_tokenizer):
     """The model as llama.cpp's converter writes it: rows of q and k permuted per head."""
     import gguf
@@ -93,9 +98,6 @@ def write_gguf(path, folder, model, add_tokenizer=add_byte_level_tokenizer):
     add_tokenizer(writer, folder)
     names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate",
              "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-
-    def permute(w, heads):
-        return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
     for name, tensor in model.state_dict().items():
         w = tensor.float().numpy()

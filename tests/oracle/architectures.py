@@ -1,4 +1,7 @@
-"""Small random checkpoints of every architecture and its variants, made by transformers."""
+"""Small random checkpoints of every architecture and its variants, made by transformers, and our logits of what is made of them."""
+import subprocess
+
+import numpy as np
 import torch
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
                           LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MixtralConfig, MixtralForCausalLM, Olmo2Config, Olmo2ForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config,
@@ -62,3 +65,20 @@ def build(name):
         else:
             p.data *= 2
     return model
+
+
+def build_for_gguf(name):
+    """The model as readers of GGUF files take it, whose files do not say everything."""
+    config = cases[name][1]
+    if name.startswith("gemma"):
+        config.query_pre_attn_scalar = config.head_dim
+    if name == "qwen3_moe":
+        config.norm_topk_prob = True
+    return build(name)
+
+
+def logits(probe, path, ids):
+    """(tokens, vocabulary) by our forward pass in fp32, of one sequence (1, tokens)."""
+    out = subprocess.run([probe, "logits", str(path), *map(str, ids[0].tolist())], capture_output=True)
+    assert out.returncode == 0, out.stderr.decode()
+    return np.frombuffer(out.stdout, np.float32).reshape(ids.shape[1], -1)

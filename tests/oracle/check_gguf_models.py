@@ -12,17 +12,16 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
-import architectures
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+import architectures  # noqa: E402
+from architectures import logits  # noqa: E402
+from tiny_model import permute  # noqa: E402
 
 probe, command = sys.argv[1], sys.argv[3]
 chosen = sys.argv[4:]
 ARCH = gguf.MODEL_ARCH
 names = {"llama": ARCH.LLAMA, "llama, biases": ARCH.LLAMA, "llama, tied": ARCH.LLAMA, "qwen2": ARCH.QWEN2, "qwen3": ARCH.QWEN3, "gemma2": ARCH.GEMMA2, "gemma3_text": ARCH.GEMMA3,
          "phi3": ARCH.PHI3, "gpt2": ARCH.GPT2, "gpt_neox": ARCH.GPTNEOX, "olmo2": ARCH.OLMO2, "mixtral": ARCH.LLAMA, "qwen3_moe": ARCH.QWEN3MOE}
-
-
-def permute(w, heads):
-    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
 def converted(name, tensors, config):
@@ -119,20 +118,9 @@ def compare(theirs, written):
         assert a == b or (isinstance(a, float) and abs(a / b - 1) < 1e-6), (key, a, b)
 
 
-def ours(path, ids):
-    out = subprocess.run([probe, "logits", str(path), *map(str, ids[0].tolist())], capture_output=True)
-    assert out.returncode == 0, out.stderr.decode()
-    return np.frombuffer(out.stdout, np.float32).reshape(ids.shape[1], -1)
-
-
 failed = []
 for name in chosen or names:
-    cls, config = architectures.cases[name]
-    if name.startswith("gemma"):
-        config.query_pre_attn_scalar = config.head_dim  # GGUF files do not say
-    if name == "qwen3_moe":
-        config.norm_topk_prob = True  # llama.cpp takes it for granted
-    model = architectures.build(name)
+    model = architectures.build_for_gguf(name)
     ids = torch.randint(0, architectures.VOCABULARY, (1, 80), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         theirs = model(ids).logits[0].numpy()
@@ -141,7 +129,7 @@ for name in chosen or names:
         path = base / "model.gguf"
         try:
             write(path, name, model)
-            error = np.abs(ours(path, ids) - theirs).max() / np.abs(theirs).max()
+            error = np.abs(logits(probe, path, ids) - theirs).max() / np.abs(theirs).max()
             print(f"{name} in GGUF: largest difference {error:.2e} of the largest logit", flush=True)
             assert error < 1e-4, name
             result = subprocess.run([command, "convert", path, "--output", base / "folder"], capture_output=True, text=True)
@@ -154,7 +142,7 @@ for name in chosen or names:
             result = subprocess.run([command, "convert", base / "folder", "--output", base / "again.gguf"], capture_output=True, text=True)
             assert result.returncode == 0, result.stderr
             compare(path, base / "again.gguf")
-            assert np.array_equal(ours(base / "again.gguf", ids), ours(path, ids))
+            assert np.array_equal(logits(probe, base / "again.gguf", ids), logits(probe, path, ids))
             print(f"{name} and back: the gguf package's tensors and keys", flush=True)
         except AssertionError as problem:
             print(f"{name}: {problem}", flush=True)

@@ -13,28 +13,19 @@ import tempfile
 import numpy as np
 
 try:
-    import llama_cpp.llama_cpp
     from llama_cpp import Llama
 except ImportError as error:
     print(f"skipped: llama-cpp-python is not installed ({error})")
     sys.exit(77)
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+root = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(root / "tests/cli"), str(root / "benchmarks/peers")]
 import architectures  # noqa: E402
 import tiny_model  # noqa: E402
+from llama_cpp_as_stored import keep_weights_as_stored  # noqa: E402
 from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 
-defaults = llama_cpp.llama_cpp.llama_model_default_params
-
-
-def without_repacking():
-    """Version 0.3.36 crashes over weights that it has rearranged for AMX."""
-    parameters = defaults()
-    parameters.use_extra_bufts = False
-    return parameters
-
-
-llama_cpp.llama_cpp.llama_model_default_params = llama_cpp.llama_model_default_params = without_repacking
+keep_weights_as_stored()
 command, demo, data = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 
 
@@ -102,12 +93,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for name in ("llama, biases", "llama, rope llama3", "mixtral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "olmo2"):
         # llama.cpp expects Microsoft's tokens of every model that is called phi3
         folder = base / name.replace(", ", "-").replace(" ", "-").replace("phi3", "phi-three")
-        config = architectures.cases[name][1]
-        if name.startswith("gemma"):
-            config.query_pre_attn_scalar = config.head_dim  # GGUF files do not say
-        if name == "qwen3_moe":
-            config.norm_topk_prob = True
-        architectures.build(name).save_pretrained(folder)
+        architectures.build_for_gguf(name).save_pretrained(folder)
         tiny_model.make_tokenizer(folder)
         compare(folder.name, folder, base, [tiny_model.text(24, seed=5)], base / "text.txt", 128, 4, dtypes=["f32"])
     gguf = demo / "SmolLM2-135M-Instruct.Q4_1.gguf"
