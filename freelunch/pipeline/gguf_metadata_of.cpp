@@ -1,10 +1,7 @@
 #include "pipeline/gguf_metadata_of.h"
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <filesystem>
 
-#include "base/error.h"
 #include "model/gguf_config.h"
 #include "tokenizer/gguf_vocabulary.h"
 #include "tokenizer/tokenizer_folder.h"
@@ -15,30 +12,6 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoint::GgufMetadata;
 using checkpoint::GgufValue;
-using nlohmann::json;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::stringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
-
-/// Empty where the folder lacks the file.
-json read_json(const fs::path& path) {
-  if (!fs::exists(path)) return json::object();
-  try {
-    return json::parse(read_text(path));
-  } catch (const json::exception& error) {
-    fail(ErrorKind::kBadFile, "{}: not valid JSON ({})", path.filename().string(), error.what());
-  }
-}
-
-std::string chat_template_of(const json& tokenizer_config, const fs::path& folder) {
-  const auto it = tokenizer_config.find("chat_template");
-  if (it != tokenizer_config.end() && it->is_string()) return it->get<std::string>();
-  return fs::exists(folder / "chat_template.jinja") ? read_text(folder / "chat_template.jinja") : "";
-}
 
 void add_vocabulary(GgufMetadata& metadata, const tokenizer::GgufVocabulary& v) {
   metadata.add("tokenizer.ggml.model", GgufValue::string(v.model));
@@ -88,7 +61,7 @@ GgufMetadata gguf_metadata_of(const model::LanguageModel& model) {
   if (!vocabulary.eos && fits(model.config().eos))
     vocabulary.eos = static_cast<tokenizer::TokenId>(*model.config().eos);
   add_vocabulary(metadata, vocabulary);
-  const std::string chat_template = chat_template_of(read_json(folder / "tokenizer_config.json"), folder);
+  const std::string chat_template = tokenizer::chat_template_of_folder(folder);
   if (!chat_template.empty()) metadata.add("tokenizer.chat_template", GgufValue::string(chat_template));
   return metadata;
 }

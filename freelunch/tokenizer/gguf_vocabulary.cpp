@@ -226,6 +226,22 @@ json build(const GgufVocabulary& v, std::string_view file) {
 
 }  // namespace
 
+GgufVocabulary empty_vocabulary(int64_t rows) {
+  GgufVocabulary v;
+  for (int64_t id = 0; id < rows; ++id) v.tokens.push_back("[PAD" + std::to_string(id) + "]");
+  v.token_types.assign(static_cast<size_t>(rows), kUnused);
+  return v;
+}
+
+void put_token(GgufVocabulary& v, int64_t id, const std::string& text, int32_t type, std::string_view file) {
+  if (id < 0 || id >= static_cast<int64_t>(v.tokens.size())) {
+    fail(ErrorKind::kBadFile, "{}: token '{}' has id {}, but the embedding has {} rows", file, text, id,
+         v.tokens.size());
+  }
+  v.tokens[static_cast<size_t>(id)] = text;
+  v.token_types[static_cast<size_t>(id)] = type;
+}
+
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file) {
   return tokenizer_from_json(build(vocabulary, file), file);
 }

@@ -26,6 +26,12 @@ struct GgufVocabulary {
   bool has_charsmap = false;              ///< whether SentencePiece normalises characters
 };
 
+/// One whose `rows` ids, those of the embedding, have no token yet: unused ones, called [PAD0] and so on.
+GgufVocabulary empty_vocabulary(int64_t rows);
+/// Gives an id its token. Throws BadFile naming `file` for an id beyond the rows.
+void put_token(GgufVocabulary& vocabulary, int64_t id, const std::string& text, int32_t type,
+               std::string_view file);
+
 /// The tokenizer that llama.cpp and the original Hugging Face folder have. Throws Unsupported naming a model
 /// or pre-tokenizer that is not handled, BadFile for an inconsistent vocabulary.
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file);

@@ -140,20 +140,14 @@ GgufVocabulary vocabulary_of_sentencepiece(std::string_view bytes, const Sentenc
          "{}: a SentencePiece model that normalises characters or puts spaces behind words has no GGUF form",
          file);
   }
-  GgufVocabulary v;
+  GgufVocabulary v = empty_vocabulary(size);
+  v.scores.assign(v.tokens.size(), kUnusedScore);
   v.model = model.algorithm == Algorithm::kBpe ? "llama" : "t5";
   v.pre = "default";
   const auto put = [&](size_t id, const std::string& text, int32_t type, float score) {
-    if (id >= static_cast<size_t>(size))
-      fail(ErrorKind::kBadFile, "{}: token '{}' has id {}, but the embedding has {} rows", file, text, id,
-           size);
-    v.tokens[id] = text;
-    v.token_types[id] = type;
+    put_token(v, static_cast<int64_t>(id), text, type, file);
     v.scores[id] = score;
   };
-  for (int64_t id = 0; id < size; ++id) v.tokens.push_back("[PAD" + std::to_string(id) + "]");
-  v.token_types.assign(static_cast<size_t>(size), kUnused);
-  v.scores.assign(static_cast<size_t>(size), kUnusedScore);
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const SentencePieceModel::Piece& piece = model.pieces[id];
     put(id, piece.text, static_cast<int32_t>(piece.type), piece.score);

@@ -219,6 +219,13 @@ std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const fs::path& folder, 
   });
 }
 
+std::string chat_template_of_folder(const fs::path& folder) {
+  const json config = read_object(folder / "tokenizer_config.json");
+  const auto it = config.find("chat_template");
+  if (it != config.end() && it->is_string()) return it->get<std::string>();
+  return fs::exists(folder / "chat_template.jinja") ? read(folder / "chat_template.jinja") : "";
+}
+
 std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
   auto tokenizer = checked(folder, [&]() -> std::unique_ptr<Tokenizer> {
     switch (source_of(folder)) {

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "tokenizer/gguf_vocabulary.h"
 #include "tokenizer/tokenizer.h"
@@ -18,5 +19,9 @@ std::unique_ptr<Tokenizer> from_folder(const std::filesystem::path& folder);
 /// token, up to `size` (the embedding's rows), become unused tokens. Throws Unsupported for a tokenizer that
 /// GGUF has no form for.
 std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const std::filesystem::path& folder, int64_t size);
+
+/// The chat template of the same: in tokenizer_config.json, or else in chat_template.jinja; empty without
+/// one.
+std::string chat_template_of_folder(const std::filesystem::path& folder);
 
 }  // namespace freelunch::tokenizer

@@ -14,26 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-void put_token(GgufVocabulary& v, const json& id, const std::string& text, int32_t type,
-               std::string_view file) {
-  const auto at = id.get<int64_t>();
-  if (at < 0 || at >= static_cast<int64_t>(v.tokens.size())) {
-    fail(ErrorKind::kBadFile, "{}: token '{}' has id {}, but the embedding has {} rows", file, text, at,
-         v.tokens.size());
-  }
-  v.tokens[static_cast<size_t>(at)] = text;
-  v.token_types[static_cast<size_t>(at)] = type;
-}
-
-/// Rows of the embedding, all of them without a token yet.
-void make_rows(GgufVocabulary& v, int64_t size) {
-  for (int64_t id = 0; id < size; ++id) v.tokens.push_back("[PAD" + std::to_string(id) + "]");
-  v.token_types.assign(static_cast<size_t>(size), kUnused);
-}
-
 void read_added(const json& root, GgufVocabulary& v, std::string_view file) {
   for (const json& added : root.value("added_tokens", json::array())) {
-    put_token(v, added.at("id"), added.at("content").get<std::string>(),
+    put_token(v, added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
               added.value("special", false) ? kControl : kUserDefined, file);
   }
 }
@@ -50,7 +33,8 @@ void read_merges(const json& model, GgufVocabulary& v) {
 void read_byte_level(const json& root, const std::string& pre, GgufVocabulary& v, std::string_view file) {
   v.model = "gpt2";
   v.pre = pre;
-  for (const auto& [text, id] : root.at("model").at("vocab").items()) put_token(v, id, text, kNormal, file);
+  for (const auto& [text, id] : root.at("model").at("vocab").items())
+    put_token(v, id.get<int64_t>(), text, kNormal, file);
   read_added(root, v, file);
   read_merges(root.at("model"), v);
 }
@@ -66,7 +50,7 @@ void read_scored_bpe(const json& root, GgufVocabulary& v, std::string_view file)
   const json& model = root.at("model");
   const bool bytes = model.value("byte_fallback", false);
   for (const auto& [text, id] : model.at("vocab").items())
-    put_token(v, id, text, bytes && byte_of_token(text) ? kByte : kNormal, file);
+    put_token(v, id.get<int64_t>(), text, bytes && byte_of_token(text) ? kByte : kNormal, file);
   read_added(root, v, file);
   const json unknown = model.value("unk_token", json());
   if (unknown.is_string()) set_unknown(v, model.at("vocab").at(unknown.get<std::string>()).get<TokenId>());
@@ -84,7 +68,7 @@ void read_unigram(const json& root, GgufVocabulary& v, std::string_view file) {
   size_t id = 0;
   for (const json& entry : model.at("vocab")) {
     const auto text = entry.at(0).get<std::string>();
-    put_token(v, id, text, bytes && byte_of_token(text) ? kByte : kNormal, file);
+    put_token(v, static_cast<int64_t>(id), text, bytes && byte_of_token(text) ? kByte : kNormal, file);
     v.scores[id++] = entry.at(1).get<float>();
   }
   read_added(root, v, file);
@@ -143,8 +127,7 @@ GgufVocabulary vocabulary_of_tokenizer_json(std::string_view text, const json& c
   const std::unique_ptr<Tokenizer> tokenizer = from_tokenizer_json(text, file);
   try {
     const json root = json::parse(text);
-    GgufVocabulary v;
-    make_rows(v, size);
+    GgufVocabulary v = empty_vocabulary(size);
     if (!read_tokens(root, v, file)) {
       fail(ErrorKind::kUnsupported,
            "{}: GGUF names pre-tokenizers instead of holding them, and has no name for this one", file);
