@@ -81,9 +81,7 @@ const Forward::Reach& Forward::reach(const Block& block) const {
 }
 
 Norm Forward::norm(const Block& block, Part::Kind weight) const {
-  Norm norm{.kind = config_.norm, .epsilon = config_.norm_epsilon, .weight = block[weight], .bias = {}};
-  if (config_.norm == NormKind::kLayer) norm.bias = block[static_cast<Part::Kind>(weight + 1)];
-  return norm;
+  return norm_of(config_, weight, [&](Part part) { return block[part]; });
 }
 
 at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {

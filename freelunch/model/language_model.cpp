@@ -210,8 +210,7 @@ SavedTensor LanguageModel::saved_from(const StoredTensor& stored) const {
   saved.dtype = saved_dtype_of(saved.parts);
   const ModelTensor& first = *saved.parts[0].tensor;
   const TensorInfo& info = checkpoint_->at(first.stored_name);
-  if (saved.parts.size() == 1 && saved.parts[0].placement.whole(stored.shape) && info.shape == stored.shape &&
-      first.placement.whole(info.shape))
+  if (saved.is_one_part() && info.shape == stored.shape && first.placement.whole(info.shape))
     saved.source = &info;
   return saved;
 }

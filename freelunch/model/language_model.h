@@ -44,6 +44,9 @@ struct SavedTensor {
   std::vector<SavedPart> parts;  ///< that it is put together from; none: known to the input's file alone
   /// Which has the same elements in the same order where no part has changed; null if none has.
   const checkpoint::TensorInfo* source;
+
+  /// Whether it is one tensor of the model as it stands.
+  bool is_one_part() const { return parts.size() == 1 && parts[0].placement.whole(shape); }
 };
 
 /// A dense model on disk: its configuration and its tensors, read one at a time through the memory map.

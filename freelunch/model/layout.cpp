@@ -28,7 +28,7 @@ const PartName& name_of(const NameTable& names, Part part) {
 
 void add_norm(std::vector<Part>& parts, const Config& c, Part::Kind weight) {
   parts.emplace_back(weight);
-  if (c.norm == NormKind::kLayer) parts.emplace_back(static_cast<Part::Kind>(weight + 1));
+  if (c.norm == NormKind::kLayer) parts.push_back(bias_of(weight));
 }
 
 void add_matrix(std::vector<Part>& parts, Part matrix, bool bias) {

@@ -2,6 +2,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include "model/config.h"
+#include "model/part.h"
 
 namespace freelunch::model {
 
@@ -16,5 +17,13 @@ struct Norm {
   /// x (..., d) fp32 -> (..., d) of the given dtype.
   at::Tensor operator()(const at::Tensor& x, at::ScalarType dtype = at::kFloat) const;
 };
+
+/// The norm of `config`'s kind whose weight is `weight`; read(part) gives the tensors of it.
+template <typename Read>
+Norm norm_of(const Config& config, Part weight, const Read& read) {
+  Norm norm{.kind = config.norm, .epsilon = config.norm_epsilon, .weight = read(weight), .bias = {}};
+  if (config.norm == NormKind::kLayer) norm.bias = read(bias_of(weight));
+  return norm;
+}
 
 }  // namespace freelunch::model

@@ -65,6 +65,6 @@ std::string short_name(Part matrix) {
   return matrix.expert < 0 ? kind : "experts." + std::to_string(matrix.expert) + "." + kind;
 }
 
-Part bias_of(Part matrix) { return {static_cast<Part::Kind>(matrix.kind + 1), matrix.expert}; }
+Part bias_of(Part weight) { return {static_cast<Part::Kind>(weight.kind + 1), weight.expert}; }
 
 }  // namespace freelunch::model

@@ -14,8 +14,8 @@ inline constexpr std::array<Half, 2> kHalves{Half::kAttention, Half::kMlp};
 /// "attention" or "mlp", as reports name them.
 std::string_view name(Half half);
 
-/// What a tensor is to the model, whatever a file calls it. A matrix is (out, in); its bias follows it in the
-/// list. Every architecture has some of these.
+/// What a tensor is to the model, whatever a file calls it. A matrix is (out, in); its bias, and that of a
+/// layer norm, follows it in the list. Every architecture has some of these.
 struct Part {
   enum Kind : uint8_t {
     // outside the blocks
@@ -70,7 +70,7 @@ bool is_in_block(Part part);
 Half half_of(Part part);
 /// "q", "k", "v", "o", "gate", "up", "down"; "experts.3.up" of an expert: a matrix as reports name it.
 std::string short_name(Part matrix);
-/// The bias that belongs to a matrix.
-Part bias_of(Part matrix);
+/// The bias that belongs to a matrix or to the weight of a layer norm.
+Part bias_of(Part weight);
 
 }  // namespace freelunch::model

@@ -35,8 +35,7 @@ bool Weights::changed(const SavedTensor& tensor) const {
 }
 
 at::Tensor Weights::assembled(const SavedTensor& saved) const {
-  if (saved.parts.size() == 1 && saved.parts[0].placement.whole(saved.shape))
-    return tensor(*saved.parts[0].tensor);
+  if (saved.is_one_part()) return tensor(*saved.parts[0].tensor);
   at::Tensor whole = at::empty(saved.shape, at::kFloat);
   for (const SavedPart& part : saved.parts) insert(tensor(*part.tensor), part.placement, whole);
   return whole;
@@ -55,12 +54,7 @@ Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dty
 Norm Weights::final_norm(at::Device device) const {
   const Config& c = config();
   if (!c.final_norm) return {.kind = NormKind::kNone};
-  Norm norm{.kind = c.norm,
-            .epsilon = c.norm_epsilon,
-            .weight = tensor(*dense_->find(-1, Part::kFinalNorm)).to(device),
-            .bias = {}};
-  if (c.norm == NormKind::kLayer) norm.bias = tensor(*dense_->find(-1, Part::kFinalNormBias)).to(device);
-  return norm;
+  return norm_of(c, Part::kFinalNorm, [&](Part part) { return tensor(*dense_->find(-1, part)).to(device); });
 }
 
 at::Tensor Weights::rows(const ModelTensor& tensor, const at::Tensor& index, at::Device device) const {

@@ -28,7 +28,7 @@ const StageBudget* Budget::find(const std::string& stage) const {
 
 Budget plan_budget(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
                    const std::vector<Stage>& stages, const RunSize& size, const MachineRates& rates) {
-  const StageEstimator estimate(plan, model, compute, size, rates);
+  const StageEstimator estimate(plan, model, compute, stages, size, rates);
   const bool given = !plan.dense.empty();
   const bool solves = !stages.empty() && stages.front().kind == StageKind::kSolve;
   Budget budget{.stages = {}, .scratch = estimate.scratch()};
@@ -42,9 +42,9 @@ Budget plan_budget(const CompressPlan& plan, const model::LanguageModel& model, 
   evaluated("evaluate pruned");
   for (const Stage& stage : stages) {
     if (stage.kind == StageKind::kSolve) continue;
-    budget.stages.push_back(stage.kind == StageKind::kMatrix ? estimate.matrices(stages)
-                            : is_local(stage)                ? estimate.regions(stage, stages)
-                                                             : estimate.whole(stage, stages));
+    budget.stages.push_back(stage.kind == StageKind::kMatrix ? estimate.matrices()
+                            : is_local(stage)                ? estimate.regions(stage)
+                                                             : estimate.whole(stage));
   }
   evaluated("evaluate repaired");
   return budget;

@@ -69,10 +69,6 @@ void count_matrix(Totals& totals, const sparsity::Observed& seen) {
 /// The saved tensors that are one tensor of the model as it stands.
 using SavedAlone = std::map<const ModelTensor*, const SavedTensor*>;
 
-bool is_alone(const SavedTensor& saved) {
-  return saved.parts.size() == 1 && saved.parts[0].placement.whole(saved.shape);
-}
-
 json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor, const SavedAlone& alone,
                     Totals& totals) {
   const checkpoint::TensorInfo& info = model.checkpoint().at(tensor.stored_name);
@@ -118,7 +114,7 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
   const std::vector<SavedTensor> saved = model->hugging_face_tensors();
   SavedAlone alone;
   for (const SavedTensor& tensor : saved) {
-    if (is_alone(tensor)) alone.emplace(tensor.parts[0].tensor, &tensor);
+    if (tensor.is_one_part()) alone.emplace(tensor.parts[0].tensor, &tensor);
   }
   sinks.progress.begin("inspect", static_cast<int64_t>(model->tensors().size()), "tensors");
   for (const ModelTensor& tensor : model->tensors()) {
@@ -129,7 +125,7 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
   sinks.progress.end();
   for (const SavedTensor& tensor : saved) {
     throw_if_interrupted();
-    if (!is_alone(tensor)) totals.archived += bytes_in_archive(model::Weights(*model), tensor);
+    if (!tensor.is_one_part()) totals.archived += bytes_in_archive(model::Weights(*model), tensor);
   }
   return {{"path", path.string()},
           {"format", format_of(*model)},

@@ -26,13 +26,10 @@ reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half
   const bool mlp_reads = half == Half::kAttention && !config.parallel;
   if (!mlp_reads && last) return run.dense().final_norm(run.compute.device);
   if (!before) return {.kind = model::NormKind::kNone};
-  reconstruct::NextNorm norm{.kind = config.norm, .epsilon = config.norm_epsilon};
   const int64_t reader = mlp_reads ? block : block + 1;
-  const auto read = [&](Part part) { return model.read(*model.find(reader, part)).to(run.compute.device); };
-  norm.weight = read(mlp_reads ? Part::kMlpNorm : Part::kAttentionNorm);
-  if (config.norm == model::NormKind::kLayer)
-    norm.bias = read(mlp_reads ? Part::kMlpNormBias : Part::kAttentionNormBias);
-  return norm;
+  return model::norm_of(config, mlp_reads ? Part::kMlpNorm : Part::kAttentionNorm, [&](Part part) {
+    return model.read(*model.find(reader, part)).to(run.compute.device);
+  });
 }
 
 struct Place {

@@ -27,7 +27,8 @@ int64_t size_of(at::ScalarType dtype) { return static_cast<int64_t>(at::elementS
 }  // namespace
 
 StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageModel& model,
-                               const model::Compute& compute, const RunSize& size, const MachineRates& rates)
+                               const model::Compute& compute, const std::vector<Stage>& stages,
+                               const RunSize& size, const MachineRates& rates)
     : plan_(plan),
       model_(model),
       config_(model.config()),
@@ -36,7 +37,9 @@ StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageMo
       rates_(rates),
       compute_bytes_(size_of(compute.dtype)),
       windows_(plan.calibration.text.empty() ? 0 : plan.calibration.samples + plan.calibration.held_out),
-      length_(plan.calibration.length) {
+      length_(plan.calibration.length),
+      region_epochs_(plan.region.epochs.value_or(default_epochs(stages))),
+      whole_epochs_(plan.whole.epochs.value_or(default_epochs(stages))) {
   for (int64_t b = 0; b < config_.blocks; ++b) {
     for (size_t h = 0; h < 2; ++h) {
       HalfShape half{.heads = h == 0 ? config_.heads * config_.head_dim : 0};
@@ -223,7 +226,13 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   return stage;
 }
 
-StageBudget StageEstimator::matrices(const std::vector<Stage>& stages) const {
+StageEstimator::Training StageEstimator::region_training() const {
+  const int64_t batch = plan_.region.batch;
+  return {.tokens = static_cast<double>(plan_.calibration.samples * length_ * region_epochs_),
+          .steps = static_cast<double>(region_epochs_ * ((plan_.calibration.samples + batch - 1) / batch))};
+}
+
+StageBudget StageEstimator::matrices() const {
   StageBudget stage = named("matrix");
   const bool two = plan_.region.propagation == Propagation::kSparseDense;
   const double streams = two ? 2 : 1;
@@ -239,10 +248,7 @@ StageBudget StageEstimator::matrices(const std::vector<Stage>& stages) const {
       std::max({widest_pass(kBatch * length_), tokens * inner * (3 * kFp32) + largest * 2 * compute_bytes_,
                 kEvaluated * length_ * std::max(inner, config_.width) * 4 * kFp32});
   const auto all = static_cast<double>(windows_ * length_);
-  const int64_t epochs = plan_.region.epochs.value_or(default_epochs(stages));
-  const auto trained = static_cast<double>(plan_.calibration.samples * length_ * epochs);
-  const auto steps = static_cast<double>(
-      epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
+  const auto [trained, steps] = region_training();
   const auto elements = static_cast<double>(block_elements());
   const auto blocks = static_cast<double>(config_.blocks);
   spend(stage, blocks * (all * (streams + 1) * forward_block(length_) + trained * 6 * elements), 0,
@@ -250,7 +256,7 @@ StageBudget StageEstimator::matrices(const std::vector<Stage>& stages) const {
   return stage;
 }
 
-StageBudget StageEstimator::regions(const Stage& stage_kind, const std::vector<Stage>& stages) const {
+StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   StageBudget stage = named(to_string(stage_kind));
   const bool half = stage_kind.kind == StageKind::kHalf;
   const int64_t blocks = half ? 1 : std::min(stage_kind.blocks, config_.blocks);
@@ -274,17 +280,14 @@ StageBudget StageEstimator::regions(const Stage& stage_kind, const std::vector<S
   const int64_t measuring = kEvaluated * length_ * config_.width * 4 * kFp32;
   stage.workspace = std::max(training, measuring + widest_pass(kBatch * length_));
   const auto all = static_cast<double>(windows_ * length_);
-  const int64_t epochs = plan_.region.epochs.value_or(default_epochs(stages));
-  const auto seen = static_cast<double>(plan_.calibration.samples * length_ * epochs);
-  const auto steps = static_cast<double>(
-      epochs * ((plan_.calibration.samples + plan_.region.batch - 1) / plan_.region.batch));
+  const auto [seen, steps] = region_training();
   const auto every = static_cast<double>(config_.blocks);
   spend(stage, every * (2 * all + 3 * seen) * forward_block(length_), 0,
         every * steps * static_cast<double>(block_elements()) * 12 * kFp32);
   return stage;
 }
 
-StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& stages) const {
+StageBudget StageEstimator::whole(const Stage& kind) const {
   StageBudget stage = named(to_string(kind));
   const reconstruct::Trains trains = trained_by(kind);
   const reconstruct::DistilRecipe recipe{
@@ -306,7 +309,7 @@ StageBudget StageEstimator::whole(const Stage& kind, const std::vector<Stage>& s
   stage.disk +=
       matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
-  const auto epochs = static_cast<double>(plan_.whole.epochs.value_or(default_epochs(stages)));
+  const auto epochs = static_cast<double>(whole_epochs_);
   const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);
   const double steps =
       epochs * static_cast<double>(plan_.calibration.samples) / static_cast<double>(plan_.whole.batch);

@@ -10,16 +10,16 @@ namespace freelunch::pipeline {
 class StageEstimator {
  public:
   StageEstimator(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
-                 const RunSize& size, const MachineRates& rates);
+                 const std::vector<Stage>& stages, const RunSize& size, const MachineRates& rates);
 
   StageBudget evaluate(const std::string& name) const;
   StageBudget allocate() const;
   StageBudget sensitivity() const;
   StageBudget prune(bool solve, bool given) const;
-  StageBudget matrices(const std::vector<Stage>& stages) const;
-  StageBudget regions(const Stage& stage, const std::vector<Stage>& stages) const;
+  StageBudget matrices() const;
+  StageBudget regions(const Stage& stage) const;
   /// As reconstruct::planned_bytes says.
-  StageBudget whole(const Stage& stage, const std::vector<Stage>& stages) const;
+  StageBudget whole(const Stage& stage) const;
 
   /// Masks, and changed weights in two places: one goes beside what the journal holds of it, never over it.
   int64_t scratch() const;
@@ -46,6 +46,12 @@ class StageEstimator {
   double forward_block(int64_t length) const {
     return forward(halves_[0], length) + forward(halves_[1], length);
   }
+  /// What gradient descent on regions takes for each of them.
+  struct Training {
+    double tokens = 0;
+    double steps = 0;
+  };
+  Training region_training() const;
   void spend(StageBudget& stage, double operations, double fp32_operations, double swept_bytes) const;
 
   const CompressPlan& plan_;
@@ -58,6 +64,8 @@ class StageEstimator {
   int64_t compute_bytes_;  // of a number in the compute dtype
   int64_t windows_;        // held-out ones included
   int64_t length_;
+  int64_t region_epochs_;
+  int64_t whole_epochs_;
   int64_t scratch_ = 0;
 };
 

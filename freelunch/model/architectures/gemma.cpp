@@ -2,10 +2,28 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 
 namespace freelunch::model {
+namespace {
+
+/// Every `pattern`th block attends to all, the others within the window.
+void alternate(Config& config, int64_t pattern) {
+  for (int64_t b = 0; b < config.blocks; ++b) config.reach_of_block.push_back((b + 1) % pattern == 0 ? 0 : 1);
+}
+
+}  // namespace
+
+Config gemma_base(std::vector<AttentionReach> reaches) {
+  return {.norm = NormKind::kRmsPlusOne,
+          .norm_place = NormPlace::kBeforeAndAfter,
+          .norm_epsilon = 1e-6,
+          .activation = Activation::kGeluTanh,
+          .reaches = std::move(reaches),
+          .tied_embeddings = true};
+}
 
 const std::vector<PartName>& gemma_names() {
   static const std::vector<PartName> names =
@@ -15,12 +33,12 @@ const std::vector<PartName>& gemma_names() {
   return names;
 }
 
-void read_gemma(Config& config, const nlohmann::json* hf, int64_t pattern) {
+void read_gemma(Config& config, const nlohmann::json* hf, const GemmaUnsaid& unsaid) {
   config.embedding_scale = std::sqrt(static_cast<float>(config.width));
   if (hf == nullptr) {
-    for (int64_t b = 0; b < config.blocks; ++b)
-      config.reach_of_block.push_back((b + 1) % pattern == 0 ? 0 : 1);
-    return;
+    if (config.blocks == unsaid.blocks_of_27b)
+      config.attention_scale = 1 / std::sqrt(static_cast<double>(config.width / config.heads));
+    return alternate(config, unsaid.pattern);
   }
   const auto number = [&](const char* key, double otherwise) {
     if (!hf->contains(key)) return otherwise;
@@ -34,14 +52,14 @@ void read_gemma(Config& config, const nlohmann::json* hf, int64_t pattern) {
   config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
   config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
   config.reaches[1].rope_theta = number("rope_local_base_freq", config.reaches[1].rope_theta);
-  pattern = static_cast<int64_t>(
-      number("sliding_window_pattern", number("_sliding_window_pattern", static_cast<double>(pattern))));
+  const auto pattern = static_cast<int64_t>(number(
+      "sliding_window_pattern", number("_sliding_window_pattern", static_cast<double>(unsaid.pattern))));
   if (const auto it = hf->find("layer_types"); it != hf->end() && it->is_array()) {
     for (const auto& type : *it) config.reach_of_block.push_back(type == "sliding_attention" ? 1 : 0);
     return;
   }
   if (pattern < 1) fail(ErrorKind::kBadFile, "config.json: sliding_window_pattern is {}", pattern);
-  for (int64_t b = 0; b < config.blocks; ++b) config.reach_of_block.push_back((b + 1) % pattern == 0 ? 0 : 1);
+  alternate(config, pattern);
 }
 
 void describe_gemma(const Config& config, nlohmann::json& hf) {

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "model/architectures/gemma.h"
 
 namespace freelunch::model {
@@ -11,24 +9,18 @@ const Architecture& gemma2() {
       .name = "gemma2",
       .hugging_face_class = "Gemma2ForCausalLM",
       .gguf_name = "gemma2",
-      .base = {.norm = NormKind::kRmsPlusOne,
-               .norm_place = NormPlace::kBeforeAndAfter,
-               .norm_epsilon = 1e-6,
-               .activation = Activation::kGeluTanh,
-               .reaches = {{}, {.window = 4096}},
-               .attention_soft_cap = 50,
-               .logit_soft_cap = 30,
-               .tied_embeddings = true},
+      .base =
+          [] {
+            Config base = gemma_base({{}, {.window = 4096}});
+            base.attention_soft_cap = 50;
+            base.logit_soft_cap = 30;
+            return base;
+          }(),
       .keys = {.activation = "hidden_activation"},
       .hugging_face = {.parts = gemma_names(), .base_prefix = "model."},
       .gguf = norms_plus_one(gguf_table()),
-      .adjust =
-          [](Config& config, const nlohmann::json* hf) {
-            read_gemma(config, hf, /*pattern=*/2);
-            // Gemma 2 27B alone scales by its width over its heads; GGUF files do not say so
-            if (hf == nullptr && config.blocks == 46)
-              config.attention_scale = 1 / std::sqrt(static_cast<double>(config.width / config.heads));
-          },
+      .adjust = [](Config& config,
+                   const nlohmann::json* hf) { read_gemma(config, hf, {.pattern = 2, .blocks_of_27b = 46}); },
       .describe = describe_gemma};
   return architecture;
 }

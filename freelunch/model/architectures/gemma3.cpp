@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "model/architectures/gemma.h"
 
 namespace freelunch::model {
@@ -11,22 +9,17 @@ const Architecture& gemma3() {
       .name = "gemma3_text",
       .hugging_face_class = "Gemma3ForCausalLM",
       .gguf_name = "gemma3",
-      .base = {.norm = NormKind::kRmsPlusOne,
-               .norm_place = NormPlace::kBeforeAndAfter,
-               .norm_epsilon = 1e-6,
-               .activation = Activation::kGeluTanh,
-               .reaches = {{.rope_theta = 1e6}, {.rope_theta = 1e4, .window = 4096}},
-               .head_norm = HeadNorm::kEach,
-               .tied_embeddings = true},
+      .base =
+          [] {
+            Config base = gemma_base({{.rope_theta = 1e6}, {.rope_theta = 1e4, .window = 4096}});
+            base.head_norm = HeadNorm::kEach;
+            return base;
+          }(),
       .keys = {.activation = "hidden_activation"},
       .hugging_face = {.parts = gemma_names(), .base_prefix = "model."},
       .gguf = norms_plus_one(gguf_table()),
-      .adjust =
-          [](Config& config, const nlohmann::json* hf) {
-            read_gemma(config, hf, /*pattern=*/6);
-            if (hf == nullptr && config.blocks == 62)  // 27B: GGUF files do not say so
-              config.attention_scale = 1 / std::sqrt(static_cast<double>(config.width / config.heads));
-          },
+      .adjust = [](Config& config,
+                   const nlohmann::json* hf) { read_gemma(config, hf, {.pattern = 6, .blocks_of_27b = 62}); },
       .describe = describe_gemma};
   return architecture;
 }
