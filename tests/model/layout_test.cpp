@@ -43,7 +43,8 @@ TEST_P(LayoutTest, PutsEveryPartBackWhereItWasFound) {
         insert(value, part.placement, again);
       }
       EXPECT_EQ(elements, stored.numel()) << tensor.name;
-      EXPECT_TRUE(at::allclose(stored, again)) << tensor.name;
+      // A value shifted by one on its way (Gemma's norms) comes back to the rounding of one.
+      EXPECT_TRUE(at::allclose(stored, again, 1e-6, 1e-6)) << tensor.name;
     }
   }
 }
