@@ -68,8 +68,7 @@ void for_each_batch(int64_t windows, int64_t held_out,
 reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage) {
   const RegionOptions& options = run.plan.region;
   return {.loss = options.loss,
-          .adam = {.learning_rate =
-                       options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
+          .adam = {.learning_rate = learning_rate(run.plan, stage, run.model().config().width)},
           .epochs = options.epochs.value_or(default_epochs(run.stages)),
           .batch = options.batch,
           .freeze_norms = options.freeze_norms,
@@ -86,8 +85,7 @@ reconstruct::Trains trained_by(const Stage& stage) {
 reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage) {
   const ModelStageOptions& options = run.plan.whole;
   return {.loss = options.loss,
-          .adam = {.learning_rate =
-                       options.learning_rate.value_or(default_rate(stage, run.model().config().width))},
+          .adam = {.learning_rate = learning_rate(run.plan, stage, run.model().config().width)},
           .epochs = options.epochs.value_or(default_epochs(run.stages)),
           .batch = options.batch,
           .restarts = restarts(run.plan),

@@ -286,6 +286,11 @@ double default_rate(const Stage& stage, int64_t width) {
   }
 }
 
+double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width) {
+  const auto& chosen = is_local(stage) ? plan.region.learning_rate : plan.whole.learning_rate;
+  return chosen.value_or(default_rate(stage, width));
+}
+
 int64_t default_epochs(const std::vector<Stage>& stages) {
   const auto any = [&](auto is) { return std::any_of(stages.begin(), stages.end(), is); };
   return any(is_local) && any(is_global) ? 1 : 2;

@@ -154,6 +154,8 @@ void validate(const CompressPlan& plan);
 /// Peak learning rates that follow from the width of the residual stream and from how many halves a region
 /// has (docs/methods/learning_rate.md).
 double default_rate(const Stage& stage, int64_t width);
+/// The peak learning rate of a stage that trains: the plan's, or the default.
+double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width);
 
 /// Epochs of the stages that train: 1 where both regions and the whole model are trained, else 2
 /// (docs/decisions/0013).

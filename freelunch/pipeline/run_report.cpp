@@ -62,14 +62,14 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
   if (local != stages.end()) {
     object["region"] = {{"loss", reconstruct::name(plan.region.loss)},
                         {"propagation", name(plan.region.propagation)},
-                        {"learning_rate", plan.region.learning_rate.value_or(default_rate(*local, width))},
+                        {"learning_rate", learning_rate(plan, *local, width)},
                         {"epochs", plan.region.epochs.value_or(default_epochs(stages))},
                         {"batch", plan.region.batch},
                         {"freeze_norms", plan.region.freeze_norms}};
   }
   if (global != stages.end()) {
     object["model"] = {{"loss", reconstruct::name(plan.whole.loss)},
-                       {"learning_rate", plan.whole.learning_rate.value_or(default_rate(*global, width))},
+                       {"learning_rate", learning_rate(plan, *global, width)},
                        {"epochs", plan.whole.epochs.value_or(default_epochs(stages))},
                        {"batch", plan.whole.batch}};
     if (global->kind == StageKind::kLora)

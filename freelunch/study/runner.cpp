@@ -108,6 +108,11 @@ class StudyRun {
   StudyRun(const StudyPlan& study, const fs::path& folder, Sinks sinks)
       : study_(study), folder_(folder), sinks_(sinks) {
     for (const char* part : {"cells", "dense", "cache"}) fs::create_directories(folder / part);
+    for (const Cell& cell : study.cells) {
+      const fs::path& path = cell.plan.model;
+      if (!widths_.contains(path))
+        widths_[path] = pipeline::open_model(path, pipeline::TokenizerUse::kNone).model->config().width;
+    }
   }
 
   StudyOutcome run() {
@@ -138,6 +143,19 @@ class StudyRun {
   fs::path cell_path(const Cell& cell) const { return folder_ / "cells" / (cell.id + ".json"); }
   fs::path state_path(const std::string& key) const { return folder_ / "cache" / key; }
 
+  json rates(const Cell& cell) const { return learning_rates(cell, widths_.at(cell.plan.model)); }
+
+  /// Whether a cell has a result, of the learning rates that it would be run with now.
+  bool is_done(const Cell& cell) const {
+    const json result = read_json(cell_path(cell));
+    if (!result.is_object() || result.contains("error")) return false;
+    return result.value("learning_rates", json()) == rates(cell);
+  }
+
+  std::string state_key(const Cell& cell, size_t stages) const {
+    return prefix_key(cell, stages, widths_.at(cell.plan.model));
+  }
+
   /// Cells without a result, those next to each other that share the most work.
   std::vector<const Cell*> pending_cells() const {
     std::map<std::string, size_t> first_seen;  // of every prefix, in the order of the file
@@ -145,9 +163,8 @@ class StudyRun {
     for (const Cell& cell : study_.cells) {
       std::vector<size_t> rank;
       for (size_t i = 0; i <= stages_after_masks(cell); ++i)
-        rank.push_back(first_seen.try_emplace(prefix_key(cell, i), first_seen.size()).first->second);
-      const json result = read_json(cell_path(cell));
-      if (!result.is_object() || result.contains("error")) ordered.emplace_back(rank, &cell);
+        rank.push_back(first_seen.try_emplace(state_key(cell, i), first_seen.size()).first->second);
+      if (!is_done(cell)) ordered.emplace_back(rank, &cell);
     }
     std::stable_sort(ordered.begin(), ordered.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -156,10 +173,10 @@ class StudyRun {
     return cells;
   }
 
-  static std::set<std::string> needed_states(const std::vector<const Cell*>& pending) {
+  std::set<std::string> needed_states(const std::vector<const Cell*>& pending) const {
     std::set<std::string> keys;
     for (const Cell* cell : pending) {
-      for (size_t i = 0; i <= stages_after_masks(*cell); ++i) keys.insert(prefix_key(*cell, i));
+      for (size_t i = 0; i <= stages_after_masks(*cell); ++i) keys.insert(state_key(*cell, i));
     }
     return keys;
   }
@@ -233,10 +250,10 @@ class StudyRun {
     const std::set<std::string> wanted = needed_states(later);
     size_t done = 0;  // 1: masks; then a stage each
     for (size_t i = after_masks + 1; i-- > 0 && done == 0;) {
-      if (load_state(prefix_key(cell, i), run)) done = i + 1;
+      if (load_state(state_key(cell, i), run)) done = i + 1;
     }
     const auto finished = [&](size_t i) {
-      if (wanted.contains(prefix_key(cell, i))) save_state(prefix_key(cell, i), run);
+      if (const std::string key = state_key(cell, i); wanted.contains(key)) save_state(key, run);
     };
     if (done == 0) {
       pipeline::choose_masks(run, patterns);
@@ -252,6 +269,7 @@ class StudyRun {
     result["id"] = cell.id;
     result["grid"] = cell.grid;
     result["settings"] = cell.settings;
+    result["learning_rates"] = rates(cell);
     result["stages"] = stage_records(report);
     result["held_out_error"] = region_summary(report);
     int64_t zeros = 0;
@@ -316,6 +334,7 @@ class StudyRun {
   const StudyPlan& study_;
   fs::path folder_;
   Sinks sinks_;
+  std::map<fs::path, int64_t> widths_;  ///< of the residual streams
   model::Compute compute_;
   fs::path model_path_;
   std::unique_ptr<StudyModel> model_;

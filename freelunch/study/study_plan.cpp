@@ -282,12 +282,22 @@ std::string digest(const std::string& text) {
 
 size_t stages_after_masks(const Cell& cell) { return later_stages(cell.plan).size(); }
 
-std::string prefix_key(const Cell& cell, size_t stages) {
+std::string prefix_key(const Cell& cell, size_t stages, int64_t width) {
   json key = mask_settings(cell.plan, stages > 0);
   const std::vector<Stage> later = later_stages(cell.plan);
   key["stages"] = json::array();
-  for (size_t i = 0; i < stages; ++i) key["stages"].push_back(stage_settings(cell.plan, later.at(i)));
+  for (size_t i = 0; i < stages; ++i) {
+    key["stages"].push_back(stage_settings(cell.plan, later.at(i)));
+    key["stages"].back()["learning_rate"] = pipeline::learning_rate(cell.plan, later[i], width);
+  }
   return digest(key.dump());
+}
+
+json learning_rates(const Cell& cell, int64_t width) {
+  json rates = json::object();
+  for (const Stage& stage : later_stages(cell.plan))
+    rates[to_string(stage)] = pipeline::learning_rate(cell.plan, stage, width);
+  return rates;
 }
 
 StudyPlan read_study(const std::filesystem::path& path, const pipeline::ComputeOptions& compute) {

@@ -38,8 +38,13 @@ struct StudyPlan {
 StudyPlan read_study(const std::filesystem::path& path, const pipeline::ComputeOptions& compute);
 
 /// The settings that decide what a cell's weights are after choosing masks and the first `stages` stages
-/// after that (solve belongs to choosing masks). Cells with equal keys share the work.
-std::string prefix_key(const Cell& cell, size_t stages);
+/// after that (solve belongs to choosing masks), the learning rates that follow from the width of the
+/// residual stream included. Cells with equal keys share the work.
+std::string prefix_key(const Cell& cell, size_t stages, int64_t width);
+/// The peak learning rate of each stage that follows the choice of masks, by the stage's name. A cell's
+/// settings hold only those that the study asks for; what it was run with belongs to its result, which is
+/// out of date once the defaults are others.
+nlohmann::json learning_rates(const Cell& cell, int64_t width);
 /// How many stages follow the choice of masks.
 size_t stages_after_masks(const Cell& cell);
 

@@ -126,6 +126,14 @@ with tempfile.TemporaryDirectory() as temporary:
     more = run("study", base / "study.toml", "-o", out, "--compute", "fp32", "--threads", "2").stdout
     assert f"{len(cells) + 6} cells: 6 run now, 0 of them failed" in more, more
 
+    # a cell of other learning rates than it would have now is out of date
+    path = next(p for p in (out / "cells").glob("*-half-*.json"))
+    cell = json.loads(path.read_text())
+    assert list(cell["learning_rates"]) == ["half"], cell
+    cell["learning_rates"]["half"] *= 2
+    path.write_text(json.dumps(cell))
+    assert "cells: 1 run now, 0 of them failed" in run("study", base / "study.toml", "-o", out, "--compute", "fp32", "--threads", "2").stdout
+
     # what cannot run is refused before anything runs, with the cell and the reason
     refused(base, STUDY.replace('loss = ["mse"', 'loss = ["l1"'), "l1")
     refused(base, STUDY.replace("samples = [4, 16]", 'sample = 4'), "'sample'")
