@@ -7,6 +7,7 @@
 
 #include "model/attention.h"
 #include "model/mixture.h"
+#include "model/passes.h"
 
 namespace freelunch::model {
 namespace {
@@ -167,6 +168,7 @@ at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const 
 
 at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
                           const OutputTap& tap) const {
+  count_pass(normed.size(0) * normed.size(1));
   return half == Half::kAttention ? attended(block, normed, tap) : mlp(block, normed, tap);
 }
 

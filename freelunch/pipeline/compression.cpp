@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "base/interrupt.h"
+#include "model/passes.h"
 #include "pipeline/given_masks.h"
 #include "pipeline/memory.h"
 
@@ -108,7 +109,15 @@ void timed(RunReport& report, const std::string& name, const std::function<std::
 void run_stage(Compression& run, const std::string& name, const std::function<std::string()>& stage) {
   if (run.journal.finished(name)) return;
   run.journal.begin(name);
+  const model::Passes before = model::passes_so_far();
   timed(run.report, name, stage);
+  const model::Passes after = model::passes_so_far();
+  if (run.windows.defined() && run.windows.numel() > 0) {
+    const auto all = static_cast<double>(run.windows.numel() * 2 * run.model().config().blocks);
+    StageRecord& record = run.report.stages.back();
+    record.passes = static_cast<double>(after.forward - before.forward) / all;
+    record.backward_passes = static_cast<double>(after.recorded - before.recorded) / all;
+  }
   run.journal.end();
 }
 

@@ -53,7 +53,8 @@ json gained(const RunReport& report, const ReportMark& since) {
   for (size_t i = since.stages; i < report.stages.size(); ++i) {
     const StageRecord& s = report.stages[i];
     gain["stages"].push_back(
-        {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
+        {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note},
+         {"passes", s.passes}, {"backward_passes", s.backward_passes}});
   }
   for (size_t i = since.regions; i < report.regions.size(); ++i)
     gain["regions"].push_back(state_of(report.regions[i]));
@@ -76,7 +77,9 @@ void add_gained(RunReport& report, const json& gain) {
     report.stages.push_back({.name = s.at("name"),
                              .seconds = number(s.at("seconds")),
                              .peak_bytes = s.at("peak_bytes"),
-                             .note = s.at("note")});
+                             .note = s.at("note"),
+                             .passes = number(s.at("passes")),
+                             .backward_passes = number(s.at("backward_passes"))});
     report.peak_bytes = std::max(report.peak_bytes, report.stages.back().peak_bytes);
   }
   for (const json& r : gain.value("regions", json::array())) report.regions.push_back(region_of(r));

@@ -124,8 +124,12 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
   for (const StageRecord& s : report.stages) {
     object["stages"].push_back(
         {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
-    if (const StageBudget* planned = report.planned ? report.planned->find(s.name) : nullptr)
-      object["stages"].back()["planned_bytes"] = planned->bytes();
+    json& stage = object["stages"].back();
+    if (s.passes > 0) stage["passes"] = {{"forward", s.passes}, {"backward", s.backward_passes}};
+    if (const StageBudget* planned = report.planned ? report.planned->find(s.name) : nullptr) {
+      stage["planned_bytes"] = planned->bytes();
+      stage["planned_seconds"] = planned->seconds;
+    }
   }
   for (const RegionRecord& r : report.regions) {
     object["regions"].push_back({{"stage", r.stage},

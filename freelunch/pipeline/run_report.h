@@ -18,6 +18,10 @@ struct StageRecord {
   double seconds = 0;
   int64_t peak_bytes = 0;
   std::string note;
+  /// How often a token of the calibration windows, held-out ones included, went through a block in this stage
+  /// in this process, on average.
+  double passes = 0;
+  double backward_passes = 0;
 };
 
 struct RegionRecord {

@@ -89,14 +89,17 @@ class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::Scalar
         forward, model::Weights(*model_), [&](const std::string& name) { return masks_.at(name); },
         {.windows = windows, .dense_hidden = {}, .held_out = 2},
         {.loss = TokenLoss::kCe,
-         .adam = {.learning_rate = 1e-2},
+         .adam = {.learning_rate = rate_},
          .epochs = 3,
          .batch = 2,
+         .restarts = restarts_,
          .trainable = {.trains = trains},
          .keep_graph = keep_graph},
         store, random, place, silent_sinks().progress);
   }
 
+  double rate_ = 1e-2;
+  int64_t restarts_ = 0;
   fs::path folder_;
   std::map<std::string, at::Tensor> masks_;
   std::unique_ptr<model::LanguageModel> model_;
@@ -140,6 +143,29 @@ TEST_P(DistilTest, GoesOnFromAnyStepToTheSameBytes) {
     for (const std::string& name : whole.names())
       EXPECT_TRUE(at::equal(store.get(name), whole.get(name))) << name;
   }
+}
+
+TEST_P(DistilTest, StartsOverAtHalfTheRateWhereToldTo) {
+  model::TensorFile store(folder_ / "diverging.scratch");
+  std::string problem;
+  for (rate_ = 1; problem.empty(); rate_ *= 2) {  // to the lowest power of two that overflows
+    ASSERT_LT(rate_, 1e36);
+    try {
+      run(true, store);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
+      problem = error.what();
+    }
+  }
+  EXPECT_NE(problem.find("is not finite at step "), std::string::npos) << problem;
+  EXPECT_NE(problem.find(" of 15"), std::string::npos) << problem;
+  restarts_ = 2;  // the rate is now twice the lowest that overflows
+  model::TensorFile again(folder_ / "again.scratch");
+  const DistilOutcome outcome = run(true, again);
+  EXPECT_EQ(outcome.restarts, 2);
+  EXPECT_LE(outcome.after, outcome.before);
+  rate_ *= 2;
+  EXPECT_THROW(run(true, again), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DistilTest,
