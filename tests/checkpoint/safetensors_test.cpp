@@ -79,6 +79,23 @@ TEST_F(SafetensorsTest, WritingAndOpeningIsTheIdentity) {
   EXPECT_TRUE(std::isnan(values[2]));
 }
 
+TEST_F(SafetensorsTest, PiecesOfNoBytesMayComeAtAnyTime) {
+  // the kept values of a matrix of zeros, which come in as many pieces as its rows
+  const std::vector<float> a{1, 2};
+  SafetensorsWriter writer(folder_ / "model.safetensors",
+                           {{"a", DType::kF32, {2}}, {"none", DType::kF32, {0}}}, {});
+  writer.append("none", {});
+  writer.append("none", {});
+  writer.append("a", std::as_bytes(std::span(a)));
+  writer.append("a", {});
+  EXPECT_THROW(writer.append("a", std::as_bytes(std::span(a)).first(4)), Error);
+  EXPECT_THROW(writer.write("none", {}), Error);
+  writer.finish();
+  const auto file = SafetensorsCheckpoint::open(folder_);
+  EXPECT_EQ(file->bytes(file->at("none")).size(), 0);
+  EXPECT_EQ(std::memcmp(file->bytes(file->at("a")).data(), a.data(), 8), 0);
+}
+
 TEST_F(SafetensorsTest, AWriterThatIsNotFinishedLeavesNothing) {
   { SafetensorsWriter writer(folder_ / "x.safetensors", {{"a", DType::kF32, {4}}}, {}); }
   EXPECT_TRUE(fs::is_empty(folder_));
