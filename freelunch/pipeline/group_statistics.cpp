@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 
@@ -43,8 +44,8 @@ void GroupStatistics::check_finite() const {
   };
   if (!wanted_.gram) return check(norms_.norms(), "pruned");
   for (const Side& side : sides_) {
-    check(side.H->sum().diagonal(), "pruned");
-    if (wanted_.cross) check(side.D->sum().diagonal(), "dense");
+    check(side.H->diagonal(), "pruned");
+    if (wanted_.cross) check(side.D->diagonal(), "dense");
   }
 }
 
@@ -52,7 +53,7 @@ criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damp
   criteria::Evidence evidence;
   if (needs == criteria::Needs::kNothing) return evidence;
   evidence.column_norms =
-      wanted_.gram ? sides_[0].H->sum().diagonal().clamp_min(0).sqrt().to(at::kFloat) : norms_.norms();
+      wanted_.gram ? sides_[0].H->diagonal().clamp_min(0).sqrt().to(at::kFloat) : norms_.norms();
   if (needs == criteria::Needs::kGram) {
     criteria::InverseFactor factor = criteria::inverse_factor(sides_[0].H->sum());
     evidence.inverse_factor = factor.U;
@@ -70,15 +71,18 @@ criteria::Evidence GroupStatistics::evidence_of_nothing(criteria::Needs needs) c
   return evidence;
 }
 
-const reconstruct::Moments& GroupStatistics::moments(bool held_out) const {
+const reconstruct::Moments& GroupStatistics::moments(bool held_out) {
   const size_t index = held_out ? 1 : 0;
   std::optional<reconstruct::Moments>& moments = moments_.at(index);
   if (moments) return *moments;
-  const Side& side = sides_.at(index);
-  moments = reconstruct::Moments{.H = side.H->sum().to(at::kFloat), .C = {}, .D = {}};
+  // one side and one matrix after the other: together they would be the most that a solution holds
+  Side side = std::exchange(sides_.at(index), Side{});
+  moments = reconstruct::Moments{.H = std::move(*side.H).sum().to(at::kFloat), .C = {}, .D = {}};
+  side.H.reset();
   if (wanted_.cross) {
     moments->C = side.C->sum().to(at::kFloat);
-    moments->D = side.D->sum().to(at::kFloat);
+    side.C.reset();
+    moments->D = std::move(*side.D).sum().to(at::kFloat);
   }
   return *moments;
 }

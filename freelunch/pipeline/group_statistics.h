@@ -28,8 +28,8 @@ class GroupStatistics {
   criteria::Evidence evidence(criteria::Needs needs, double& damping) const;
   /// Where no token was seen: every input counts the same.
   criteria::Evidence evidence_of_nothing(criteria::Needs needs) const;
-  /// Made when first asked for, after the last add().
-  const reconstruct::Moments& moments(bool held_out) const;
+  /// fp32. Made when first asked for, after the last add() and evidence(): what they are made of goes away.
+  const reconstruct::Moments& moments(bool held_out);
 
  private:
   struct Side {
@@ -39,7 +39,7 @@ class GroupStatistics {
   Wanted wanted_;
   statistics::ColumnNorms norms_;
   std::array<Side, 2> sides_;
-  mutable std::array<std::optional<reconstruct::Moments>, 2> moments_;
+  std::array<std::optional<reconstruct::Moments>, 2> moments_;
   std::array<int64_t, 2> tokens_{};
 };
 

@@ -96,6 +96,7 @@ class Pruner {
           const at::Tensor Y = cross_ ? dense_walk_->input(dense, half, g, i, n, tokens) : at::Tensor();
           statistics->add(X, Y, held_out);
         });
+        release_freed_memory();  // a pass and a solution share no tensor sizes
       }
       if (observe_) warn_if_few(*statistics, b, groups[g][0], block[groups[g][0]].size(1));
       const criteria::Evidence evidence = evidence_of(statistics, b, half, g);
@@ -197,7 +198,7 @@ class Pruner {
 
   reconstruct::RegionOutcome prune_matrix(int64_t b, Part part, at::Tensor& W,
                                           const criteria::Evidence& evidence,
-                                          const std::optional<GroupStatistics>& statistics) {
+                                          std::optional<GroupStatistics>& statistics) {
     const model::ModelTensor& tensor = *run_.model().find(b, part);
     at::Tensor metric;
     if (run_.plan.sensitivity && solve_) {

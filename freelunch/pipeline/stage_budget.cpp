@@ -190,7 +190,9 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   // scores, sorted copies and masks; then the solver's matrices beside the moments in fp32 and split
   const int64_t choosing =
       largest * 3 * kFp32 + (criterion.needs == criteria::Needs::kGram && !given ? 4 * square * kFp64 : 0);
-  const int64_t solving = solve ? (2 * moments + 2) * square * kFp32 + largest * 5 * kFp32 : 0;
+  // the sums in fp64 go as fp32 moments come
+  const int64_t solving =
+      solve ? (2 * moments + 2) * square * kFp32 + largest * 5 * kFp32 - stage.statistics : 0;
   const int64_t tokens = kBatch * length_;
   const int64_t observing =
       observes

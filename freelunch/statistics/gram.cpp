@@ -115,9 +115,19 @@ void Gram::add_fp32(const at::Tensor& rows) {
   }
 }
 
-at::Tensor Gram::sum() const {
-  const int64_t width = sum_.size(0);
+at::Tensor Gram::sum() const& {
   at::Tensor full = sum_.clone();
+  mirror(full);
+  return full;
+}
+
+at::Tensor Gram::sum() && {
+  mirror(sum_);
+  return sum_;
+}
+
+void Gram::mirror(at::Tensor& full) {
+  const int64_t width = full.size(0);
   for (int64_t i = 0; i < width; i += kPanel) {
     const int64_t n = std::min(kPanel, width - i);
     const at::Tensor tile = full.narrow(0, i, n).narrow(1, i, n);
@@ -125,7 +135,6 @@ at::Tensor Gram::sum() const {
     const int64_t rest = width - i - n;
     full.narrow(0, i + n, rest).narrow(1, i, n).copy_(full.narrow(0, i, n).narrow(1, i + n, rest).t());
   }
-  return full;
 }
 
 CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}

@@ -23,13 +23,18 @@ class Gram {
   Gram(int64_t width, at::Device device);
   /// X (..., width).
   void add(const at::Tensor& X);
-  /// (width, width) fp64.
-  at::Tensor sum() const;
+  /// (width, width) fp64. Of a Gram that goes away, its own memory.
+  at::Tensor sum() const&;
+  at::Tensor sum() &&;
+  /// (width) fp64: the diagonal of sum().
+  at::Tensor diagonal() const { return sum_.diagonal(); }
   int64_t tokens() const { return tokens_; }
 
  private:
   void add_bf16(const at::Tensor& rows);
   void add_fp32(const at::Tensor& rows);
+  /// Copies what is above the diagonal below it.
+  static void mirror(at::Tensor& full);
   at::Tensor sum_;  // on and above the diagonal; below it is not kept
   int64_t tokens_ = 0;
 };

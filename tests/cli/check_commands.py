@@ -79,6 +79,13 @@ with tempfile.TemporaryDirectory() as temporary:
             few = name in ("lora", "bias-norm")  # few numbers to move
             assert sum(r["held_after"] for r in regions) < (1 if few else 0.99) * sum(r["held_before"] for r in regions), name
         assert (out / "report.html").stat().st_size > 100000
+        # how often each stage goes through the model, of all 20 windows: statistics share a pass with what they lead to, targets with what comes next
+        passes = {stage["name"]: (stage["passes"]["forward"], stage["passes"]["backward"]) for stage in report["stages"] if "passes" in stage}
+        for stage, expected in {"evaluate dense": (1, 0), "prune": (1, 0), "solve": (2 if name == "blend" else 1, 0), "matrix": (2 if name == "matrix" else 1, 0)}.items():
+            assert passes.get(stage, expected) == expected, (name, passes)
+        trained = 0.8 if name in ("solve,half,model", "auto") else 1.6  # 16 windows, once or twice
+        for stage in ("half", "block", "model", "lora", "bias-norm"):
+            assert stage not in passes or (abs(passes[stage][1] - trained) < 1e-9 and passes[stage][0] < trained + 3.3), (name, passes)
         print(f"compress {name}: dense {figures['dense']['perplexity']:.3f}, pruned {figures['pruned']['perplexity']:.3f}, repaired {figures['repaired']['perplexity']:.3f}")
 
     # masks by sensitivity: other rows pay, the count of zeros stays
