@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -39,22 +40,41 @@ const char* format_of(const model::LanguageModel& model) {
   return archive ? "bitmask" : "hugging-face";
 }
 
-/// What a tensor would take in a sparse archive: packed if that is less, as export_folder decides.
-uint64_t bytes_in_archive(const SavedTensor& tensor, const at::Tensor& values) {
+/// What a tensor would take in a sparse archive, `kept` of its values not being zero: packed if that is less,
+/// as export_folder decides.
+uint64_t bytes_in_archive(const SavedTensor& tensor, int64_t kept) {
   const uint64_t dense =
       checkpoint::bytes_for(tensor.dtype, checkpoint::element_count(tensor.shape).value()).value();
   if (tensor.shape.size() != 2 || dense == 0 || !tensor.name.ends_with(".weight")) return dense;
   const checkpoint::MatrixShape shape{.rows = tensor.shape[0],
                                       .columns = tensor.shape[1],
                                       .element_bytes = checkpoint::block_bytes(tensor.dtype)};
-  const auto kept = values.view(at::kInt).count_nonzero().item<int64_t>();  // a negative zero is a value
   return std::min(dense, checkpoint::archived_bytes(shape, kept));
+}
+
+/// A negative zero is a value.
+int64_t count_kept(const at::Tensor& values) {
+  return values.contiguous().view(at::kInt).count_nonzero().item<int64_t>();
 }
 
 /// Of one that is put together from several parts of the model, or from one in another place.
 uint64_t bytes_in_archive(const model::Weights& weights, const SavedTensor& tensor) {
-  if (tensor.shape.size() == 2) return bytes_in_archive(tensor, weights.assembled(tensor).contiguous());
-  return checkpoint::bytes_for(tensor.dtype, checkpoint::element_count(tensor.shape).value()).value();
+  return bytes_in_archive(tensor, tensor.shape.size() == 2 ? count_kept(weights.assembled(tensor)) : 0);
+}
+
+/// Visits a tensor's values, fp32: some rows at a time where it lies in the file as it is, since embeddings
+/// are large.
+void for_each_rows(const model::LanguageModel& model, const ModelTensor& tensor,
+                   const checkpoint::TensorInfo& info, const std::function<void(const at::Tensor&)>& visit) {
+  constexpr int64_t kElements = int64_t{8} << 20;
+  if (info.shape.size() != 2 || info.shape != tensor.shape || !tensor.placement.whole(info.shape))
+    return visit(model.read(tensor));
+  const int64_t step = std::max<int64_t>(1, kElements / std::max<int64_t>(1, info.shape[1]));
+  for (int64_t row = 0; row < info.shape[0]; row += step) {
+    throw_if_interrupted();
+    visit(model.read_rows(tensor, row, std::min(step, info.shape[0] - row)));
+  }
+  model.checkpoint().release(info);
 }
 
 void count_matrix(Totals& totals, const sparsity::Observed& seen) {
@@ -86,14 +106,19 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
     if (saved != alone.end()) totals.archived += stored;
     return entry;
   }
-  const at::Tensor values = model.read(tensor);
-  const sparsity::Observed seen = sparsity::observe(values);
+  sparsity::Observer observer;
+  int64_t kept = 0;
+  for_each_rows(model, tensor, info, [&](const at::Tensor& values) {
+    observer.add(values);
+    if (saved != alone.end()) kept += count_kept(values);
+  });
+  const sparsity::Observed seen = observer.result();
   entry["zeros"] = seen.zeros;
   entry["sparsity"] = seen.sparsity();
   entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
   entry["archive_bytes"] = nullptr;
   if (saved != alone.end()) {
-    const uint64_t archived = bytes_in_archive(*saved->second, values.contiguous());
+    const uint64_t archived = bytes_in_archive(*saved->second, kept);
     entry["archive_bytes"] = archived;
     totals.archived += archived;
   }

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
 #include <cmath>
 #include <tuple>
 
@@ -69,20 +68,29 @@ void check_respected(const at::Tensor& W, const Mask& mask, const std::string& t
     fail(ErrorKind::kNumerical, "tensor '{}' has {} non-zero weights where its mask removes", tensor, wrong);
 }
 
-Observed observe(const at::Tensor& W) {
+// from the sparsest to the loosest, so that 1:4 is not reported as 2:4
+Observer::Observer() : obeyed_{{1, 4}, {2, 8}, {1, 2}, {2, 4}, {4, 8}} {}
+
+void Observer::add(const at::Tensor& W) {
   const at::Tensor nonzero = W.ne(0);
-  Observed result{
-      .zeros = W.numel() - nonzero.sum().item<int64_t>(), .elements = W.numel(), .pattern = std::nullopt};
-  if (W.dim() != 2 || result.sparsity() < 0.1) return result;
-  // from the sparsest to the loosest, so that 1:4 is not reported as 2:4
-  constexpr std::array<NofM, 5> kKnown{{{1, 4}, {2, 8}, {1, 2}, {2, 4}, {4, 8}}};
-  for (const NofM& pattern : kKnown) {
-    if (obeys(nonzero, pattern)) {
-      result.pattern = pattern;
-      break;
-    }
-  }
+  const int64_t zeros = W.numel() - nonzero.sum().item<int64_t>();
+  zeros_ += zeros;
+  elements_ += W.numel();
+  // half of what obeys a pattern is zero: most rows need no closer look
+  const bool none = W.dim() != 2 || zeros * 2 < W.numel();
+  std::erase_if(obeyed_, [&](const NofM& pattern) { return none || !obeys(nonzero, pattern); });
+}
+
+Observed Observer::result() const {
+  Observed result{.zeros = zeros_, .elements = elements_, .pattern = std::nullopt};
+  if (zeros_ > 0 && !obeyed_.empty()) result.pattern = obeyed_.front();
   return result;
+}
+
+Observed observe(const at::Tensor& W) {
+  Observer observer;
+  observer.add(W);
+  return observer.result();
 }
 
 }  // namespace freelunch::sparsity

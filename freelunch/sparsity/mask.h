@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sparsity/pattern.h"
 
@@ -30,7 +31,7 @@ int64_t expected_zeros(int64_t rows, int64_t columns, const Pattern& pattern, Gr
 void check_respected(const at::Tensor& W, const Mask& mask, const std::string& tensor);
 
 /// What can be seen in a matrix: its zeros, and the tightest N:M pattern that all its rows obey, of 2:4, 1:4,
-/// 4:8, 2:8 and 1:2 (checked only where at least a tenth of the weights are zero).
+/// 4:8, 2:8 and 1:2.
 struct Observed {
   int64_t zeros = 0;
   int64_t elements = 0;
@@ -40,5 +41,19 @@ struct Observed {
   }
 };
 Observed observe(const at::Tensor& W);
+
+/// The same of a matrix that comes some rows at a time.
+class Observer {
+ public:
+  Observer();
+  /// (rows, in); of anything but a matrix any shape: it has no pattern.
+  void add(const at::Tensor& W);
+  Observed result() const;
+
+ private:
+  int64_t zeros_ = 0;
+  int64_t elements_ = 0;
+  std::vector<NofM> obeyed_;  ///< by all rows so far, the sparsest first
+};
 
 }  // namespace freelunch::sparsity

@@ -85,6 +85,15 @@ TEST(Observe, FindsTheTightestPattern) {
     EXPECT_EQ(*seen.pattern, pattern);
   }
   EXPECT_FALSE(observe(W).pattern.has_value());
+  // some rows at a time: what the first obey the later may not
+  Observer observer;
+  observer.add(W * select_largest(W, NofM{1, 4}, Group::kRow).kept);
+  EXPECT_EQ(observer.result().pattern, (NofM{1, 4}));
+  observer.add(W * select_largest(W, NofM{2, 4}, Group::kRow).kept);
+  EXPECT_EQ(observer.result().pattern, (NofM{2, 4}));
+  EXPECT_EQ(observer.result().zeros, 8 * 64 * 3 / 4 + 8 * 64 / 2);
+  observer.add(W);
+  EXPECT_FALSE(observer.result().pattern.has_value());
   EXPECT_FALSE(observe(W * select_largest(W, Unstructured{0.5}, Group::kRow).kept).pattern.has_value());
 }
 
