@@ -1,7 +1,6 @@
 #include "model/attention.h"
 
 #include <ATen/ATen.h>
-#include <ATen/native/CPUBlas.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -11,12 +10,13 @@
 
 #include "kernels/attention_tiles.h"
 #include "kernels/parallel.h"
+#include "products/bf16_product.h"
 
 namespace freelunch::model {
 namespace {
 
 using kernels::Bf16;
-namespace blas = at::native::cpublas;
+using products::multiply_bf16;
 
 constexpr int64_t kTokens = 128;  // queries, and keys, of a tile; even
 
@@ -26,13 +26,6 @@ const Bf16* data(const at::Tensor& t) {
   return reinterpret_cast<const Bf16*>(t.const_data_ptr<at::BFloat16>());
 }
 Bf16* mutable_data(at::Tensor& t) { return reinterpret_cast<Bf16*>(t.mutable_data_ptr<at::BFloat16>()); }
-
-/// c (m, n) = a (m, k), a_stride apart, times b, paired (k / 2, n), plus c if add.
-void multiply(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, const uint32_t* b, float* c,
-              int64_t c_stride, bool add) {
-  blas::brgemm(m, n, k, a_stride, n, c_stride, add, reinterpret_cast<const at::BFloat16*>(a),
-               reinterpret_cast<const at::BFloat16*>(b), c);
-}
 
 /// Memory that is written before it is read; a tensor's, so that the next call can have it again.
 template <typename T>
@@ -87,12 +80,12 @@ void forward_head(const Sizes& s, const Bf16* q, const Bf16* k, const Bf16* v, B
     kernels::pair_columns(n, s.e, s.row(), q + begin * s.row(), queries.get());
     // products of one tile each: few shapes, so few kernels to be generated
     for (int64_t key = 0; key < keys; key += kTokens)
-      multiply(std::min(kTokens, keys - key), n, s.e, k + key * s.kv_row(), s.kv_row(), queries.get(),
+      multiply_bf16(std::min(kTokens, keys - key), n, s.e, k + key * s.kv_row(), s.kv_row(), queries.get(),
                scores.get() + key * n, n, false);
     kernels::softmax({.keys = keys, .queries = n, .offset = begin, .scale = s.scale()}, scores.get(),
                      weights.get(), inverse.get(), log_sum + begin);
     for (int64_t key = 0; key < keys; key += kTokens)
-      multiply(s.e, n, even(std::min(kTokens, keys - key)), v_columns.get() + key, s.even(),
+      multiply_bf16(s.e, n, even(std::min(kTokens, keys - key)), v_columns.get() + key, s.even(),
                weights.get() + key / 2 * n, out.get(), n, key > 0);
     kernels::transpose_scaled(n, s.e, n, out.get(), inverse.get(), s.row(), o + begin * s.row());
   }
@@ -139,14 +132,14 @@ void backward_head(const Sizes& s, const Bf16* q, const Bf16* k, const Bf16* v, 
       const int64_t n = std::min(kTokens, s.l - begin);
       const int64_t at = begin / 2 * s.e;
       const bool add = begin > key;
-      multiply(keys, n, s.e, k_rows, s.kv_row(), tiles.q_columns.get() + at, scores.get(), n, false);
-      multiply(keys, n, s.e, v_rows, s.kv_row(), tiles.d_columns.get() + at, d_weights.get(), n, false);
+      multiply_bf16(keys, n, s.e, k_rows, s.kv_row(), tiles.q_columns.get() + at, scores.get(), n, false);
+      multiply_bf16(keys, n, s.e, v_rows, s.kv_row(), tiles.d_columns.get() + at, d_weights.get(), n, false);
       kernels::softmax_backward({.keys = keys, .queries = n, .offset = begin - key, .scale = s.scale()},
                                 scores.get(), d_weights.get(), log_sum + begin, tiles.delta.get() + begin,
                                 weights.get(), d_scores.get(), d_scores_paired.get());
-      multiply(keys, s.e, even(n), weights.get(), n, tiles.d_rows.get() + at, dv + key * s.e, s.e, add);
-      multiply(keys, s.e, even(n), d_scores.get(), n, tiles.q_rows.get() + at, dk + key * s.e, s.e, add);
-      multiply(s.e, n, even(keys), k_columns.get() + key, s.even(), d_scores_paired.get(),
+      multiply_bf16(keys, s.e, even(n), weights.get(), n, tiles.d_rows.get() + at, dv + key * s.e, s.e, add);
+      multiply_bf16(keys, s.e, even(n), d_scores.get(), n, tiles.q_rows.get() + at, dk + key * s.e, s.e, add);
+      multiply_bf16(s.e, n, even(keys), k_columns.get() + key, s.even(), d_scores_paired.get(),
                dq_columns.get() + begin, s.l, key > 0);
     }
   }
@@ -168,7 +161,7 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
       const int64_t h = item % s.heads;
       forward_head(s, from_q + s.at(i, h), from_k + s.kv_at(i, h), from_v + s.kv_at(i, h), to + s.at(i, h),
                    sums + item * s.l);
-      blas::brgemm_release();
+      products::end_bf16_products();
     });
     context->save_for_backward({q, k, v, o, log_sum});
     return o;
@@ -194,7 +187,7 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
       backward_head(s, from_q + s.at(i, h), from_k + s.kv_at(i, h), from_v + s.kv_at(i, h),
                     from_o + s.at(i, h), from_d + s.at(i, h), sums + item * s.l, to_q + s.at(i, h),
                     to_k + item * s.l * s.e, to_v + item * s.l * s.e);
-      blas::brgemm_release();
+      products::end_bf16_products();
     });
     const auto shared = [&](const at::Tensor& t) {  // the sum over the heads that share a key head
       return t.view({s.n, s.kv_heads, s.heads / s.kv_heads, s.l, s.e})
@@ -216,8 +209,7 @@ at::Tensor heads_first(const at::Tensor& t, int64_t all) {
 }
 
 bool tiles_serve(const at::Tensor& q, const at::Tensor& mask) {
-  static const bool products = blas::could_pack(at::kBFloat16);
-  return products && !mask.defined() && q.is_cpu() && q.scalar_type() == at::kBFloat16 && q.size(3) % 2 == 0;
+  return products::has_bf16_products() && !mask.defined() && q.is_cpu() && q.scalar_type() == at::kBFloat16 && q.size(3) % 2 == 0;
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 #include "reconstruct/row_solver.h"
 
 #include <ATen/ATen.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "kernels/conjugate_gradients.h"
 #include "kernels/parallel.h"
+#include "products/bf16_product.h"
 
 namespace freelunch::reconstruct {
 namespace {
@@ -102,7 +102,7 @@ at::Tensor solve_rows(const SplitGram& H, const RowProblem& problem) {
                  .inverse_diagonal = inverse_diagonal,
                  .kept = support + begin * n,
                  .w = to + begin * n});
-    at::native::cpublas::brgemm_release();
+    products::end_bf16_products();
   });
   return W;
 }

@@ -1,7 +1,6 @@
 #include "reconstruct/split_gram.h"
 
 #include <ATen/ATen.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <memory>
@@ -10,12 +9,12 @@
 
 #include "kernels/conjugate_gradients.h"
 #include "kernels/parallel.h"
+#include "products/bf16_product.h"
 
 namespace freelunch::reconstruct {
 namespace {
 
 using kernels::Bf16;
-namespace blas = at::native::cpublas;
 
 constexpr int64_t kPanel = 64;  // columns: a panel of H stays in the second cache while rows pass by
 constexpr int64_t kRows = 48;
@@ -23,8 +22,7 @@ constexpr int64_t kRows = 48;
 }  // namespace
 
 bool SplitGram::serves(const at::Tensor& H) {
-  static const bool products = blas::could_pack(at::kBFloat16);
-  return products && H.is_cpu() && H.scalar_type() == at::kFloat;
+  return products::has_bf16_products() && H.is_cpu() && H.scalar_type() == at::kFloat;
 }
 
 SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
@@ -48,16 +46,15 @@ SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
 }
 
 void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float* out) const {
-  const auto bf16 = [](const auto* p) { return reinterpret_cast<const at::BFloat16*>(p); };
   const int64_t k = stride();
   for (int64_t column = 0; column < n_; column += kPanel) {
     const int64_t width = std::min(kPanel, n_ - column);
     const uint32_t* h = static_cast<const uint32_t*>(high_.const_data_ptr()) + column * (k / 2);
     const uint32_t* l = static_cast<const uint32_t*>(low_.const_data_ptr()) + column * (k / 2);
     float* to = out + column;
-    blas::brgemm(rows, width, k, k, width, n_, false, bf16(high), bf16(h), to);
-    blas::brgemm(rows, width, k, k, width, n_, true, bf16(low), bf16(h), to);
-    blas::brgemm(rows, width, k, k, width, n_, true, bf16(high), bf16(l), to);
+    products::multiply_bf16(rows, width, k, high, k, h, to, n_, false);
+    products::multiply_bf16(rows, width, k, low, k, h, to, n_, true);
+    products::multiply_bf16(rows, width, k, high, k, l, to, n_, true);
   }
 }
 
@@ -76,7 +73,7 @@ double SplitGram::quadratic(const at::Tensor& matrix) const {
     for (int64_t r = 0; r < count; ++r)
       kernels::split_row(n_, from + (begin + r) * n_, high.get() + r * stride(), low.get() + r * stride());
     multiply(count, high.get(), low.get(), image.get());
-    blas::brgemm_release();
+    products::end_bf16_products();
     for (int64_t r = 0; r < count; ++r)
       sums[static_cast<size_t>(block)] += kernels::dot_row(n_, from + (begin + r) * n_, image.get() + r * n_);
   });

@@ -1,7 +1,6 @@
 #include "statistics/gram.h"
 
 #include <ATen/ATen.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <array>
@@ -10,13 +9,13 @@
 #include "kernels/attention_tiles.h"
 #include "kernels/column_squares.h"
 #include "kernels/parallel.h"
+#include "products/bf16_product.h"
 
 namespace freelunch::statistics {
 namespace {
 
-namespace blas = at::native::cpublas;
-
 constexpr int64_t kPanel = 64;  // columns of a tile of H
+constexpr int64_t kApart = 32;  // between rows whose length may be a power of two, which share a cache's sets
 
 at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   if (X.size(-1) != width)
@@ -55,9 +54,8 @@ at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 Gram::Gram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}
 
 void Gram::add(const at::Tensor& X) {
-  static const bool bf16_products = blas::could_pack(at::kBFloat16);
   const int64_t width = sum_.size(0);
-  if (bf16_products && X.is_cpu() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
+  if (products::has_bf16_products() && X.is_cpu() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
     add_bf16(X.reshape({-1, width}).contiguous());
   } else {
     add_fp32(rows_of(X, width));
@@ -72,7 +70,8 @@ void Gram::add_bf16(const at::Tensor& rows) {
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
   double* sum = sum_.mutable_data_ptr<double>();
   // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
-  const at::Tensor column_memory = at::empty({width, 2 * pairs}, rows.options());
+  const int64_t stride = 2 * pairs + kApart;
+  const at::Tensor column_memory = at::empty({width, stride}, rows.options());
   const at::Tensor pair_memory = at::empty({width, pairs}, rows.options().dtype(at::kInt));
   auto* columns = static_cast<kernels::Bf16*>(column_memory.mutable_data_ptr());
   auto* paired = static_cast<uint32_t*>(pair_memory.mutable_data_ptr());
@@ -80,8 +79,8 @@ void Gram::add_bf16(const at::Tensor& rows) {
   kernels::parallel_for(panels, [&](int64_t panel) {
     const int64_t first = panel * kPanel;
     const int64_t n = std::min(kPanel, width - first);
-    for (int64_t c = first; c < first + n; ++c) columns[(c + 1) * 2 * pairs - 1] = 0;
-    kernels::transpose(tokens, n, width, X + first, 2 * pairs, columns + first * 2 * pairs);
+    for (int64_t c = first; c < first + n; ++c) columns[c * stride + 2 * pairs - 1] = 0;
+    kernels::transpose(tokens, n, width, X + first, stride, columns + first * stride);
     kernels::pair_rows(tokens, n, width, X + first, paired + first * pairs);
   });
   kernels::parallel_for(panels, [&](int64_t item) {
@@ -91,14 +90,13 @@ void Gram::add_bf16(const at::Tensor& rows) {
     std::array<float, kPanel * kPanel> product;
     for (int64_t row = 0; row <= first; row += kPanel) {
       const int64_t m = std::min(kPanel, width - row);
-      blas::brgemm(m, n, 2 * pairs, 2 * pairs, n, n, false,
-                   reinterpret_cast<const at::BFloat16*>(columns + row * 2 * pairs),
-                   reinterpret_cast<const at::BFloat16*>(paired + first * pairs), product.data());
+      products::multiply_bf16(m, n, 2 * pairs, columns + row * stride, stride, paired + first * pairs,
+                              product.data(), n, false);
       for (int64_t r = 0; r < m; ++r)
         for (int64_t c = 0; c < n; ++c)
           sum[(row + r) * width + first + c] += product[static_cast<size_t>(r * n + c)];
     }
-    blas::brgemm_release();
+    products::end_bf16_products();
   });
 }
 

@@ -1,0 +1,20 @@
+#pragma once
+#include <cstdint>
+
+#include "kernels/vector.h"
+
+namespace freelunch::products {
+
+/// Whether this CPU multiplies bf16 numbers faster than fp32 ones: by AMX tiles (LibTorch's products) or by
+/// AVX-512's dot products (kernels/paired_product).
+bool has_bf16_products();
+
+/// c (m, n) fp32, rows c_stride apart = a (m, k) b (k, n), plus c if add. a: rows a_stride apart; b: paired
+/// along k, (k / 2, n) words, the even row in the low half; k is even. Only where has_bf16_products().
+void multiply_bf16(int64_t m, int64_t n, int64_t k, const kernels::Bf16* a, int64_t a_stride,
+                   const uint32_t* b, float* c, int64_t c_stride, bool add);
+
+/// Each thread calls this after its last product of a kind: AMX tiles stay configured until then.
+void end_bf16_products();
+
+}  // namespace freelunch::products
