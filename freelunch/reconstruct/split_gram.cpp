@@ -28,7 +28,7 @@ bool SplitGram::serves(const at::Tensor& H) {
 SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
   const at::Tensor H = matrix.contiguous();
   const float* from = H.const_data_ptr<float>();
-  const int64_t pairs = stride() / 2;
+  const int64_t pairs = even() / 2;
   high_ = at::empty({pairs, n_}, H.options().dtype(at::kInt));
   low_ = at::empty_like(high_);
   auto* high = static_cast<uint32_t*>(high_.mutable_data_ptr());
@@ -46,15 +46,15 @@ SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
 }
 
 void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float* out) const {
-  const int64_t k = stride();
+  const int64_t k = even();
   for (int64_t column = 0; column < n_; column += kPanel) {
     const int64_t width = std::min(kPanel, n_ - column);
     const uint32_t* h = static_cast<const uint32_t*>(high_.const_data_ptr()) + column * (k / 2);
     const uint32_t* l = static_cast<const uint32_t*>(low_.const_data_ptr()) + column * (k / 2);
     float* to = out + column;
-    products::multiply_bf16(rows, width, k, high, k, h, to, n_, false);
-    products::multiply_bf16(rows, width, k, low, k, h, to, n_, true);
-    products::multiply_bf16(rows, width, k, high, k, l, to, n_, true);
+    products::multiply_bf16(rows, width, k, high, stride(), h, to, n_, false);
+    products::multiply_bf16(rows, width, k, low, stride(), h, to, n_, true);
+    products::multiply_bf16(rows, width, k, high, stride(), l, to, n_, true);
   }
 }
 

@@ -14,14 +14,16 @@ class SplitGram {
   explicit SplitGram(const at::Tensor& H);
 
   int64_t size() const { return n_; }
-  /// From one row of high and low to the next: n rounded up to even; what is beyond n must be zero.
-  int64_t stride() const { return (n_ + 1) / 2 * 2; }
+  /// From one row of high and low to the next; the entry after an odd n must be zero. Rows are apart, since
+  /// those whose length is a power of two would share a cache's sets.
+  int64_t stride() const { return even() + 32; }
   /// out (rows, n) = (high + low) H; high, low (rows, stride()).
   void multiply(int64_t rows, const kernels::Bf16* high, const kernels::Bf16* low, float* out) const;
   /// sum over the rows of E (rows, n) fp32 of e H e^T.
   double quadratic(const at::Tensor& E) const;
 
  private:
+  int64_t even() const { return (n_ + 1) / 2 * 2; }
   int64_t n_;
   at::Tensor high_, low_;  // panels of kPanel columns, pairs of rows of H as words
 };
