@@ -10,9 +10,11 @@
 #include "kernels/matrix_rate.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
+#include "pipeline/tensor_memory.h"
 
 int main(int argc, char** argv) {
   using namespace freelunch;
+  pipeline::reuse_tensor_memory();  // as the command does
   benchmarks::TokeniserInput input;
   std::vector<char*> rest{argv[0]};
   for (int i = 1; i < argc; ++i) {

@@ -64,10 +64,9 @@ void TensorWriter::write_at(std::span<const std::byte> data, uint64_t offset) {
 TensorWriter::Slot& TensorWriter::slot_for(std::string_view name, uint64_t size, bool whole) {
   const auto it = slots_.find(std::string(name));
   // pieces of no bytes may go on after the end: a matrix of zeros has no values, in however many pieces
-  const bool fits =
-      it != slots_.end() &&
-      (whole ? !it->second.complete && it->second.written == 0 && size == it->second.bytes
-             : size <= it->second.bytes - it->second.written);
+  const bool fits = it != slots_.end() &&
+                    (whole ? !it->second.complete && it->second.written == 0 && size == it->second.bytes
+                           : size <= it->second.bytes - it->second.written);
   if (!fits) {
     fail(ErrorKind::kInvalidArgument,
          "{}: tensor '{}' with {} bytes more is not planned, was written before, or has another size",

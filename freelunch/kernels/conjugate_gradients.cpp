@@ -14,10 +14,10 @@ FREELUNCH_INLINE Bf16 low_of(float x) { return to_bf16(x - to_float(to_bf16(x)))
 
 FREELUNCH_CLONES void split_row(int64_t n, const float* x, Bf16* high, Bf16* low) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    high[i] = high_of(x[i]);
-    low[i] = low_of(x[i]);
-  }
+  for (int64_t i = 0; i < n; ++i) high[i] = high_of(x[i]);
+  if (low == nullptr) return;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) low[i] = low_of(x[i]);
 }
 
 FREELUNCH_CLONES void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* high,
@@ -40,9 +40,8 @@ FREELUNCH_CLONES double begin_row(int64_t n, const GradientRow& r, const float* 
     const float residual = row.kept[i] ? gap : 0.0F;
     const float z = residual * row.inverse_diagonal[i];
     row.residual[i] = residual;
-    row.direction[i] = z;
     row.high[i] = high_of(z);
-    row.low[i] = low_of(z);
+    row.direction[i] = to_float(high_of(z));
     rz += residual * z;
   }
   return rz;
@@ -51,9 +50,13 @@ FREELUNCH_CLONES double begin_row(int64_t n, const GradientRow& r, const float* 
 FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float* image, double rz) {
   const GradientRow row = r;
   float curvature = 0;  // the direction is zero off the support, so the image there does not matter
-#pragma omp simd reduction(+ : curvature)
-  for (int64_t i = 0; i < n; ++i) curvature += row.direction[i] * (image[i] + row.shift * row.direction[i]);
-  const auto step = static_cast<float>(rz / std::max<double>(curvature, kTiny));
+  float slope = 0;
+#pragma omp simd reduction(+ : curvature, slope)
+  for (int64_t i = 0; i < n; ++i) {
+    curvature += row.direction[i] * (image[i] + row.shift * row.direction[i]);
+    slope += row.direction[i] * row.residual[i];
+  }
+  const float step = slope / std::max(curvature, static_cast<float>(kTiny));
   float next = 0;
 #pragma omp simd reduction(+ : next)
   for (int64_t i = 0; i < n; ++i) {
@@ -68,9 +71,8 @@ FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float d = row.direction[i] * keep + row.residual[i] * row.inverse_diagonal[i];
-    row.direction[i] = d;
     row.high[i] = high_of(d);
-    row.low[i] = low_of(d);
+    row.direction[i] = to_float(high_of(d));
   }
   return next;
 }

@@ -14,11 +14,11 @@ struct GradientRow {
   float shift;
   float* w;
   float* residual;
-  float* direction;
-  Bf16 *high, *low;  ///< the direction as the next product reads it: see split_row
+  float* direction;  ///< numbers that bf16 holds, so that the product with it loses nothing
+  Bf16* high;        ///< the same as bf16
 };
 
-/// x as the sum of two bf16 numbers, good to 2^-17.
+/// x as the sum of two bf16 numbers, good to 2^-17; low may be null: x rounded.
 void split_row(int64_t n, const float* x, Bf16* high, Bf16* low);
 /// Two rows of a symmetric matrix, split, each paired as the right-hand side of a bf16 product: words with
 /// the even row in the low half.
@@ -28,7 +28,9 @@ void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* hi
 /// image = error H; extra may be null. Sets the first direction; returns residual . preconditioned residual.
 double begin_row(int64_t n, const GradientRow& row, const float* dense, const float* image,
                  const float* extra);
-/// One step along the direction, whose product with H is image; rz is what the last call returned.
+/// One step along the direction, whose product with H is image, to where the row's quadratic is least on it;
+/// rz is what the last call returned. Rounding the directions makes them conjugate to 2^-9 only; residuals
+/// stay what they are said to be.
 double advance_row(int64_t n, const GradientRow& row, const float* image, double rz);
 
 /// a . b

@@ -53,8 +53,8 @@ FREELUNCH_AVX512_BF16 void tile(const Columns& columns, int64_t pairs, const Bf1
   }
 }
 
-using Tile = void (*)(const Columns&, int64_t, const Bf16*, int64_t, const uint32_t*, int64_t, float*, int64_t,
-                      bool);
+using Tile = void (*)(const Columns&, int64_t, const Bf16*, int64_t, const uint32_t*, int64_t, float*,
+                      int64_t, bool);
 
 template <size_t... rows>
 constexpr std::array<Tile, sizeof...(rows)> tiles_of(std::index_sequence<rows...>) {

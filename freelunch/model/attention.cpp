@@ -81,12 +81,12 @@ void forward_head(const Sizes& s, const Bf16* q, const Bf16* k, const Bf16* v, B
     // products of one tile each: few shapes, so few kernels to be generated
     for (int64_t key = 0; key < keys; key += kTokens)
       multiply_bf16(std::min(kTokens, keys - key), n, s.e, k + key * s.kv_row(), s.kv_row(), queries.get(),
-               scores.get() + key * n, n, false);
+                    scores.get() + key * n, n, false);
     kernels::softmax({.keys = keys, .queries = n, .offset = begin, .scale = s.scale()}, scores.get(),
                      weights.get(), inverse.get(), log_sum + begin);
     for (int64_t key = 0; key < keys; key += kTokens)
       multiply_bf16(s.e, n, even(std::min(kTokens, keys - key)), v_columns.get() + key, s.even(),
-               weights.get() + key / 2 * n, out.get(), n, key > 0);
+                    weights.get() + key / 2 * n, out.get(), n, key > 0);
     kernels::transpose_scaled(n, s.e, n, out.get(), inverse.get(), s.row(), o + begin * s.row());
   }
 }
@@ -140,7 +140,7 @@ void backward_head(const Sizes& s, const Bf16* q, const Bf16* k, const Bf16* v, 
       multiply_bf16(keys, s.e, even(n), weights.get(), n, tiles.d_rows.get() + at, dv + key * s.e, s.e, add);
       multiply_bf16(keys, s.e, even(n), d_scores.get(), n, tiles.q_rows.get() + at, dk + key * s.e, s.e, add);
       multiply_bf16(s.e, n, even(keys), k_columns.get() + key, s.even(), d_scores_paired.get(),
-               dq_columns.get() + begin, s.l, key > 0);
+                    dq_columns.get() + begin, s.l, key > 0);
     }
   }
   kernels::transpose_scaled(s.l, s.e, s.l, dq_columns.get(), nullptr, s.row(), dq);
@@ -209,7 +209,8 @@ at::Tensor heads_first(const at::Tensor& t, int64_t all) {
 }
 
 bool tiles_serve(const at::Tensor& q, const at::Tensor& mask) {
-  return products::has_bf16_products() && !mask.defined() && q.is_cpu() && q.scalar_type() == at::kBFloat16 && q.size(3) % 2 == 0;
+  return products::has_bf16_products() && !mask.defined() && q.is_cpu() && q.scalar_type() == at::kBFloat16 &&
+         q.size(3) % 2 == 0;
 }
 
 }  // namespace

@@ -232,10 +232,12 @@ class Pruner {
     at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
     if (metric.defined())
       solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);
-    outcome = {.before = reconstruct::relative_error(pruned.W, W, seen, metric),
-               .after = reconstruct::relative_error(solved, W, seen, metric),
-               .held_before = reconstruct::relative_error(pruned.W, W, held, metric),
-               .held_after = reconstruct::relative_error(solved, W, held, metric)};
+    const reconstruct::RelativeError on_seen(W, seen, metric);
+    const reconstruct::RelativeError on_held(W, held, metric);
+    outcome = {.before = on_seen.of(pruned.W),
+               .after = on_seen.of(solved),
+               .held_before = on_held.of(pruned.W),
+               .held_after = on_held.of(solved)};
     run_.sinks.log.log(LogLevel::kDebug,
                        fmt::format("{}: lambda {} beta {} held-out error {:.4f} -> {:.4f}", tensor.name,
                                    settings.lambda, settings.beta, outcome.held_before, outcome.held_after));

@@ -52,9 +52,12 @@ json gained(const RunReport& report, const ReportMark& since) {
   json gain = json::object();
   for (size_t i = since.stages; i < report.stages.size(); ++i) {
     const StageRecord& s = report.stages[i];
-    gain["stages"].push_back(
-        {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note},
-         {"passes", s.passes}, {"backward_passes", s.backward_passes}});
+    gain["stages"].push_back({{"name", s.name},
+                              {"seconds", s.seconds},
+                              {"peak_bytes", s.peak_bytes},
+                              {"note", s.note},
+                              {"passes", s.passes},
+                              {"backward_passes", s.backward_passes}});
   }
   for (size_t i = since.regions; i < report.regions.size(); ++i)
     gain["regions"].push_back(state_of(report.regions[i]));

@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <vector>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -132,20 +135,35 @@ at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, co
   return W;
 }
 
+RelativeError::RelativeError(const at::Tensor& W_dense, const Moments& moments, at::Tensor metric)
+    : W_dense_(W_dense), moments_(moments), metric_(std::move(metric)) {
+  if (moments.C.defined()) {
+    target_ = trace(W_dense, moments.D, W_dense);
+  } else if (const SplitGram* H = split()) {
+    target_ = H->quadratic(W_dense);
+  } else {
+    target_ = trace(W_dense, moments.H, W_dense);
+  }
+  target_ = std::max(target_, 1e-30);
+}
+
+/// tr(G_d A H B^T), without a metric tr(A H B^T)
+double RelativeError::trace(const at::Tensor& A, const at::Tensor& H, const at::Tensor& B) const {
+  const at::Tensor weighed = metric_.defined() ? at::mm(metric_, B) : B;
+  return at::mm(A, H).mul_(weighed).sum(at::kDouble).item<double>();
+}
+
+double RelativeError::of(const at::Tensor& W) const {
+  if (moments_.C.defined())
+    return (trace(W, moments_.H, W) - 2 * trace(W, moments_.C, W_dense_) + target_) / target_;
+  const at::Tensor difference = W - W_dense_;
+  if (const SplitGram* H = split()) return H->quadratic(difference) / target_;
+  return trace(difference, moments_.H, difference) / target_;
+}
+
 double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments,
                       const at::Tensor& metric) {
-  const auto trace = [&](const at::Tensor& A, const at::Tensor& H, const at::Tensor& B) {  // tr(G_d A H B^T)
-    const at::Tensor weighed = metric.defined() ? at::mm(metric, B) : B;
-    return at::mm(A, H).mul_(weighed).sum(at::kDouble).item<double>();
-  };
-  if (!moments.C.defined()) {
-    const at::Tensor difference = W - W_dense;
-    const SplitGram* H = metric.defined() ? nullptr : moments.split();
-    if (H != nullptr) return H->quadratic(difference) / std::max(H->quadratic(W_dense), 1e-30);
-    return trace(difference, moments.H, difference) / std::max(trace(W_dense, moments.H, W_dense), 1e-30);
-  }
-  const double target = trace(W_dense, moments.D, W_dense);
-  return (trace(W, moments.H, W) - 2 * trace(W, moments.C, W_dense) + target) / std::max(target, 1e-30);
+  return RelativeError(W_dense, moments, metric).of(W);
 }
 
 ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask,
@@ -157,17 +175,38 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
                                .to(at::kLong);
   const at::Tensor W = W_dense.index_select(0, index);
   const sparsity::Mask part{mask.kept.index_select(0, index)};
+  const RelativeError held(W, held_out);
+  std::vector<double> lambdas = grid.lambdas;
+  std::sort(lambdas.begin(), lambdas.end());
   ClosedFormSettings best;
   double best_error = std::numeric_limits<double>::infinity();
   for (const double beta : grid.betas) {
-    for (const double lambda : grid.lambdas) {
+    const auto error_of = [&](size_t i) {
       throw_if_interrupted();
-      const ClosedFormSettings settings{.lambda = lambda, .beta = beta, .iterations = grid.iterations};
-      const double error = relative_error(solve(W, part, calibration, settings), W, held_out);
+      const ClosedFormSettings settings{.lambda = lambdas[i], .beta = beta, .iterations = grid.iterations};
+      const double error = held.of(solve(W, part, calibration, settings));
       if (error < best_error) {
         best_error = error;
         best = settings;
       }
+      return error;
+    };
+    // the held-out error falls and rises again with lambda: downhill from the middle, first towards more
+    const size_t middle = lambdas.size() / 2;
+    const double start = error_of(middle);
+    size_t at = middle;
+    for (double least = start; at + 1 < lambdas.size();) {
+      const double next = error_of(at + 1);
+      if (next >= least) break;
+      least = next;
+      ++at;
+    }
+    if (at > middle) continue;
+    for (double least = start; at > 0;) {
+      const double next = error_of(at - 1);
+      if (next >= least) break;
+      least = next;
+      --at;
     }
   }
   return best;

@@ -52,6 +52,21 @@ at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, co
 double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments,
                       const at::Tensor& metric = {});
 
+/// relative_error() of several W against one W_dense, which is measured once. Keeps references.
+class RelativeError {
+ public:
+  RelativeError(const at::Tensor& W_dense, const Moments& moments, at::Tensor metric = {});
+  double of(const at::Tensor& W) const;
+
+ private:
+  const SplitGram* split() const { return metric_.defined() ? nullptr : moments_.split(); }
+  double trace(const at::Tensor& A, const at::Tensor& H, const at::Tensor& B) const;
+  const at::Tensor& W_dense_;
+  const Moments& moments_;
+  at::Tensor metric_;
+  double target_;
+};
+
 /// What the search for lambda and beta tries.
 struct ClosedFormGrid {
   std::vector<double> lambdas{0.003, 0.01, 0.03, 0.1, 0.3, 1.0};

@@ -48,8 +48,7 @@ void solve_block(const SplitGram& H, const RowProblem& problem, const Rows& rows
                                 .w = rows.w + r * n,
                                 .residual = work.residual.data() + r * n,
                                 .direction = work.direction.data() + r * n,
-                                .high = work.high.data() + r * H.stride(),
-                                .low = work.low.data() + r * H.stride()};
+                                .high = work.high.data() + r * H.stride()};
   };
   for (int64_t r = 0; r < rows.count; ++r) {
     float* error = work.direction.data() + r * n;
@@ -58,7 +57,7 @@ void solve_block(const SplitGram& H, const RowProblem& problem, const Rows& rows
       rows.w[at] = rows.kept[at] ? rows.dense[at] : 0.0F;
       error[i] = rows.dense[at] - rows.w[at];
     }
-    kernels::split_row(n, error, row(r).high, row(r).low);
+    kernels::split_row(n, error, row(r).high, work.low.data() + r * H.stride());
   }
   H.multiply(rows.count, work.high.data(), work.low.data(), work.image.data());
   for (int64_t r = 0; r < rows.count; ++r) {
@@ -68,7 +67,7 @@ void solve_block(const SplitGram& H, const RowProblem& problem, const Rows& rows
     work.goal[at] = work.rz[at] * problem.tolerance * problem.tolerance;
   }
   for (int64_t i = 0; i < problem.iterations; ++i) {
-    H.multiply(rows.count, work.high.data(), work.low.data(), work.image.data());
+    H.multiply(rows.count, work.high.data(), nullptr, work.image.data());
     bool done = true;
     for (int64_t r = 0; r < rows.count; ++r) {
       const auto at = static_cast<size_t>(r);

@@ -53,7 +53,7 @@ void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float*
     const uint32_t* l = static_cast<const uint32_t*>(low_.const_data_ptr()) + column * (k / 2);
     float* to = out + column;
     products::multiply_bf16(rows, width, k, high, stride(), h, to, n_, false);
-    products::multiply_bf16(rows, width, k, low, stride(), h, to, n_, true);
+    if (low != nullptr) products::multiply_bf16(rows, width, k, low, stride(), h, to, n_, true);
     products::multiply_bf16(rows, width, k, high, stride(), l, to, n_, true);
   }
 }
@@ -68,11 +68,10 @@ double SplitGram::quadratic(const at::Tensor& matrix) const {
     const int64_t count = std::min(kRows, rows - begin);
     const auto size = static_cast<size_t>(count * stride());
     const auto high = std::make_unique<Bf16[]>(size);
-    const auto low = std::make_unique<Bf16[]>(size);
     const auto image = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count * n_));
     for (int64_t r = 0; r < count; ++r)
-      kernels::split_row(n_, from + (begin + r) * n_, high.get() + r * stride(), low.get() + r * stride());
-    multiply(count, high.get(), low.get(), image.get());
+      kernels::split_row(n_, from + (begin + r) * n_, high.get() + r * stride(), nullptr);
+    multiply(count, high.get(), nullptr, image.get());
     products::end_bf16_products();
     for (int64_t r = 0; r < count; ++r)
       sums[static_cast<size_t>(block)] += kernels::dot_row(n_, from + (begin + r) * n_, image.get() + r * n_);

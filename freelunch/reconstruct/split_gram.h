@@ -6,8 +6,8 @@
 namespace freelunch::reconstruct {
 
 /// A symmetric matrix H (n, n) as the sum of two bf16 matrices, so that products with it run at the bf16 rate
-/// and are good to about 2^-16: (a + a')(H + H') without a'H', accumulated in fp32. On CPUs with bf16
-/// products alone; costs as much memory as H in fp32.
+/// and are good to about 2^-16: (a + a')(H + H') without a'H', accumulated in fp32; where a' is zero, without
+/// loss. On CPUs with bf16 products alone; costs as much memory as H in fp32.
 class SplitGram {
  public:
   static bool serves(const at::Tensor& H);
@@ -17,9 +17,9 @@ class SplitGram {
   /// From one row of high and low to the next; the entry after an odd n must be zero. Rows are apart, since
   /// those whose length is a power of two would share a cache's sets.
   int64_t stride() const { return even() + 32; }
-  /// out (rows, n) = (high + low) H; high, low (rows, stride()).
+  /// out (rows, n) = (high + low) H; high, low (rows, stride()); low may be null.
   void multiply(int64_t rows, const kernels::Bf16* high, const kernels::Bf16* low, float* out) const;
-  /// sum over the rows of E (rows, n) fp32 of e H e^T.
+  /// sum over the rows of E (rows, n) fp32 of e H e^T, one e rounded to bf16.
   double quadratic(const at::Tensor& E) const;
 
  private:

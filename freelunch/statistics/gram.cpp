@@ -55,7 +55,8 @@ Gram::Gram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp
 
 void Gram::add(const at::Tensor& X) {
   const int64_t width = sum_.size(0);
-  if (products::has_bf16_products() && X.is_cpu() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
+  if (products::has_bf16_products() && X.is_cpu() && X.scalar_type() == at::kBFloat16 &&
+      X.size(-1) == width) {
     add_bf16(X.reshape({-1, width}).contiguous());
   } else {
     add_fp32(rows_of(X, width));

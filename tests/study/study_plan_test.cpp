@@ -54,7 +54,8 @@ TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
   ASSERT_EQ(all.size(), 5U);
   EXPECT_EQ(prefix_key(all[0], 0, kWidth), prefix_key(all[2], 0, kWidth));
   EXPECT_EQ(prefix_key(all[1], 1, kWidth), prefix_key(all[2], 1, kWidth));
-  EXPECT_NE(prefix_key(all[0], 0, kWidth), prefix_key(all[3], 0, kWidth));  // solve chooses its masks on another stream
+  EXPECT_NE(prefix_key(all[0], 0, kWidth),
+            prefix_key(all[3], 0, kWidth));  // solve chooses its masks on another stream
   EXPECT_NE(prefix_key(all[1], 1, kWidth), prefix_key(all[4], 1, kWidth));
   EXPECT_EQ(prefix_key(all[4], 0, kWidth), prefix_key(all[0], 0, kWidth));
   const auto usual_rate = cells("[[grid]]\nrepair = 'half'");
