@@ -40,8 +40,7 @@ FREELUNCH_CLONES double begin_row(int64_t n, const GradientRow& r, const float* 
     const float residual = row.kept[i] ? gap : 0.0F;
     const float z = residual * row.inverse_diagonal[i];
     row.residual[i] = residual;
-    row.high[i] = high_of(z);
-    row.direction[i] = to_float(high_of(z));
+    row.direction[i] = to_bf16(z);
     rz += residual * z;
   }
   return rz;
@@ -53,14 +52,15 @@ FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float
   float slope = 0;
 #pragma omp simd reduction(+ : curvature, slope)
   for (int64_t i = 0; i < n; ++i) {
-    curvature += row.direction[i] * (image[i] + row.shift * row.direction[i]);
-    slope += row.direction[i] * row.residual[i];
+    const float d = to_float(row.direction[i]);
+    curvature += d * (image[i] + row.shift * d);
+    slope += d * row.residual[i];
   }
   const float step = slope / std::max(curvature, static_cast<float>(kTiny));
   float next = 0;
 #pragma omp simd reduction(+ : next)
   for (int64_t i = 0; i < n; ++i) {
-    const float d = row.direction[i];
+    const float d = to_float(row.direction[i]);
     row.w[i] += step * d;
     const float change = step * (image[i] + row.shift * d);
     const float residual = row.kept[i] ? row.residual[i] - change : 0.0F;
@@ -70,9 +70,8 @@ FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float
   const auto keep = static_cast<float>(next / std::max(rz, kTiny));
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const float d = row.direction[i] * keep + row.residual[i] * row.inverse_diagonal[i];
-    row.high[i] = high_of(d);
-    row.direction[i] = to_float(high_of(d));
+    const float d = to_float(row.direction[i]) * keep + row.residual[i] * row.inverse_diagonal[i];
+    row.direction[i] = to_bf16(d);
   }
   return next;
 }

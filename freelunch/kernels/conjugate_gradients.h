@@ -14,8 +14,7 @@ struct GradientRow {
   float shift;
   float* w;
   float* residual;
-  float* direction;  ///< numbers that bf16 holds, so that the product with it loses nothing
-  Bf16* high;        ///< the same as bf16
+  Bf16* direction;  ///< rounded, so that the product with it loses nothing
 };
 
 /// x as the sum of two bf16 numbers, good to 2^-17; low may be null: x rounded.

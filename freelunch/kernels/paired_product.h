@@ -12,8 +12,5 @@ using PairedProduct = void (*)(int64_t m, int64_t n, int64_t k, const Bf16* a, i
 
 /// By AVX-512's dot products of bf16 pairs, or null where the machine has none.
 PairedProduct avx512_paired_product();
-/// Plain C++, for tests: slower than a product in fp32.
-void portable_paired_product(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride,
-                             const uint32_t* b, float* c, int64_t c_stride, bool add);
 
 }  // namespace freelunch::kernels

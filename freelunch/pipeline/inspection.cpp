@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,6 +11,7 @@
 #include "checkpoint/bitmask_checkpoint.h"
 #include "model/language_model.h"
 #include "model/weights.h"
+#include "pipeline/tensor_pieces.h"
 #include "sparsity/mask.h"
 
 namespace freelunch::pipeline {
@@ -62,21 +62,6 @@ uint64_t bytes_in_archive(const model::Weights& weights, const SavedTensor& tens
   return bytes_in_archive(tensor, tensor.shape.size() == 2 ? count_kept(weights.assembled(tensor)) : 0);
 }
 
-/// Visits a tensor's values, fp32: some rows at a time where it lies in the file as it is, since embeddings
-/// are large.
-void for_each_rows(const model::LanguageModel& model, const ModelTensor& tensor,
-                   const checkpoint::TensorInfo& info, const std::function<void(const at::Tensor&)>& visit) {
-  constexpr int64_t kElements = int64_t{8} << 20;
-  if (info.shape.size() != 2 || info.shape != tensor.shape || !tensor.placement.whole(info.shape))
-    return visit(model.read(tensor));
-  const int64_t step = std::max<int64_t>(1, kElements / std::max<int64_t>(1, info.shape[1]));
-  for (int64_t row = 0; row < info.shape[0]; row += step) {
-    throw_if_interrupted();
-    visit(model.read_rows(tensor, row, std::min(step, info.shape[0] - row)));
-  }
-  model.checkpoint().release(info);
-}
-
 void count_matrix(Totals& totals, const sparsity::Observed& seen) {
   totals.matrix_zeros += seen.zeros;
   totals.matrix_elements += seen.elements;
@@ -108,7 +93,7 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   }
   sparsity::Observer observer;
   int64_t kept = 0;
-  for_each_rows(model, tensor, info, [&](const at::Tensor& values) {
+  for_each_rows(model, tensor, [&](const at::Tensor& values) {
     observer.add(values);
     if (saved != alone.end()) kept += count_kept(values);
   });

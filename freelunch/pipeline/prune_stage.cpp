@@ -30,6 +30,7 @@ class Pruner {
         group_(run.plan.group.value_or(criterion_.group)),
         needs_(masks == MaskSource::kCriterion ? criterion_.needs : Needs::kNothing),
         observe_(solve || needs_ != Needs::kNothing),
+        gram_(solve || needs_ == Needs::kGram),
         dense_statistics_(run.plan.statistics == StatisticsSource::kDense),
         cross_(solve && std::any_of(run.plan.grid.betas.begin(), run.plan.grid.betas.end(),
                                     [](double b) { return b != 0; })),
@@ -87,16 +88,15 @@ class Pruner {
     for (size_t g = 0; g < groups.size(); ++g) {
       std::optional<GroupStatistics> statistics;
       if (observe_) {
-        statistics.emplace(
-            block[groups[g][0]].size(1), run_.compute.device,
-            GroupStatistics::Wanted{.gram = solve_ || needs_ == Needs::kGram, .cross = cross_});
+        statistics.emplace(block[groups[g][0]].size(1), run_.compute.device,
+                           GroupStatistics::Wanted{.gram = gram_, .cross = cross_});
         for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
           const at::Tensor tokens = walk_->tokens(cast, half, g, i, n);
           const at::Tensor X = walk_->input(cast, half, g, i, n, tokens);
           const at::Tensor Y = cross_ ? dense_walk_->input(dense, half, g, i, n, tokens) : at::Tensor();
           statistics->add(X, Y, held_out);
         });
-        release_freed_memory();  // a pass and a solution share no tensor sizes
+        if (gram_) release_freed_memory();  // a pass and what is done with its sums share no tensor sizes
       }
       if (observe_) warn_if_few(*statistics, b, groups[g][0], block[groups[g][0]].size(1));
       const criteria::Evidence evidence = evidence_of(statistics, b, half, g);
@@ -255,6 +255,7 @@ class Pruner {
   sparsity::Group group_;
   Needs needs_;
   bool observe_;
+  bool gram_;
   bool dense_statistics_;
   bool cross_;
   Forward forward_;

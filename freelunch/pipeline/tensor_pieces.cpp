@@ -74,36 +74,50 @@ bool is_verbatim(const model::Weights& weights, const SavedTensor& tensor, const
   return tensor.source != nullptr && tensor.source->dtype == as.dtype && !weights.changed(tensor);
 }
 
+void for_each_rows(const model::LanguageModel& model, const model::ModelTensor& tensor,
+                   const std::function<void(const at::Tensor&)>& visit) {
+  const checkpoint::TensorInfo& info = model.checkpoint().at(tensor.stored_name);
+  const bool as_it_is = !tensor.part || tensor.placement.whole(info.shape);
+  if (!as_it_is || info.shape.size() != 2) return visit(model.read(tensor));
+  const int64_t step = rows_a_piece(info.shape[1] * static_cast<int64_t>(sizeof(float)));
+  for (int64_t row = 0; row < info.shape[0]; row += step) {
+    throw_if_interrupted();
+    visit(model.read_rows(tensor, row, std::min(step, info.shape[0] - row)));
+  }
+  model.checkpoint().release(info);
+}
+
 void for_each_piece(const model::Weights& weights, const SavedTensor& tensor, const StoredAs& as,
                     const std::function<void(std::span<const std::byte>)>& visit) {
   if (is_verbatim(weights, tensor, as)) return copy_pieces(weights, tensor, as.plain_zeros, visit);
   const int64_t columns = columns_of(tensor);
-  const int64_t rows = rows_of(tensor);
   const auto row_bytes = checkpoint::bytes_for(as.dtype, columns);
   if (!row_bytes)
     fail(ErrorKind::kUnsupported, "tensor '{}' has rows of {}, which are not whole {} blocks", tensor.name,
          columns, checkpoint::name(as.dtype));
   const bool changed = weights.changed(tensor);
-  // embeddings and heads, as large as a small model's other weights together, are never held whole
-  const bool in_rows =
-      tensor.source != nullptr && !changed && tensor.is_one_part() && tensor.shape.size() == 2;
-  const at::Tensor whole =
-      in_rows ? at::Tensor() : weights.assembled(tensor).to(at::kFloat).reshape({rows, columns});
   const int64_t step = rows_a_piece(static_cast<int64_t>(*row_bytes));
   std::vector<std::byte> room;
-  for (int64_t row = 0; row < rows; row += step) {
-    throw_if_interrupted();
-    const int64_t count = std::min(step, rows - row);
-    at::Tensor piece = in_rows ? weights.dense().read_rows(*tensor.parts[0].tensor, row, count)
-                               : whole.narrow(0, row, count).contiguous();
-    // a masked weight may be a negative zero; adding zero makes it a plain one
-    if (as.plain_zeros || changed) piece = piece.add(0.0);
-    room.resize(static_cast<size_t>(count) * static_cast<size_t>(*row_bytes));
-    checkpoint::quantise(as.dtype, {piece.const_data_ptr<float>(), static_cast<size_t>(count * columns)},
-                         room, input_name(tensor));
-    visit(room);
+  const auto round_rows = [&](const at::Tensor& values) {
+    const int64_t rows = columns == 0 ? 0 : values.numel() / columns;
+    const at::Tensor matrix = values.to(at::kFloat).reshape({rows, columns});
+    for (int64_t row = 0; row < rows; row += step) {
+      throw_if_interrupted();
+      const int64_t count = std::min(step, rows - row);
+      at::Tensor piece = matrix.narrow(0, row, count).contiguous();
+      // a masked weight may be a negative zero; adding zero makes it a plain one
+      if (as.plain_zeros || changed) piece = piece.add(0.0);
+      room.resize(static_cast<size_t>(count) * static_cast<size_t>(*row_bytes));
+      checkpoint::quantise(as.dtype, {piece.const_data_ptr<float>(), static_cast<size_t>(count * columns)},
+                           room, input_name(tensor));
+      visit(room);
+    }
+  };
+  if (!changed && tensor.is_one_part()) {
+    for_each_rows(weights.dense(), *tensor.parts[0].tensor, round_rows);
+  } else {
+    round_rows(weights.assembled(tensor));
   }
-  if (in_rows) weights.dense().checkpoint().release(*tensor.source);
 }
 
 }  // namespace freelunch::pipeline

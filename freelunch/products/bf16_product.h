@@ -14,6 +14,9 @@ bool has_bf16_products();
 void multiply_bf16(int64_t m, int64_t n, int64_t k, const kernels::Bf16* a, int64_t a_stride,
                    const uint32_t* b, float* c, int64_t c_stride, bool add);
 
+/// Numbers to leave between rows of a: rows whose distance is a power of two share a cache's sets.
+inline constexpr int64_t kApart = 32;
+
 /// Each thread calls this after its last product of a kind: AMX tiles stay configured until then.
 void end_bf16_products();
 

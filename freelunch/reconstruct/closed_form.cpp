@@ -161,11 +161,6 @@ double RelativeError::of(const at::Tensor& W) const {
   return trace(difference, moments_.H, difference) / target_;
 }
 
-double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments,
-                      const at::Tensor& metric) {
-  return RelativeError(W_dense, moments, metric).of(W);
-}
-
 ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask,
                                    const Moments& calibration, const Moments& held_out,
                                    const ClosedFormGrid& grid) {
@@ -181,9 +176,10 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
   ClosedFormSettings best;
   double best_error = std::numeric_limits<double>::infinity();
   for (const double beta : grid.betas) {
-    const auto error_of = [&](size_t i) {
+    const auto error_of = [&](int64_t i) {
       throw_if_interrupted();
-      const ClosedFormSettings settings{.lambda = lambdas[i], .beta = beta, .iterations = grid.iterations};
+      const ClosedFormSettings settings{
+          .lambda = lambdas[static_cast<size_t>(i)], .beta = beta, .iterations = grid.iterations};
       const double error = held.of(solve(W, part, calibration, settings));
       if (error < best_error) {
         best_error = error;
@@ -191,22 +187,17 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
       }
       return error;
     };
-    // the held-out error falls and rises again with lambda: downhill from the middle, first towards more
-    const size_t middle = lambdas.size() / 2;
+    // the held-out error falls and rises again with lambda: downhill from the middle, up the grid or down it
+    const auto middle = static_cast<int64_t>(lambdas.size() / 2);
     const double start = error_of(middle);
-    size_t at = middle;
-    for (double least = start; at + 1 < lambdas.size();) {
-      const double next = error_of(at + 1);
-      if (next >= least) break;
-      least = next;
-      ++at;
-    }
-    if (at > middle) continue;
-    for (double least = start; at > 0;) {
-      const double next = error_of(at - 1);
-      if (next >= least) break;
-      least = next;
-      --at;
+    for (const int64_t step : {1, -1}) {
+      double least = start;
+      for (int64_t i = middle + step; i >= 0 && i < std::ssize(lambdas); i += step) {
+        const double next = error_of(i);
+        if (next >= least) break;
+        least = next;
+      }
+      if (least < start) break;
     }
   }
   return best;

@@ -47,12 +47,9 @@ at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, co
                           const Moments& moments, const at::Tensor& metric,
                           const ClosedFormSettings& settings);
 
-/// ||X_s W^T - X_d W_dense^T||^2 / ||X_d W_dense^T||^2 on the tokens of the moments; with undefined C and D
-/// the target is X_s W_dense^T. With a metric (out, out), squares are e G_d e^T.
-double relative_error(const at::Tensor& W, const at::Tensor& W_dense, const Moments& moments,
-                      const at::Tensor& metric = {});
-
-/// relative_error() of several W against one W_dense, which is measured once. Keeps references.
+/// ||X_s W^T - X_d W_dense^T||^2 / ||X_d W_dense^T||^2 on the tokens of the moments, of several W against one
+/// W_dense; with undefined C and D the target is X_s W_dense^T. With a metric (out, out), squares are
+/// e G_d e^T. Keeps references.
 class RelativeError {
  public:
   RelativeError(const at::Tensor& W_dense, const Moments& moments, at::Tensor metric = {});

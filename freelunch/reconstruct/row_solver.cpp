@@ -20,14 +20,13 @@ constexpr int64_t kRows = 48;  // the workspace of 48 rows of 1,536 is about 1.5
 struct Workspace {
   Workspace(int64_t rows, const SplitGram& H)
       : residual(static_cast<size_t>(rows * H.size())),
-        direction(residual.size()),
         image(residual.size()),
-        high(static_cast<size_t>(rows * H.stride())),
-        low(high.size()),
+        direction(static_cast<size_t>(rows * H.stride())),
+        low(direction.size()),
         rz(static_cast<size_t>(rows)),
         goal(static_cast<size_t>(rows)) {}
-  std::vector<float> residual, direction, image;
-  std::vector<Bf16> high, low;
+  std::vector<float> residual, image;
+  std::vector<Bf16> direction, low;  // low: of the first error alone, which is not rounded
   std::vector<double> rz, goal;
 };
 
@@ -47,19 +46,18 @@ void solve_block(const SplitGram& H, const RowProblem& problem, const Rows& rows
                                 .shift = static_cast<float>(problem.shift),
                                 .w = rows.w + r * n,
                                 .residual = work.residual.data() + r * n,
-                                .direction = work.direction.data() + r * n,
-                                .high = work.high.data() + r * H.stride()};
+                                .direction = work.direction.data() + r * H.stride()};
   };
   for (int64_t r = 0; r < rows.count; ++r) {
-    float* error = work.direction.data() + r * n;
+    float* error = work.residual.data() + r * n;
     for (int64_t i = 0; i < n; ++i) {
       const int64_t at = r * n + i;
       rows.w[at] = rows.kept[at] ? rows.dense[at] : 0.0F;
       error[i] = rows.dense[at] - rows.w[at];
     }
-    kernels::split_row(n, error, row(r).high, work.low.data() + r * H.stride());
+    kernels::split_row(n, error, row(r).direction, work.low.data() + r * H.stride());
   }
-  H.multiply(rows.count, work.high.data(), work.low.data(), work.image.data());
+  H.multiply(rows.count, work.direction.data(), work.low.data(), work.image.data());
   for (int64_t r = 0; r < rows.count; ++r) {
     const float* extra = rows.extra == nullptr ? nullptr : rows.extra + r * n;
     const auto at = static_cast<size_t>(r);
@@ -67,7 +65,7 @@ void solve_block(const SplitGram& H, const RowProblem& problem, const Rows& rows
     work.goal[at] = work.rz[at] * problem.tolerance * problem.tolerance;
   }
   for (int64_t i = 0; i < problem.iterations; ++i) {
-    H.multiply(rows.count, work.high.data(), nullptr, work.image.data());
+    H.multiply(rows.count, work.direction.data(), nullptr, work.image.data());
     bool done = true;
     for (int64_t r = 0; r < rows.count; ++r) {
       const auto at = static_cast<size_t>(r);

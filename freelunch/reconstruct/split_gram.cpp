@@ -9,7 +9,6 @@
 
 #include "kernels/conjugate_gradients.h"
 #include "kernels/parallel.h"
-#include "products/bf16_product.h"
 
 namespace freelunch::reconstruct {
 namespace {

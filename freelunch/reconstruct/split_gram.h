@@ -1,7 +1,7 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
-#include "kernels/vector.h"
+#include "products/bf16_product.h"
 
 namespace freelunch::reconstruct {
 
@@ -14,9 +14,8 @@ class SplitGram {
   explicit SplitGram(const at::Tensor& H);
 
   int64_t size() const { return n_; }
-  /// From one row of high and low to the next; the entry after an odd n must be zero. Rows are apart, since
-  /// those whose length is a power of two would share a cache's sets.
-  int64_t stride() const { return even() + 32; }
+  /// From one row of high and low to the next; the entry after an odd n must be zero.
+  int64_t stride() const { return even() + products::kApart; }
   /// out (rows, n) = (high + low) H; high, low (rows, stride()); low may be null.
   void multiply(int64_t rows, const kernels::Bf16* high, const kernels::Bf16* low, float* out) const;
   /// sum over the rows of E (rows, n) fp32 of e H e^T, one e rounded to bf16.

@@ -77,13 +77,13 @@ void Observer::add(const at::Tensor& W) {
   zeros_ += zeros;
   elements_ += W.numel();
   // half of what obeys a pattern is zero: most rows need no closer look
-  const bool none = W.dim() != 2 || zeros * 2 < W.numel();
+  const bool none = W.dim() != 2 || zeros == 0 || zeros * 2 < W.numel();
   std::erase_if(obeyed_, [&](const NofM& pattern) { return none || !obeys(nonzero, pattern); });
 }
 
 Observed Observer::result() const {
   Observed result{.zeros = zeros_, .elements = elements_, .pattern = std::nullopt};
-  if (zeros_ > 0 && !obeyed_.empty()) result.pattern = obeyed_.front();
+  if (elements_ > 0 && !obeyed_.empty()) result.pattern = obeyed_.front();
   return result;
 }
 

@@ -15,7 +15,6 @@ namespace freelunch::statistics {
 namespace {
 
 constexpr int64_t kPanel = 64;  // columns of a tile of H
-constexpr int64_t kApart = 32;  // between rows whose length may be a power of two, which share a cache's sets
 
 at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   if (X.size(-1) != width)
@@ -28,6 +27,18 @@ at::TensorOptions fp64(at::Device device) { return at::TensorOptions().dtype(at:
 /// Only the blocks on and above the diagonal are multiplied; this many columns a block keeps the products
 /// large.
 int64_t block_columns(int64_t width) { return std::max<int64_t>(192, (width + 3) / 4); }
+
+/// Copies what is above the diagonal below it.
+void mirror(const at::Tensor& full) {
+  const int64_t width = full.size(0);
+  for (int64_t i = 0; i < width; i += kPanel) {
+    const int64_t n = std::min(kPanel, width - i);
+    const at::Tensor tile = full.narrow(0, i, n).narrow(1, i, n);
+    tile.copy_(tile.triu() + tile.triu(1).t());
+    const int64_t rest = width - i - n;
+    full.narrow(0, i + n, rest).narrow(1, i, n).copy_(full.narrow(0, i, n).narrow(1, i + n, rest).t());
+  }
+}
 
 }  // namespace
 
@@ -71,7 +82,7 @@ void Gram::add_bf16(const at::Tensor& rows) {
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
   double* sum = sum_.mutable_data_ptr<double>();
   // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
-  const int64_t stride = 2 * pairs + kApart;
+  const int64_t stride = 2 * pairs + products::kApart;
   const at::Tensor column_memory = at::empty({width, stride}, rows.options());
   const at::Tensor pair_memory = at::empty({width, pairs}, rows.options().dtype(at::kInt));
   auto* columns = static_cast<kernels::Bf16*>(column_memory.mutable_data_ptr());
@@ -123,17 +134,6 @@ at::Tensor Gram::sum() const& {
 at::Tensor Gram::sum() && {
   mirror(sum_);
   return sum_;
-}
-
-void Gram::mirror(at::Tensor& full) {
-  const int64_t width = full.size(0);
-  for (int64_t i = 0; i < width; i += kPanel) {
-    const int64_t n = std::min(kPanel, width - i);
-    const at::Tensor tile = full.narrow(0, i, n).narrow(1, i, n);
-    tile.copy_(tile.triu() + tile.triu(1).t());
-    const int64_t rest = width - i - n;
-    full.narrow(0, i + n, rest).narrow(1, i, n).copy_(full.narrow(0, i, n).narrow(1, i + n, rest).t());
-  }
 }
 
 CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}

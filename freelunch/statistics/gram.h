@@ -33,8 +33,6 @@ class Gram {
  private:
   void add_bf16(const at::Tensor& rows);
   void add_fp32(const at::Tensor& rows);
-  /// Copies what is above the diagonal below it.
-  static void mirror(at::Tensor& full);
   at::Tensor sum_;  // on and above the diagonal; below it is not kept
   int64_t tokens_ = 0;
 };

@@ -25,6 +25,8 @@ class PairedProductTest : public ::testing::TestWithParam<Size> {
 };
 
 TEST_P(PairedProductTest, IsTheSumOfProducts) {
+  const PairedProduct product = avx512_paired_product();
+  if (product == nullptr) GTEST_SKIP() << "no dot products of bf16 pairs here";
   const auto [m, n, k] = GetParam();
   const int64_t a_stride = k + 6;
   const int64_t c_stride = n + 3;
@@ -35,23 +37,20 @@ TEST_P(PairedProductTest, IsTheSumOfProducts) {
     for (int64_t j = 0; j < n; ++j)
       paired.push_back(b[static_cast<size_t>(p * n + j)] |
                        static_cast<uint32_t>(b[static_cast<size_t>((p + 1) * n + j)]) << 16U);
-  for (const PairedProduct product : {&portable_paired_product, avx512_paired_product()}) {
-    if (product == nullptr) continue;
-    for (const bool add : {false, true}) {
-      std::vector<float> c(static_cast<size_t>(m * c_stride), 0.25F);
-      product(m, n, k, a.data(), a_stride, paired.data(), c.data(), c_stride, add);
-      for (int64_t r = 0; r < m; ++r) {
-        for (int64_t j = 0; j < c_stride; ++j) {
-          double expected = add || j >= n ? 0.25 : 0;
-          double size = 1;
-          for (int64_t i = 0; j < n && i < k; ++i) {
-            const double term = static_cast<double>(to_float(a[static_cast<size_t>(r * a_stride + i)])) *
-                                static_cast<double>(to_float(b[static_cast<size_t>(i * n + j)]));
-            expected += term;
-            size += std::abs(term);
-          }
-          ASSERT_NEAR(c[static_cast<size_t>(r * c_stride + j)], expected, 1e-6 * size) << r << ", " << j;
+  for (const bool add : {false, true}) {
+    std::vector<float> c(static_cast<size_t>(m * c_stride), 0.25F);
+    product(m, n, k, a.data(), a_stride, paired.data(), c.data(), c_stride, add);
+    for (int64_t r = 0; r < m; ++r) {
+      for (int64_t j = 0; j < c_stride; ++j) {
+        double expected = add || j >= n ? 0.25 : 0;
+        double size = 1;
+        for (int64_t i = 0; j < n && i < k; ++i) {
+          const double term = static_cast<double>(to_float(a[static_cast<size_t>(r * a_stride + i)])) *
+                              static_cast<double>(to_float(b[static_cast<size_t>(i * n + j)]));
+          expected += term;
+          size += std::abs(term);
         }
+        ASSERT_NEAR(c[static_cast<size_t>(r * c_stride + j)], expected, 1e-6 * size) << r << ", " << j;
       }
     }
   }

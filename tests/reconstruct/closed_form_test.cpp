@@ -82,14 +82,14 @@ TEST(ClosedForm, IsAccurateOnWideBadlyScaledInputs) {
   const at::Tensor E = exact.to(at::kFloat) - W;
   const double expected =
       ((at::mm(E.to(at::kDouble), H) * E).sum() / (at::mm(W.to(at::kDouble), H) * W).sum()).item<double>();
-  EXPECT_NEAR(relative_error(exact.to(at::kFloat), W, moments) / expected, 1, 1e-3);
+  EXPECT_NEAR(RelativeError(W, moments).of(exact.to(at::kFloat)) / expected, 1, 1e-3);
 }
 
 TEST(ClosedForm, LowersTheErrorItMinimises) {
   const Problem p = make(4);
   const Moments local{.H = p.moments.H};
-  const double pruned = relative_error(p.W * p.mask.kept, p.W, local);
-  EXPECT_LT(relative_error(solve(p.W, p.mask, local, {}), p.W, local), 0.8 * pruned);
+  const double pruned = RelativeError(p.W, local).of(p.W * p.mask.kept);
+  EXPECT_LT(RelativeError(p.W, local).of(solve(p.W, p.mask, local, {})), 0.8 * pruned);
 }
 
 TEST(ClosedForm, TheTraceIsTheErrorOfTheOutputs) {
@@ -98,7 +98,7 @@ TEST(ClosedForm, TheTraceIsTheErrorOfTheOutputs) {
   const at::Tensor target = at::mm(p.Xd, p.W.t());
   const double expected =
       ((at::mm(p.X, W.t()) - target).square().sum() / target.square().sum()).item<double>();
-  EXPECT_NEAR(relative_error(W, p.W, p.moments), expected, 1e-4);
+  EXPECT_NEAR(RelativeError(p.W, p.moments).of(W), expected, 1e-4);
 }
 
 TEST(ClosedForm, KeepsDenseWeightsOfInputsThatNeverFire) {
@@ -124,7 +124,7 @@ TEST(ClosedForm, StaysFiniteAndImprovesWithFewerTokensThanInputs) {
   EXPECT_TRUE(W.isfinite().all().item<bool>());
   sparsity::check_respected(W, p.mask, "W");
   EXPECT_EQ(W[1].abs().max().item<float>(), 0.0F);  // nothing to reach, nothing to gain
-  EXPECT_LT(relative_error(W, p.W, few), 0.5 * relative_error(p.W * p.mask.kept, p.W, few));
+  EXPECT_LT(RelativeError(p.W, few).of(W), 0.5 * RelativeError(p.W, few).of(p.W * p.mask.kept));
   // the same windows again are the same problem
   const Moments repeated{.H = few.H * 3};
   EXPECT_TRUE(at::allclose(solve(p.W, p.mask, repeated, settings), W, 1e-3, 1e-4));
@@ -138,11 +138,11 @@ TEST(ClosedForm, ChoosesTheSettingsOfTheSmallestHeldOutError) {
   const ClosedFormGrid grid{
       .lambdas = {0.001, 0.1, 10.0}, .betas = {0.0, 0.5, 1.0}, .iterations = 30, .rows = 5};
   const ClosedFormSettings chosen = choose_settings(p.W, p.mask, p.moments, held.moments, grid);
-  const double best = relative_error(solve(p.W, p.mask, p.moments, chosen), p.W, held.moments);
+  const double best = RelativeError(p.W, held.moments).of(solve(p.W, p.mask, p.moments, chosen));
   for (const double lambda : grid.lambdas) {
     for (const double beta : grid.betas) {
       const at::Tensor W = solve(p.W, p.mask, p.moments, {.lambda = lambda, .beta = beta, .iterations = 30});
-      EXPECT_LE(best, relative_error(W, p.W, held.moments) + 1e-6);
+      EXPECT_LE(best, RelativeError(p.W, held.moments).of(W) + 1e-6);
     }
   }
 }

@@ -94,6 +94,9 @@ TEST(Observe, FindsTheTightestPattern) {
   EXPECT_EQ(observer.result().zeros, 8 * 64 * 3 / 4 + 8 * 64 / 2);
   observer.add(W);
   EXPECT_FALSE(observer.result().pattern.has_value());
+  EXPECT_FALSE(Observer().result().pattern.has_value());
+  EXPECT_FALSE(observe(at::zeros({0, 8})).pattern.has_value());
+  EXPECT_FALSE(observe(at::zeros({8, 0})).pattern.has_value());
   EXPECT_FALSE(observe(W * select_largest(W, Unstructured{0.5}, Group::kRow).kept).pattern.has_value());
 }
 
