@@ -210,8 +210,7 @@ SavedTensor LanguageModel::saved_from(const StoredTensor& stored) const {
   saved.dtype = saved_dtype_of(saved.parts);
   const ModelTensor& first = *saved.parts[0].tensor;
   const TensorInfo& info = checkpoint_->at(first.stored_name);
-  if (saved.is_one_part() && info.shape == stored.shape && first.placement.whole(info.shape))
-    saved.source = &info;
+  if (saved.is_one_part() && first.placement.whole(info.shape, first.shape)) saved.source = &info;
   return saved;
 }
 
@@ -314,12 +313,13 @@ at::Tensor LanguageModel::read(const ModelTensor& tensor) const {
   }
   checkpoint_->release(info);
   require_finite(data, tensor);
-  if (!tensor.part || placement.whole(info.shape)) return data;
-  if (!rows_alone) return extract(data, placement, tensor.shape);
+  if (!tensor.part) return data;
   Placement rest = placement;
-  rest.group_rows = tensor.shape[0];
-  rest.offset = 0;
-  return extract(data, rest, tensor.shape);
+  if (rows_alone) {
+    rest.group_rows = tensor.shape[0];
+    rest.offset = 0;
+  }
+  return rest.whole(data.sizes().vec(), tensor.shape) ? data : extract(data, rest, tensor.shape);
 }
 
 at::Tensor LanguageModel::read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const {

@@ -46,7 +46,9 @@ struct SavedTensor {
   const checkpoint::TensorInfo* source;
 
   /// Whether it is one tensor of the model as it stands.
-  bool is_one_part() const { return parts.size() == 1 && parts[0].placement.whole(shape); }
+  bool is_one_part() const {
+    return parts.size() == 1 && parts[0].placement.whole(shape, parts[0].tensor->shape);
+  }
 };
 
 /// A dense model on disk: its configuration and its tensors, read one at a time through the memory map.

@@ -157,9 +157,8 @@ std::vector<int64_t> shape_of(const Config& c, Part part) {
   }
 }
 
-bool Placement::whole(const std::vector<int64_t>& shape) const {
-  return groups == 1 && group_rows == (shape.empty() ? 1 : shape[0]) && !transposed && rotary_heads == 0 &&
-         plus == 0;
+bool Placement::whole(const std::vector<int64_t>& stored, const std::vector<int64_t>& part) const {
+  return groups == 1 && stored == part && !transposed && rotary_heads == 0 && plus == 0;
 }
 
 std::string part_name(const NameTable& names, Part part, int64_t block) {

@@ -27,8 +27,8 @@ struct Placement {
   int64_t rotary_heads = 0;  ///< > 0: rows i and i + d / 2 of each head's d are neighbours
   double plus = 0;           ///< the stored numbers are larger by this
 
-  /// Whether the part is the stored tensor as it stands.
-  bool whole(const std::vector<int64_t>& shape) const;
+  /// Whether a part of that shape is the stored tensor, of this shape, as it stands: all of it, in its order.
+  bool whole(const std::vector<int64_t>& stored, const std::vector<int64_t>& part) const;
 };
 
 struct StoredPart {

@@ -77,7 +77,7 @@ bool is_verbatim(const model::Weights& weights, const SavedTensor& tensor, const
 void for_each_rows(const model::LanguageModel& model, const model::ModelTensor& tensor,
                    const std::function<void(const at::Tensor&)>& visit) {
   const checkpoint::TensorInfo& info = model.checkpoint().at(tensor.stored_name);
-  const bool as_it_is = !tensor.part || tensor.placement.whole(info.shape);
+  const bool as_it_is = !tensor.part || tensor.placement.whole(info.shape, tensor.shape);
   if (!as_it_is || info.shape.size() != 2) return visit(model.read(tensor));
   const int64_t step = rows_a_piece(info.shape[1] * static_cast<int64_t>(sizeof(float)));
   for (int64_t row = 0; row < info.shape[0]; row += step) {

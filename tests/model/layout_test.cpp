@@ -39,6 +39,7 @@ TEST_P(LayoutTest, PutsEveryPartBackWhereItWasFound) {
       for (const StoredPart& part : tensor.parts) {
         const at::Tensor value = extract(stored, part.placement, part.shape);
         EXPECT_EQ(value.sizes().vec(), shape_of(config, part.part));
+        EXPECT_EQ(part.placement.whole(tensor.shape, part.shape), at::equal(value, stored)) << part.name;
         elements += value.numel();
         insert(value, part.placement, again);
       }
