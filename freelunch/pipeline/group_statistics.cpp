@@ -77,12 +77,14 @@ const reconstruct::Moments& GroupStatistics::moments(bool held_out) {
   if (moments) return *moments;
   // one side and one matrix after the other: together they would be the most that a solution holds
   Side side = std::exchange(sides_.at(index), Side{});
-  moments = reconstruct::Moments{.H = std::move(*side.H).sum().to(at::kFloat), .C = {}, .D = {}};
+  moments = reconstruct::Moments{.H = side.H->sum(at::kFloat), .C = {}, .D = {}};
   side.H.reset();
   if (wanted_.cross) {
     moments->C = side.C->sum().to(at::kFloat);
     side.C.reset();
-    moments->D = std::move(*side.D).sum().to(at::kFloat);
+    moments->D = side.D->sum(at::kFloat);
+  } else if (!wanted_.metric) {
+    moments->keep_split_alone();
   }
   return *moments;
 }

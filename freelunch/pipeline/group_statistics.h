@@ -12,8 +12,9 @@ namespace freelunch::pipeline {
 class GroupStatistics {
  public:
   struct Wanted {
-    bool gram = false;   ///< H; otherwise column norms alone
-    bool cross = false;  ///< C and D as well: needs gram
+    bool gram = false;    ///< H; otherwise column norms alone
+    bool cross = false;   ///< C and D as well: needs gram
+    bool metric = false;  ///< errors will be weighed by a metric
   };
   GroupStatistics(int64_t width, at::Device device, Wanted wanted);
 

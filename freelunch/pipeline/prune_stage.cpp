@@ -88,8 +88,9 @@ class Pruner {
     for (size_t g = 0; g < groups.size(); ++g) {
       std::optional<GroupStatistics> statistics;
       if (observe_) {
-        statistics.emplace(block[groups[g][0]].size(1), run_.compute.device,
-                           GroupStatistics::Wanted{.gram = gram_, .cross = cross_});
+        statistics.emplace(
+            block[groups[g][0]].size(1), run_.compute.device,
+            GroupStatistics::Wanted{.gram = gram_, .cross = cross_, .metric = run_.plan.sensitivity});
         for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
           const at::Tensor tokens = walk_->tokens(cast, half, g, i, n);
           const at::Tensor X = walk_->input(cast, half, g, i, n, tokens);

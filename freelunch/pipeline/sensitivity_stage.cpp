@@ -109,9 +109,9 @@ void backward_block(Compression& run, const model::Forward& forward, int64_t b, 
   }
   for (const auto& [part, gram] : grams) {
     const std::string& tensor = run.model().find(b, part)->name;
-    if (!std::isfinite(gram.sum().diagonal().sum().item<double>()))
+    if (!std::isfinite(gram.diagonal().sum().item<double>()))
       fail(ErrorKind::kNumerical, "sensitivity: the gradient by the outputs of '{}' is not finite", tensor);
-    run.dense_store.put(sensitivity_name(tensor), gram.sum().to(at::kFloat));
+    run.dense_store.put(sensitivity_name(tensor), gram.sum(at::kFloat));
   }
   for (const model::ModelTensor* tensor : run.model().block_tensors(b)) {  // experts that no token reached
     if (!model::is_matrix(*tensor->part) || grams.contains(*tensor->part)) continue;

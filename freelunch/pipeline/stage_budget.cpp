@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "pipeline/compression.h"
+#include "reconstruct/split_gram.h"
+#include "statistics/gram.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -186,13 +188,19 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
     add_streams(stage, cross ? 2 : 1, widest, compute_.dtype);
   }
   const int64_t moments = cross ? 3 : 1;
-  if (gram) stage.statistics = 2 * moments * square * kFp64;  // windows trained on, and held out
-  // scores, sorted copies and masks; then the solver's matrices beside the moments in fp32 and split
+  // of windows trained on, and held out: sums in fp64, of symmetric ones half
+  const int64_t symmetric = statistics::Gram::bytes(widest);
+  if (gram) stage.statistics = 2 * (cross ? 2 * symmetric + square * kFp64 : symmetric);
+  // scores, sorted copies and masks; then the solver's matrices beside the moments, which stay in fp32 where
+  // something else than the local solution of their split needs them
   const int64_t choosing =
       largest * 3 * kFp32 + (criterion.needs == criteria::Needs::kGram && !given ? 4 * square * kFp64 : 0);
+  const bool split_alone = !cross && !plan_.sensitivity && reconstruct::SplitGram::serves(compute_.device);
   // the sums in fp64 go as fp32 moments come
   const int64_t solving =
-      solve ? (2 * moments + 2) * square * kFp32 + largest * 5 * kFp32 - stage.statistics : 0;
+      (split_alone ? std::max(3 * square * kFp32, 2 * square * kFp32 + largest * 5 * kFp32)
+                   : (2 * moments + 2) * square * kFp32 + largest * 5 * kFp32) -
+      stage.statistics;
   const int64_t tokens = kBatch * length_;
   const int64_t observing =
       observes
@@ -200,7 +208,7 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
                                               (compute_bytes_ == kFp32 ? square / 4 * (kFp32 + kFp64) : 0)
                                         : 0)
           : 0;
-  stage.workspace = std::max({choosing, solving, observing});
+  stage.workspace = std::max({choosing, solve ? solving : 0, observing});
 
   double operations = 0;
   double fp32 = 0;

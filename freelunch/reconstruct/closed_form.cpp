@@ -55,8 +55,13 @@ at::Tensor solve_by_tensors(const at::Tensor& W_dense, const at::Tensor& kept, c
 }  // namespace
 
 const SplitGram* Moments::split() const {
-  if (!split_of_H && SplitGram::serves(H)) split_of_H = std::make_shared<const SplitGram>(H);
+  if (!split_of_H && H.defined() && SplitGram::serves(H.device()))
+    split_of_H = std::make_shared<const SplitGram>(H);
   return split_of_H.get();
+}
+
+void Moments::keep_split_alone() {
+  if (split() != nullptr) H.reset();
 }
 
 at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& moments,
@@ -67,9 +72,10 @@ at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Mo
   }
   // A calibration set that never fires any input gives H = 0: the pull alone must then keep the system
   // definite.
-  const double mean = std::max(moments.H.diagonal().mean().item<double>(), 1e-30);
+  const at::Tensor diagonal_of_H = moments.diagonal();
+  const double mean = std::max(diagonal_of_H.mean().item<double>(), 1e-30);
   const double lambda = settings.lambda * mean;
-  const at::Tensor diagonal = moments.H.diagonal().add(lambda).clamp_min(1e-12 * mean);
+  const at::Tensor diagonal = diagonal_of_H.add(lambda).clamp_min(1e-12 * mean);
   at::Tensor W;
   if (const SplitGram* H = moments.split()) {
     at::Tensor extra;  // of a target that is not the matrix's own input: W_dense beta (C^T - H)

@@ -12,12 +12,17 @@ namespace freelunch::reconstruct {
 /// The second moments that the closed form needs, over calibration or held-out tokens.
 /// X_s: the matrix's input in the pruned and repaired stream; X_d: in the dense model's stream.
 struct Moments {
-  at::Tensor H;  ///< X_s^T X_s (in, in) fp32
+  at::Tensor H;  ///< X_s^T X_s (in, in) fp32; undefined if its split alone was kept
   at::Tensor C;  ///< X_s^T X_d (in, in) fp32; undefined if only the local target is asked for
   at::Tensor D;  ///< X_d^T X_d (in, in) fp32; undefined likewise
 
   /// H for fast products, made when first asked for and kept; null where the machine has none.
   const SplitGram* split() const;
+  /// Lets H in fp32 go where its split serves, which is as large: enough for solve() with the local target
+  /// and for errors without a metric.
+  void keep_split_alone();
+  /// Of H, (in) fp32.
+  at::Tensor diagonal() const { return H.defined() ? H.diagonal() : split_of_H->diagonal(); }
   mutable std::shared_ptr<const SplitGram> split_of_H = nullptr;
 };
 

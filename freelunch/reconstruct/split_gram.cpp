@@ -20,11 +20,9 @@ constexpr int64_t kRows = 48;
 
 }  // namespace
 
-bool SplitGram::serves(const at::Tensor& H) {
-  return products::has_bf16_products() && H.is_cpu() && H.scalar_type() == at::kFloat;
-}
+bool SplitGram::serves(at::Device device) { return products::has_bf16_products() && device.is_cpu(); }
 
-SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)) {
+SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)), diagonal_(matrix.diagonal().clone()) {
   const at::Tensor H = matrix.contiguous();
   const float* from = H.const_data_ptr<float>();
   const int64_t pairs = even() / 2;

@@ -10,10 +10,12 @@ namespace freelunch::reconstruct {
 /// loss. On CPUs with bf16 products alone; costs as much memory as H in fp32.
 class SplitGram {
  public:
-  static bool serves(const at::Tensor& H);
+  static bool serves(at::Device device);
   explicit SplitGram(const at::Tensor& H);
 
   int64_t size() const { return n_; }
+  /// As it was before it was split, (n) fp32.
+  const at::Tensor& diagonal() const { return diagonal_; }
   /// From one row of high and low to the next; the entry after an odd n must be zero.
   int64_t stride() const { return even() + products::kApart; }
   /// out (rows, n) = (high + low) H; high, low (rows, stride()); low may be null.
@@ -24,6 +26,7 @@ class SplitGram {
  private:
   int64_t even() const { return (n_ + 1) / 2 * 2; }
   int64_t n_;
+  at::Tensor diagonal_;
   at::Tensor high_, low_;  // panels of kPanel columns, pairs of rows of H as words
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "base/error.h"
 #include "kernels/attention_tiles.h"
@@ -14,7 +15,8 @@
 namespace freelunch::statistics {
 namespace {
 
-constexpr int64_t kPanel = 64;  // columns of a tile of H
+constexpr int64_t kPanel = 64;    // columns of a tile of H
+constexpr int64_t kStored = 256;  // rows of H that are stored together; whole tiles
 
 at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   if (X.size(-1) != width)
@@ -24,9 +26,15 @@ at::Tensor rows_of(const at::Tensor& X, int64_t width) {
 
 at::TensorOptions fp64(at::Device device) { return at::TensorOptions().dtype(at::kDouble).device(device); }
 
-/// Only the blocks on and above the diagonal are multiplied; this many columns a block keeps the products
-/// large.
-int64_t block_columns(int64_t width) { return std::max<int64_t>(192, (width + 3) / 4); }
+int64_t panels_of(int64_t width) { return (width + kStored - 1) / kStored; }
+
+/// Elements before a panel; full panels are each kStored columns shorter than the one before.
+int64_t start_of(int64_t width, int64_t panel) {
+  const int64_t above = std::min(panel * kStored, width);
+  const int64_t full = above / kStored;
+  return kStored * (full * width - kStored * (full * (full - 1) / 2)) +
+         (above - full * kStored) * (width - full * kStored);
+}
 
 /// Copies what is above the diagonal below it.
 void mirror(const at::Tensor& full) {
@@ -62,10 +70,23 @@ void ColumnNorms::add(const at::Tensor& X) {
 
 at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 
-Gram::Gram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}
+Gram::Gram(int64_t width, at::Device device)
+    : width_(width), packed_(at::zeros({start_of(width, panels())}, fp64(device))) {}
+
+int64_t Gram::panels() const { return panels_of(width_); }
+
+int64_t Gram::bytes(int64_t width) {
+  return start_of(width, panels_of(width)) * static_cast<int64_t>(sizeof(double));
+}
+
+/// (rows, width - first row), a view.
+at::Tensor Gram::panel(int64_t i) const {
+  const int64_t start = start_of(width_, i);
+  return packed_.narrow(0, start, start_of(width_, i + 1) - start).view({-1, width_ - i * kStored});
+}
 
 void Gram::add(const at::Tensor& X) {
-  const int64_t width = sum_.size(0);
+  const int64_t width = width_;
   if (products::has_bf16_products() && X.is_cpu() && X.scalar_type() == at::kBFloat16 &&
       X.size(-1) == width) {
     add_bf16(X.reshape({-1, width}).contiguous());
@@ -76,11 +97,11 @@ void Gram::add(const at::Tensor& X) {
 }
 
 void Gram::add_bf16(const at::Tensor& rows) {
-  const int64_t width = sum_.size(0);
+  const int64_t width = width_;
   const int64_t tokens = rows.size(0);
   const int64_t pairs = (tokens + 1) / 2;
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
-  double* sum = sum_.mutable_data_ptr<double>();
+  double* packed = packed_.mutable_data_ptr<double>();
   // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
   const int64_t stride = 2 * pairs + products::kApart;
   const at::Tensor column_memory = at::empty({width, stride}, rows.options());
@@ -104,36 +125,41 @@ void Gram::add_bf16(const at::Tensor& rows) {
       const int64_t m = std::min(kPanel, width - row);
       products::multiply_bf16(m, n, 2 * pairs, columns + row * stride, stride, paired + first * pairs,
                               product.data(), n, false);
+      const int64_t stored = row / kStored;
+      const int64_t length = width - stored * kStored;
+      double* sum =
+          packed + start_of(width, stored) + (row - stored * kStored) * length + first - stored * kStored;
       for (int64_t r = 0; r < m; ++r)
-        for (int64_t c = 0; c < n; ++c)
-          sum[(row + r) * width + first + c] += product[static_cast<size_t>(r * n + c)];
+        for (int64_t c = 0; c < n; ++c) sum[r * length + c] += product[static_cast<size_t>(r * n + c)];
     }
     products::end_bf16_products();
   });
 }
 
 void Gram::add_fp32(const at::Tensor& rows) {
-  const int64_t width = sum_.size(0);
   const at::Tensor columns =
       rows.t().contiguous();  // (width, tokens): both factors of a product run along memory
-  const int64_t step = block_columns(width);
-  for (int64_t i = 0; i < width; i += step) {
-    const int64_t n = std::min(step, width - i);
-    // row block i times everything from column i on
-    sum_.narrow(0, i, n).narrow(1, i, width - i) +=
-        at::mm(columns.narrow(0, i, n), rows.narrow(1, i, width - i));
+  for (int64_t i = 0; i < panels(); ++i) {
+    at::Tensor sum = panel(i);
+    const int64_t first = i * kStored;
+    sum += at::mm(columns.narrow(0, first, sum.size(0)), rows.narrow(1, first, sum.size(1)));
   }
 }
 
-at::Tensor Gram::sum() const& {
-  at::Tensor full = sum_.clone();
+at::Tensor Gram::sum(at::ScalarType dtype) const {
+  at::Tensor full = at::empty({width_, width_}, packed_.options().dtype(dtype));
+  for (int64_t i = 0; i < panels(); ++i) {
+    const at::Tensor from = panel(i);
+    full.narrow(0, i * kStored, from.size(0)).narrow(1, i * kStored, from.size(1)).copy_(from);
+  }
   mirror(full);
   return full;
 }
 
-at::Tensor Gram::sum() && {
-  mirror(sum_);
-  return sum_;
+at::Tensor Gram::diagonal() const {
+  std::vector<at::Tensor> parts;
+  for (int64_t i = 0; i < panels(); ++i) parts.push_back(panel(i).diagonal());
+  return at::cat(parts);
 }
 
 CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}

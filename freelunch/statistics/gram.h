@@ -23,17 +23,22 @@ class Gram {
   Gram(int64_t width, at::Device device);
   /// X (..., width).
   void add(const at::Tensor& X);
-  /// (width, width) fp64. Of a Gram that goes away, its own memory.
-  at::Tensor sum() const&;
-  at::Tensor sum() &&;
+  /// (width, width), rounded to the dtype once.
+  at::Tensor sum(at::ScalarType dtype = at::kDouble) const;
   /// (width) fp64: the diagonal of sum().
-  at::Tensor diagonal() const { return sum_.diagonal(); }
+  at::Tensor diagonal() const;
   int64_t tokens() const { return tokens_; }
+  /// What one of that width holds.
+  static int64_t bytes(int64_t width);
 
  private:
   void add_bf16(const at::Tensor& rows);
   void add_fp32(const at::Tensor& rows);
-  at::Tensor sum_;  // on and above the diagonal; below it is not kept
+  int64_t panels() const;
+  at::Tensor panel(int64_t i) const;
+
+  int64_t width_;
+  at::Tensor packed_;  // panels of rows one after the other, each from its square on the diagonal on
   int64_t tokens_ = 0;
 };
 

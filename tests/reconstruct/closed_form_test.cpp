@@ -92,6 +92,17 @@ TEST(ClosedForm, LowersTheErrorItMinimises) {
   EXPECT_LT(RelativeError(p.W, local).of(solve(p.W, p.mask, local, {})), 0.8 * pruned);
 }
 
+TEST(ClosedForm, OfTheSplitAloneIsTheSame) {
+  const Problem p = make(4);
+  const Moments whole{.H = p.moments.H};
+  Moments split{.H = p.moments.H.clone()};
+  split.keep_split_alone();
+  EXPECT_EQ(split.H.defined(), !SplitGram::serves(at::kCPU));
+  const at::Tensor W = solve(p.W, p.mask, whole, {});
+  EXPECT_TRUE(at::equal(solve(p.W, p.mask, split, {}), W));
+  EXPECT_EQ(RelativeError(p.W, split).of(W), RelativeError(p.W, whole).of(W));
+}
+
 TEST(ClosedForm, TheTraceIsTheErrorOfTheOutputs) {
   const Problem p = make(5);
   const at::Tensor W = p.W * p.mask.kept;

@@ -20,6 +20,9 @@ TEST(Gram, IsXTransposedXOverAllBatchesForWidthsOfSeveralBlocks) {
     const at::Tensor expected = at::mm(a.t(), a) + at::mm(b.t(), b);
     EXPECT_LT((gram.sum() - expected).abs().max().item<double>(), 1e-3);
     EXPECT_TRUE(at::equal(gram.sum(), gram.sum().t()));
+    EXPECT_TRUE(at::equal(gram.sum(at::kFloat), gram.sum().to(at::kFloat)));
+    EXPECT_TRUE(at::equal(gram.diagonal(), gram.sum().diagonal()));
+    EXPECT_LE(Gram::bytes(width), width * (width + 256) / 2 * 8);
     EXPECT_EQ(gram.tokens(), 80);
   }
 }
