@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "base/interrupt.h"
 #include "model/passes.h"
@@ -16,13 +17,43 @@ namespace {
 /// How often a region that diverges may start over.
 int64_t restarts(const CompressPlan& plan) { return plan.on_divergence == OnDivergence::kRestart ? 2 : 0; }
 
-void warn_of_restarts(const Compression& run, const std::string& stage) {
+/// How often a region that got no better may start over: where its rate is a rule's, not the user's.
+int64_t retries(const CompressPlan& plan) { return plan.region.learning_rate ? 0 : 2; }
+
+void warn_of_descents(const Compression& run, const std::string& stage) {
+  int64_t regions = 0;
+  int64_t unchanged = 0;
+  double lowest = std::numeric_limits<double>::infinity();
   for (const RegionRecord& region : run.report.regions) {
-    if (region.stage != stage || region.outcome.restarts == 0) continue;
+    const reconstruct::RegionOutcome& outcome = region.outcome;
+    if (region.stage != stage) continue;
+    ++regions;
+    if (!outcome.kept) ++unchanged;
+    lowest = std::min(lowest, outcome.learning_rate);
+    if (outcome.restarts == 0) continue;
     run.sinks.log.log(LogLevel::kWarning,
                       fmt::format("{}, {}: diverged, so its learning rate was halved {} time(s)", stage,
-                                  region.region, region.outcome.restarts));
+                                  region.region, outcome.restarts));
   }
+  if (unchanged * 2 <= regions) return;
+  run.sinks.log.log(
+      LogLevel::kWarning,
+      fmt::format("{}: {} of {} regions got no better on held-out windows and stay as they were; more "
+                  "calibration windows may help, or a learning rate below {:.1g}",
+                  stage, unchanged, regions, lowest));
+}
+
+/// Where the last two regions of that kind that training helped both needed a lower rate, the higher of the
+/// two: the next one starts there.
+double starting_rate(const RunReport& report, const std::string& stage, std::string_view kind, double rate) {
+  int64_t seen = 0;
+  double needed = 0;
+  for (auto r = report.regions.rbegin(); r != report.regions.rend() && seen < 2; ++r) {
+    if (r->stage != stage || !r->region.ends_with(kind) || !r->outcome.kept) continue;
+    needed = std::max(needed, r->outcome.learning_rate);
+    ++seen;
+  }
+  return seen == 2 ? std::min(rate, needed) : rate;
 }
 
 }  // namespace
@@ -66,14 +97,18 @@ void for_each_batch(int64_t windows, int64_t held_out,
   }
 }
 
-reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage) {
+reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage, std::string_view kind) {
   const RegionOptions& options = run.plan.region;
-  return {.loss = options.loss,
-          .adam = {.learning_rate = learning_rate(run.plan, stage, run.model().config().width)},
-          .epochs = options.epochs.value_or(default_epochs(run.stages)),
-          .batch = options.batch,
-          .freeze_norms = options.freeze_norms,
-          .restarts = restarts(run.plan)};
+  const double rate = learning_rate(run.plan, stage, run.model().config().width);
+  return {
+      .loss = options.loss,
+      .adam = {.learning_rate =
+                   retries(run.plan) > 0 ? starting_rate(run.report, to_string(stage), kind, rate) : rate},
+      .epochs = options.epochs.value_or(default_epochs(run.stages)),
+      .batch = options.batch,
+      .freeze_norms = options.freeze_norms,
+      .restarts = restarts(run.plan),
+      .retries = retries(run.plan)};
 }
 
 reconstruct::Trains trained_by(const Stage& stage) {
@@ -158,7 +193,7 @@ void repair(Compression& run, const Stage& stage) {
       // A later process has no stream left to take them from, and another way to them could give other bytes.
       keep_dense_hidden(run);
     }
-    warn_of_restarts(run, to_string(stage));
+    warn_of_descents(run, to_string(stage));
     return std::string();
   });
   // The dense model's stream is for the stage that distils from it, not for whatever comes in between.

@@ -62,8 +62,10 @@ enum class MaskSource { kCriterion, kGiven };
 void for_each_batch(int64_t windows, int64_t held_out,
                     const std::function<void(int64_t, int64_t, bool)>& visit);
 
-/// What the plan asks of a stage, defaults filled in from the model.
-reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage);
+/// What the plan asks of a stage, defaults filled in from the model. kind: how the names of the regions end
+/// that are alike; where they turned out to need a lower rate than the default, the next one starts there
+/// (docs/methods/learning_rate.md).
+reconstruct::DescentRecipe descent_recipe(const Compression& run, const Stage& stage, std::string_view kind);
 /// Of the stages model, lora and bias-norm.
 reconstruct::Trains trained_by(const Stage& stage);
 reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& stage);

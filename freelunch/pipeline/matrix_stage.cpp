@@ -24,7 +24,6 @@ class MatrixRepair {
         stage_(stage),
         propagation_(run.plan.region.propagation),
         forward_(run.model().config(), run.compute, run.windows.size(1)),
-        recipe_(descent_recipe(run, stage)),
         walk_(forward_, run.activations,
               run.embed(propagation_ == Propagation::kDense ? run.dense() : run.current())) {
     if (propagation_ == Propagation::kSparseDense)
@@ -156,7 +155,9 @@ class MatrixRepair {
     const std::string name =
         fmt::format("blocks.{}.{}.{}", b, model::name(model::half_of(part)), model::short_name(part));
     RandomStream random(run_.plan.seed, "order of windows, stage matrix, " + name);
-    const auto outcome = reconstruct::descend(region, data, recipe_, random, name);
+    const auto outcome = reconstruct::descend(
+        region, data, descent_recipe(run_, stage_, fmt::format(".{}", model::short_name(part))), random,
+        name);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     run_.report.regions.push_back(
         {.stage = to_string(stage_), .region = name, .outcome = outcome, .seconds = seconds});
@@ -166,7 +167,6 @@ class MatrixRepair {
   Stage stage_;
   Propagation propagation_;
   model::Forward forward_;
-  reconstruct::DescentRecipe recipe_;
   StreamWalk walk_;
   std::optional<StreamWalk> dense_walk_;
 };

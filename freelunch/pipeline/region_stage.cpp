@@ -48,6 +48,11 @@ std::vector<std::vector<Place>> regions_of(const Stage& stage, int64_t blocks) {
   return regions;
 }
 
+/// Regions alike have one rate.
+std::string_view kind_of(const std::vector<Place>& places) {
+  return places.size() == 1 ? model::name(places[0].half) : "";
+}
+
 std::string region_name(const std::vector<Place>& places) {
   const int64_t first = places.front().block;
   const int64_t last = places.back().block;
@@ -100,7 +105,6 @@ void repair_regions(Compression& run, const Stage& stage) {
   const RegionOptions& options = run.plan.region;
   const Propagation propagation = options.propagation;
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  const reconstruct::DescentRecipe recipe = descent_recipe(run, stage);
 
   // What regions read: the pruned and repaired stream, or under dense propagation the dense one. The dense
   // model's outputs are made in place where nothing else reads what they replace.
@@ -136,7 +140,7 @@ void repair_regions(Compression& run, const Stage& stage) {
     if (!done) {
       RandomStream random(run.plan.seed,
                           fmt::format("order of windows, stage {}, {}", to_string(stage), name));
-      outcome = reconstruct::descend(region, data, recipe, random, name);
+      outcome = reconstruct::descend(region, data, descent_recipe(run, stage, kind_of(places)), random, name);
     }
     if (from_dense)
       std::swap(x, targets);

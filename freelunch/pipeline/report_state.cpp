@@ -21,9 +21,17 @@ evaluate::Perplexity perplexity_of(const json& p) {
 
 json state_of(const RegionRecord& r) {
   const reconstruct::RegionOutcome& o = r.outcome;
-  return {{"stage", r.stage}, {"region", r.region},     {"before", o.before},
-          {"after", o.after}, {"held", o.held_before},  {"held_after", o.held_after},
-          {"kept", o.kept},   {"restarts", o.restarts}, {"seconds", r.seconds}};
+  return {{"stage", r.stage},
+          {"region", r.region},
+          {"before", o.before},
+          {"after", o.after},
+          {"held", o.held_before},
+          {"held_after", o.held_after},
+          {"kept", o.kept},
+          {"restarts", o.restarts},
+          {"seconds", r.seconds},
+          {"retries", o.retries},
+          {"learning_rate", o.learning_rate}};
 }
 RegionRecord region_of(const json& r) {
   return {.stage = r.at("stage"),
@@ -33,7 +41,9 @@ RegionRecord region_of(const json& r) {
                       .held_before = number(r.at("held")),
                       .held_after = number(r.at("held_after")),
                       .kept = r.at("kept"),
-                      .restarts = r.at("restarts")},
+                      .restarts = r.at("restarts"),
+                      .retries = r.at("retries"),
+                      .learning_rate = r.at("learning_rate")},
           .seconds = number(r.at("seconds"))};
 }
 

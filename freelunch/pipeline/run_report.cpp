@@ -141,6 +141,10 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                                  {"seconds", r.seconds},
                                  {"kept", r.outcome.kept},
                                  {"restarts", r.outcome.restarts}});
+    if (r.outcome.learning_rate > 0) {
+      object["regions"].back()["learning_rate"] = r.outcome.learning_rate;
+      object["regions"].back()["retries"] = r.outcome.retries;
+    }
   }
   int64_t zeros = 0;
   int64_t elements = 0;

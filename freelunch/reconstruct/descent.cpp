@@ -161,16 +161,24 @@ RegionOutcome descend(Region& region, const RegionData& data, const DescentRecip
   const double to_beat = data.held_out > 0 ? outcome.held_before : std::numeric_limits<double>::infinity();
   DescentRecipe attempt = recipe;
   const RandomStream start = random;
-  Trained best = train(region, data, held, attempt, random, to_beat);
-  while (!best.problem.empty()) {
-    if (outcome.restarts == recipe.restarts)
-      fail(ErrorKind::kNumerical, "{}: {}; try --on-divergence restart, or a learning rate below {}", name,
-           best.problem, attempt.adam.learning_rate);
-    ++outcome.restarts;
-    attempt.adam.learning_rate /= 2;
+  Trained best;
+  for (;;) {
     random = start;  // the same windows in the same order
     best = train(region, data, held, attempt, random, to_beat);
+    if (!best.problem.empty()) {
+      if (outcome.restarts == recipe.restarts)
+        fail(ErrorKind::kNumerical, "{}: {}; try --on-divergence restart, or a learning rate below {}", name,
+             best.problem, attempt.adam.learning_rate);
+      ++outcome.restarts;
+      attempt.adam.learning_rate /= 2;
+    } else if (!best.kept && outcome.retries < recipe.retries) {
+      ++outcome.retries;
+      attempt.adam.learning_rate /= 4;
+    } else {
+      break;
+    }
   }
+  outcome.learning_rate = attempt.adam.learning_rate;
   outcome.kept = best.kept;
   outcome.held_after = data.held_out > 0 ? best.best_loss : 0;
   outcome.after = mean_loss(region, data, sampled, recipe.loss);

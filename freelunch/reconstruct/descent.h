@@ -17,6 +17,7 @@ struct DescentRecipe {
   int64_t batch = 4;  ///< windows a step
   bool freeze_norms = false;
   int64_t restarts = 0;  ///< how often a region that diverges may start over, each time at half the rate
+  int64_t retries = 0;   ///< how often one that got no better may, each time at a quarter of the rate
 };
 
 /// A region's inputs (n, l, in) and targets (n, l, out). The last `held_out` windows are not trained on.
@@ -33,12 +34,15 @@ struct RegionOutcome {
   double before = 0, after = 0, held_before = 0, held_after = 0;
   bool kept = true;      ///< false: no state beat the start on held-out windows, so the start was put back
   int64_t restarts = 0;  ///< how often it diverged and started over at half the learning rate
+  int64_t retries = 0;   ///< how often it got no better and started over at a quarter of it
+  double learning_rate = 0;  ///< peak rate of the last attempt; 0: no descent
 };
 
 /// Trains the region's kept weights, norms and biases in place by AdamW so that its output matches the
 /// target, then keeps the best state seen at the end of an epoch on held-out windows, or the start if none
-/// beat it. A loss or gradient that is not finite starts it over at half the rate, `restarts` times at most.
-/// Throws Numerical naming the region and the step after that, Interrupted on request.
+/// beat it. A loss or gradient that is not finite starts it over at half the rate, `restarts` times at most;
+/// throws Numerical naming the region and the step after that, Interrupted on request. Training that no state
+/// of was kept starts over at a quarter of the rate, `retries` times at most.
 RegionOutcome descend(Region& region, const RegionData& data, const DescentRecipe& recipe,
                       RandomStream& random, const std::string& name);
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/error.h"
 
 namespace freelunch::reconstruct {
@@ -202,6 +204,34 @@ TEST(Descent, StartsOverAtHalfTheRateWhereToldTo) {
   EXPECT_EQ(Diverging().descend(rate * 2, 2).restarts, 2);
   EXPECT_THROW(Diverging().descend(rate * 4, 2), Error);
   EXPECT_EQ(Diverging().descend(rate / 2, 2).restarts, 0);
+}
+
+TEST(Descent, TriesAQuarterOfARateThatHelpedNothing) {
+  const auto descend_at = [](double rate, int64_t retries, at::Tensor& W) {
+    Diverging c;
+    const at::Tensor reachable = c.W.clone();
+    c.W.mul_(0.8);
+    MatrixRegion region(c.W, {}, c.mask, at::kFloat);
+    const MatrixRegion target(reachable, {}, {}, at::kFloat);
+    RandomStream random(0, "order");
+    const RegionOutcome outcome = descend(
+        region, {.inputs = ActivationStore(c.X), .targets = ActivationStore(target.run(c.X)), .held_out = 4},
+        {.adam = {.learning_rate = rate}, .epochs = 1, .batch = 4, .retries = retries}, random, "blocks.2.q");
+    W = c.W;
+    return outcome;
+  };
+  at::Tensor W;
+  const double good = 0.05;
+  ASSERT_TRUE(descend_at(good, 0, W).kept);
+  EXPECT_FALSE(descend_at(good * 4096, 0, W).kept);
+  EXPECT_FALSE(descend_at(good * 4096, 1, W).kept);
+  const RegionOutcome outcome = descend_at(good * 4096, 6, W);
+  EXPECT_TRUE(outcome.kept);
+  EXPECT_LT(outcome.held_after, outcome.held_before);
+  EXPECT_EQ(outcome.learning_rate, good * 4096 / std::pow(4, outcome.retries));
+  at::Tensor alone;  // as if the lower rate had been the first
+  EXPECT_EQ(descend_at(outcome.learning_rate, 0, alone).held_after, outcome.held_after);
+  EXPECT_TRUE(at::equal(alone, W));
 }
 
 TEST(Descent, NamesAGradientThatIsNotFinite) {
