@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
 
@@ -79,12 +80,14 @@ const reconstruct::Moments& GroupStatistics::moments(bool held_out) {
   Side side = std::exchange(sides_.at(index), Side{});
   moments = reconstruct::Moments{.H = side.H->sum(at::kFloat), .C = {}, .D = {}};
   side.H.reset();
+  release_freed_memory();  // else the sum just freed lies idle beside what comes next
   if (wanted_.cross) {
     moments->C = side.C->sum().to(at::kFloat);
     side.C.reset();
     moments->D = side.D->sum(at::kFloat);
   } else if (!wanted_.metric) {
     moments->keep_split_alone();
+    release_freed_memory();
   }
   return *moments;
 }
