@@ -178,7 +178,8 @@ def main():
     store.write_text(json.dumps(kept, indent=1) + "\n")
     head = [f"{settings['model']} on {settings['machine']}; {', '.join(dates)}; {kept['versions']}.", kept["note"],
             f"Calibration: {o.samples} windows of {o.length} tokens. Medians of the pairs; ours is the whole process, a peer's time starts once its packages are loaded.",
-            "Written by `scripts/bench peers`."]
+            f"Written by `scripts/bench peers --model {settings['model']} --calibration {pathlib.Path(o.calibration).name} --text {pathlib.Path(o.text).name}"
+            f"{' --prototype ' + pathlib.Path(o.prototype).name if o.prototype else ''} --samples {o.samples} --length {o.length}`, seed 0 (the default)."]
     page = "\n".join(["# Peers", *[line for line in head if line], "", text, ""])
     (o.results / "peers.md").write_text(page, encoding="utf-8")
     print(page)
