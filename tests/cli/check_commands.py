@@ -85,7 +85,11 @@ with tempfile.TemporaryDirectory() as temporary:
             assert passes.get(stage, expected) == expected, (name, passes)
         trained = 0.8 if name in ("solve,half,model", "auto") else 1.6  # 16 windows, once or twice
         for stage in ("half", "block", "model", "lora", "bias-norm"):
-            assert stage not in passes or (abs(passes[stage][1] - trained) < 1e-9 and passes[stage][0] < trained + 3.3), (name, passes)
+            if stage not in passes:
+                continue
+            attempts = [1 + r["retries"] for r in regions if r["stage"] == stage and "retries" in r] or [1]  # a rate that did not help is tried lower
+            seen = trained * sum(attempts) / len(attempts)
+            assert abs(passes[stage][1] - seen) < 1e-9 and passes[stage][0] < seen + 3.3, (name, passes)
         print(f"compress {name}: dense {figures['dense']['perplexity']:.3f}, pruned {figures['pruned']['perplexity']:.3f}, repaired {figures['repaired']['perplexity']:.3f}")
 
     # masks by sensitivity: other rows pay, the count of zeros stays
