@@ -13,11 +13,13 @@ namespace freelunch::pipeline {
 GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted)
     : wanted_(wanted), norms_(width, device) {
   if (!wanted.gram) return;
-  for (Side& side : sides_) {
-    side.H.emplace(width, device);
+  for (const bool held_out : {false, true}) {
+    Side& side = sides_.at(held_out ? 1 : 0);
+    const at::ScalarType dtype = held_out ? kHeldOutSums : at::kDouble;
+    side.H.emplace(width, device, dtype);
     if (!wanted.cross) continue;
     side.C.emplace(width, device);
-    side.D.emplace(width, device);
+    side.D.emplace(width, device, dtype);
   }
 }
 

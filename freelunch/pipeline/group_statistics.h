@@ -8,6 +8,9 @@
 
 namespace freelunch::pipeline {
 
+/// Few windows are held out, and what comes of their sums is rounded to fp32 anyway.
+constexpr at::ScalarType kHeldOutSums = at::kFloat;
+
 /// Second moments of what one group of matrices reads, over the windows trained on and over those held out.
 class GroupStatistics {
  public:

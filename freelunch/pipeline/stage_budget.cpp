@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "pipeline/compression.h"
+#include "pipeline/group_statistics.h"
 #include "reconstruct/split_gram.h"
 #include "statistics/gram.h"
 
@@ -188,9 +189,9 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
     add_streams(stage, cross ? 2 : 1, widest, compute_.dtype);
   }
   const int64_t moments = cross ? 3 : 1;
-  // of windows trained on, and held out: sums in fp64, of symmetric ones half
-  const int64_t symmetric = statistics::Gram::bytes(widest);
-  if (gram) stage.statistics = 2 * (cross ? 2 * symmetric + square * kFp64 : symmetric);
+  // of windows trained on, and held out: of symmetric sums half
+  const int64_t symmetric = statistics::Gram::bytes(widest) + statistics::Gram::bytes(widest, kHeldOutSums);
+  if (gram) stage.statistics = cross ? 2 * symmetric + 2 * square * kFp64 : symmetric;
   // scores, sorted copies and masks; then the solver's matrices beside the moments, which stay in fp32 where
   // something else than the local solution of their split needs them
   const int64_t choosing =

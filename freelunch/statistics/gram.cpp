@@ -70,13 +70,13 @@ void ColumnNorms::add(const at::Tensor& X) {
 
 at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 
-Gram::Gram(int64_t width, at::Device device)
-    : width_(width), packed_(at::zeros({start_of(width, panels())}, fp64(device))) {}
+Gram::Gram(int64_t width, at::Device device, at::ScalarType dtype)
+    : width_(width), packed_(at::zeros({start_of(width, panels())}, fp64(device).dtype(dtype))) {}
 
 int64_t Gram::panels() const { return panels_of(width_); }
 
-int64_t Gram::bytes(int64_t width) {
-  return start_of(width, panels_of(width)) * static_cast<int64_t>(sizeof(double));
+int64_t Gram::bytes(int64_t width, at::ScalarType dtype) {
+  return start_of(width, panels_of(width)) * static_cast<int64_t>(at::elementSize(dtype));
 }
 
 /// (rows, width - first row), a view.
@@ -97,11 +97,18 @@ void Gram::add(const at::Tensor& X) {
 }
 
 void Gram::add_bf16(const at::Tensor& rows) {
+  if (packed_.scalar_type() == at::kDouble)
+    add_bf16(rows, packed_.mutable_data_ptr<double>());
+  else
+    add_bf16(rows, packed_.mutable_data_ptr<float>());
+}
+
+template <typename Sum>
+void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
   const int64_t width = width_;
   const int64_t tokens = rows.size(0);
   const int64_t pairs = (tokens + 1) / 2;
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
-  double* packed = packed_.mutable_data_ptr<double>();
   // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
   const int64_t stride = 2 * pairs + products::kApart;
   const at::Tensor column_memory = at::empty({width, stride}, rows.options());
@@ -127,7 +134,7 @@ void Gram::add_bf16(const at::Tensor& rows) {
                               product.data(), n, false);
       const int64_t stored = row / kStored;
       const int64_t length = width - stored * kStored;
-      double* sum =
+      Sum* sum =
           packed + start_of(width, stored) + (row - stored * kStored) * length + first - stored * kStored;
       for (int64_t r = 0; r < m; ++r)
         for (int64_t c = 0; c < n; ++c) sum[r * length + c] += product[static_cast<size_t>(r * n + c)];
@@ -159,7 +166,7 @@ at::Tensor Gram::sum(at::ScalarType dtype) const {
 at::Tensor Gram::diagonal() const {
   std::vector<at::Tensor> parts;
   for (int64_t i = 0; i < panels(); ++i) parts.push_back(panel(i).diagonal());
-  return at::cat(parts);
+  return at::cat(parts).to(at::kDouble);
 }
 
 CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}

@@ -16,23 +16,26 @@ class ColumnNorms {
   at::Tensor squares_;
 };
 
-/// H = X^T X (width, width), accumulated in fp64 from products of a few thousand tokens with fp32
-/// accumulation. bf16 inputs on CPUs with bf16 products are multiplied as they are, all else in fp32.
+/// H = X^T X (width, width), accumulated in fp64, or in fp32 where few batches come, from products of a few
+/// thousand tokens with fp32 accumulation. bf16 inputs on CPUs with bf16 products are multiplied as they are,
+/// all else in fp32.
 class Gram {
  public:
-  Gram(int64_t width, at::Device device);
+  Gram(int64_t width, at::Device device, at::ScalarType dtype = at::kDouble);
   /// X (..., width).
   void add(const at::Tensor& X);
   /// (width, width), rounded to the dtype once.
   at::Tensor sum(at::ScalarType dtype = at::kDouble) const;
-  /// (width) fp64: the diagonal of sum().
+  /// (width) fp64: the diagonal of what is summed.
   at::Tensor diagonal() const;
   int64_t tokens() const { return tokens_; }
   /// What one of that width holds.
-  static int64_t bytes(int64_t width);
+  static int64_t bytes(int64_t width, at::ScalarType dtype = at::kDouble);
 
  private:
   void add_bf16(const at::Tensor& rows);
+  template <typename Sum>
+  void add_bf16(const at::Tensor& rows, Sum* packed);
   void add_fp32(const at::Tensor& rows);
   int64_t panels() const;
   at::Tensor panel(int64_t i) const;

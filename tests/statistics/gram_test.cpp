@@ -24,6 +24,12 @@ TEST(Gram, IsXTransposedXOverAllBatchesForWidthsOfSeveralBlocks) {
     EXPECT_TRUE(at::equal(gram.diagonal(), gram.sum().diagonal()));
     EXPECT_LE(Gram::bytes(width), width * (width + 256) / 2 * 8);
     EXPECT_EQ(gram.tokens(), 80);
+    Gram in_fp32(width, at::kCPU, at::kFloat);
+    in_fp32.add(X[0]);
+    in_fp32.add(X[1].to(at::kBFloat16));
+    EXPECT_LT((in_fp32.sum() - expected).abs().max().item<double>(), 1e-3);
+    EXPECT_EQ(in_fp32.diagonal().scalar_type(), at::kDouble);
+    EXPECT_EQ(2 * Gram::bytes(width, at::kFloat), Gram::bytes(width));
   }
 }
 
