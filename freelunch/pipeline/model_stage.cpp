@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -111,7 +112,9 @@ void repair_model(Compression& run, const Stage& stage) {
                                             .held_before = outcome.before,
                                             .held_after = outcome.after,
                                             .kept = outcome.kept,
-                                            .restarts = outcome.restarts},
+                                            .restarts = outcome.restarts,
+                                            .learning_rate = std::ldexp(recipe.adam.learning_rate,
+                                                                        -static_cast<int>(outcome.restarts))},
                                 .seconds = seconds});
 }
 
