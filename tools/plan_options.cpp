@@ -29,6 +29,10 @@ void print_figure(const std::string& name, const std::optional<evaluate::Perplex
   if (p) print_row(name, fmt::format("{:8.3f}", p->perplexity));
 }
 
+std::string on_device(int64_t bytes) {
+  return bytes == 0 ? "" : fmt::format(" + {:>8} on the device", pipeline::bytes_text(bytes));
+}
+
 void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& report) {
   if (report.dense) {
     fmt::print("Perplexity on {} ({} windows of {} = {} tokens)\n", plan.evaluation.text.filename().string(),
@@ -52,11 +56,12 @@ void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& 
                         report.parameters));
   fmt::print("Stages\n");
   for (const auto& stage : report.stages) {
-    print_row(stage.name, fmt::format("{:8.1f} s   peak {:>8}   {}", stage.seconds,
-                                      pipeline::bytes_text(stage.peak_bytes), stage.note));
+    print_row(stage.name, fmt::format("{:8.1f} s   peak {:>8}{}   {}", stage.seconds,
+                                      pipeline::bytes_text(stage.peak_bytes),
+                                      on_device(stage.peak_device_bytes), stage.note));
   }
-  print_row("all",
-            fmt::format("{:8.1f} s   peak {:>8}", report.seconds, pipeline::bytes_text(report.peak_bytes)));
+  print_row("all", fmt::format("{:8.1f} s   peak {:>8}{}", report.seconds,
+                               pipeline::bytes_text(report.peak_bytes), on_device(report.peak_device_bytes)));
   fmt::print("Output\n");
   print_row("model", plan.output.string());
   print_row("report", (plan.output / "report.html").string());
@@ -266,8 +271,10 @@ void add_pruning_options(CLI::App& command, PlanOptions& options) {
 void add_memory_options(CLI::App& command, PlanOptions& options) {
   const char* group = "Memory";
   command
-      .add_option("--activations", options.activations,
-                  "Residual streams in memory or in a file on disk; auto: in memory while they fit")
+      .add_option(
+          "--activations", options.activations,
+          "Residual streams in memory (of the device), host (of the machine beside it) or disk; auto: the "
+          "first with room")
       ->capture_default_str()
       ->group(group);
   command
@@ -276,8 +283,10 @@ void add_memory_options(CLI::App& command, PlanOptions& options) {
       ->capture_default_str()
       ->group(group);
   command
-      .add_option("--memory-limit", options.memory_limit,
-                  "Resident memory to stay below, such as 2GiB: picks settings that fit, or refuses")
+      .add_option(
+          "--memory-limit", options.memory_limit,
+          "Memory to stay below, the device's with --device cuda, such as 2GiB: picks settings that fit, or "
+          "refuses")
       ->group(group);
 }
 

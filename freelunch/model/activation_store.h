@@ -7,26 +7,32 @@
 #include <span>
 #include <vector>
 
+#include "model/outside_windows.h"
+
 namespace freelunch::model {
+
+enum class ActivationHome {
+  kDevice,  ///< tensors where they are computed
+  kHost,    ///< pinned memory of the machine beside a device; as kDevice where the device is the CPU
+  kDisk     ///< a file
+};
 
 /// Where and how the activations of a run are kept.
 struct ActivationSettings {
-  bool on_disk = false;
+  ActivationHome home = ActivationHome::kDevice;
   std::filesystem::path folder;       ///< of the files, where they are on disk
   at::ScalarType dtype = at::kFloat;  ///< kFloat, or kBFloat16: half the bytes, values rounded when written
 };
 
-/// Activations of all windows, (windows, l, width): in memory, or in a file of which one thread reads the
-/// next windows while the caller computes on the last ones. Reads and writes go past the address space
-/// (pread, pwrite), so the file's pages are the system's to drop and count for no process. The file has no
-/// name from the start: nothing is left behind however the process ends. One caller at a time.
+/// Activations of all windows, (windows, l, width): tensors on the device, or in a home outside it, from
+/// which the next windows come while the caller computes on the last ones. One caller at a time.
 class ActivationStore {
  public:
   /// Values go in and come out in `dtype`, fp32 or a narrower float, on `device`. Throws Io where the disk
   /// has no room for all of it.
   ActivationStore(const ActivationSettings& settings, std::vector<int64_t> shape, at::ScalarType dtype,
                   at::Device device);
-  /// In memory, holding `values` (windows, l, width), which is shared and not copied.
+  /// On their device, holding `values` (windows, l, width), which is shared and not copied.
   explicit ActivationStore(at::Tensor values);
   ~ActivationStore();
   ActivationStore(ActivationStore&&) noexcept;
@@ -37,23 +43,22 @@ class ActivationStore {
   int64_t width() const;
   at::Device device() const;
 
-  /// Windows [begin, begin + n), (n, l, width). May be a view of the store: not to be changed. On disk the
-  /// n windows after them are read ahead.
+  /// Windows [begin, begin + n), (n, l, width). May be a view of the store: not to be changed. From
+  /// outside the device the n windows after them are read ahead.
   at::Tensor read(int64_t begin, int64_t n) const;
   /// The given windows, in that order.
   at::Tensor read(std::span<const int64_t> windows) const;
-  /// Starts to read the windows that the next read() will ask for. Does nothing in memory.
+  /// Starts to read the windows that the next read() will ask for. Does nothing for tensors on the device.
   void prefetch(std::span<const int64_t> windows) const;
   /// Puts values (n, l, width) in the place of windows [begin, begin + n).
   void write(int64_t begin, const at::Tensor& values);
 
  private:
-  struct File;
   std::vector<int64_t> shape_;
   at::ScalarType dtype_;
   at::Device device_;
-  at::Tensor values_;           // in memory
-  std::unique_ptr<File> file_;  // on disk
+  at::Tensor values_;                        // on the device
+  std::unique_ptr<OutsideWindows> outside_;  // or not
 };
 
 /// The dtype that a store of such settings keeps values of `dtype` in.

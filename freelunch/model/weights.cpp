@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/layout.h"
+#include "model/transfer.h"
 
 namespace freelunch::model {
 
@@ -46,7 +47,7 @@ Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dty
   block.index = index;
   for (const ModelTensor* found : dense_->block_tensors(index)) {
     const Part part = *found->part;
-    block[part] = tensor(*found).to(device, is_matrix(part) ? matrix_dtype : at::kFloat);
+    block[part] = to_device(tensor(*found), device, is_matrix(part) ? matrix_dtype : at::kFloat);
   }
   return block;
 }
@@ -54,7 +55,8 @@ Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dty
 Norm Weights::final_norm(at::Device device) const {
   const Config& c = config();
   if (!c.final_norm) return {.kind = NormKind::kNone};
-  return norm_of(c, Part::kFinalNorm, [&](Part part) { return tensor(*dense_->find(-1, part)).to(device); });
+  return norm_of(c, Part::kFinalNorm,
+                 [&](Part part) { return to_device(tensor(*dense_->find(-1, part)), device); });
 }
 
 at::Tensor Weights::rows(const ModelTensor& tensor, const at::Tensor& index, at::Device device) const {
@@ -66,14 +68,15 @@ at::Tensor Weights::rows(const ModelTensor& tensor, const at::Tensor& index, at:
   dense_->checkpoint().release(dense_->checkpoint().at(tensor.stored_name));
   std::vector<int64_t> shape = index.sizes().vec();
   shape.push_back(rows.size(1));
-  return rows.to(device).index_select(0, inverse.flatten().to(device)).view(shape);
+  return to_device(rows, device).index_select(0, to_device(inverse.flatten(), device)).view(shape);
 }
 
 at::Tensor Weights::embed(const at::Tensor& tokens, at::Device device, const at::Tensor& positions) const {
   const Config& c = config();
   at::Tensor x = rows(dense_->embedding(), tokens, device);
   if (c.embedding_scale != 1) x.mul_(c.embedding_scale);
-  if (c.embedding_width != c.width) x = at::linear(x, tensor(*dense_->find(-1, Part::kProjectIn)).to(device));
+  if (c.embedding_width != c.width)
+    x = at::linear(x, to_device(tensor(*dense_->find(-1, Part::kProjectIn)), device));
   if (c.positions != PositionKind::kLearned) return x;
   const at::Tensor index = positions.defined() ? positions : at::arange(tokens.size(-1), at::kLong);
   const int64_t longest = index.numel() == 0 ? 0 : index.max().item<int64_t>() + 1;
@@ -97,7 +100,8 @@ Head Weights::head(const Compute& compute) const {
   for (int64_t row = 0; row < head.shape[0]; row += kRows) {
     const int64_t rows = std::min(kRows, head.shape[0] - row);
     const at::Tensor piece = dense_->read_rows(head, row, rows);
-    result.narrow(0, row, rows).copy_(project.defined() ? at::mm(piece, project) : piece);
+    result.narrow(0, row, rows)
+        .copy_(to_device(project.defined() ? at::mm(piece, project) : piece, compute.device));
     // what was read so far: its pages need not add up
     dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
   }

@@ -14,6 +14,12 @@ const StageBudget& Budget::peak() const {
                            [](const StageBudget& a, const StageBudget& b) { return a.bytes() < b.bytes(); });
 }
 
+int64_t Budget::host() const {
+  int64_t most = 0;
+  for (const StageBudget& stage : stages) most = std::max(most, stage.host);
+  return most;
+}
+
 int64_t Budget::disk() const {
   int64_t most = 0;
   for (const StageBudget& stage : stages) most = std::max(most, stage.disk);
@@ -64,6 +70,7 @@ nlohmann::json to_json(const Budget& budget) {
                       {"activations", stage.activations},
                       {"statistics", stage.statistics},
                       {"workspace", stage.workspace},
+                      {"host", stage.host},
                       {"disk", stage.disk},
                       {"operations", stage.operations},
                       {"seconds", stage.seconds}});

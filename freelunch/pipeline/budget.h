@@ -10,15 +10,18 @@
 
 namespace freelunch::pipeline {
 
-/// What one stage is expected to hold at its peak, in bytes, and to take (docs/memory.md).
+/// What one stage is expected to hold at its peak, in bytes of the device's memory, and to take
+/// (docs/memory.md).
 struct StageBudget {
-  std::string name;         ///< as the report names the stage
-  int64_t runtime = 0;      ///< the process before any stage: libraries, tokenizer, windows
+  std::string name;  ///< as the report names the stage
+  int64_t runtime =
+      0;  ///< the process before any stage: libraries, tokenizer, windows; on a device libraries alone
   int64_t weights = 0;      ///< of the region at work, or the head
   int64_t optimiser = 0;    ///< gradients, moments, the best state
   int64_t activations = 0;  ///< streams in memory, or the windows of them that are being read
   int64_t statistics = 0;   ///< Gram matrices and their kin
   int64_t workspace = 0;    ///< what a batch's passes, a solver or a loss make and drop
+  int64_t host = 0;         ///< streams in the memory of the machine beside a device
   int64_t disk = 0;         ///< files of activations, what a global stage keeps to go on from
   double operations = 0;    ///< floating-point operations
   double seconds = 0;
@@ -33,6 +36,8 @@ struct Budget {
 
   /// The stage with the highest peak; the budget has at least one.
   const StageBudget& peak() const;
+  /// The most in use at once of the machine's memory beside a device.
+  int64_t host() const;
   /// The most disk in use at once.
   int64_t disk() const;
   const StageBudget* find(const std::string& stage) const;
@@ -40,7 +45,7 @@ struct Budget {
 
 /// What is known before the first stage.
 struct RunSize {
-  int64_t runtime = 0;      ///< resident bytes of the process as it stands
+  int64_t runtime = 0;  ///< resident bytes of the process as it stands; 0 on a device with memory of its own
   int64_t evaluated = 0;    ///< windows of the evaluation text; 0: none
   int64_t eval_length = 0;  ///< tokens of each
 };

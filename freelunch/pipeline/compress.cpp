@@ -99,13 +99,13 @@ void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& p
   run_stages(run, patterns, evaluator);
   count_zeros(run);
   output.keep();  // whatever goes wrong from here on, the work is done
-  timed(report, "save", [&] {
+  timed(report, run.compute.device, "save", [&] {
     export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks.progress);
     return std::string();
   });
   if (!evaluator.wanted()) return;
   // Of the folder as it was written, not of what was meant to be in it.
-  timed(report, "evaluate repaired", [&] {
+  timed(report, run.compute.device, "evaluate repaired", [&] {
     const auto saved = model::LanguageModel::open(output.path());
     report.repaired = evaluator.run(model::Weights(*saved));
     return fmt::format("perplexity {:.3f}", report.repaired->perplexity);
@@ -122,7 +122,7 @@ RunReport compress(const CompressPlan& asked, Sinks sinks) {
   if (asked.restart) output.start_over();
   RunReport report;
   RunInputs inputs;
-  timed(report, "open", [&] {
+  timed(report, compute.device, "open", [&] {
     inputs = open_inputs(asked, compute, sinks);
     report.digests = digest_inputs(asked);
     return std::string();

@@ -8,6 +8,8 @@
 
 #include "base/interrupt.h"
 #include "model/passes.h"
+#include "model/transfer.h"
+#include "pipeline/device_memory.h"
 #include "pipeline/given_masks.h"
 #include "pipeline/memory.h"
 
@@ -62,7 +64,7 @@ reconstruct::BlockMasks Compression::masks(int64_t block) const {
   reconstruct::BlockMasks masks;
   for (const model::ModelTensor* tensor : model().block_tensors(block)) {
     if (!model::is_matrix(*tensor->part)) continue;
-    masks[*tensor->part] = {store.get(model::mask_name(tensor->name)).to(compute.device)};
+    masks[*tensor->part] = {model::to_device(store.get(model::mask_name(tensor->name)), compute.device)};
   }
   return masks;
 }
@@ -130,22 +132,27 @@ reconstruct::DistilRecipe distil_recipe(const Compression& run, const Stage& sta
 
 std::string sensitivity_name(const std::string& tensor) { return tensor + "#sensitivity"; }
 
-void timed(RunReport& report, const std::string& name, const std::function<std::string()>& stage) {
+void timed(RunReport& report, at::Device device, const std::string& name,
+           const std::function<std::string()>& stage) {
   release_freed_memory();
   reset_peak_resident();
+  reset_peak_device(device);
   const auto start = std::chrono::steady_clock::now();
   const std::string note = stage();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const int64_t peak = peak_resident_bytes();
+  const int64_t on_device = peak_device_bytes(device);
   report.peak_bytes = std::max(report.peak_bytes, peak);
-  report.stages.push_back({.name = name, .seconds = seconds, .peak_bytes = peak, .note = note});
+  report.peak_device_bytes = std::max(report.peak_device_bytes, on_device);
+  report.stages.push_back(
+      {.name = name, .seconds = seconds, .peak_bytes = peak, .peak_device_bytes = on_device, .note = note});
 }
 
 void run_stage(Compression& run, const std::string& name, const std::function<std::string()>& stage) {
   if (run.journal.finished(name)) return;
   run.journal.begin(name);
   const model::Passes before = model::passes_so_far();
-  timed(run.report, name, stage);
+  timed(run.report, run.compute.device, name, stage);
   const model::Passes after = model::passes_so_far();
   if (run.windows.defined() && run.windows.numel() > 0) {
     const auto all = static_cast<double>(run.windows.numel() * 2 * run.model().config().blocks);

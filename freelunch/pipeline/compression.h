@@ -98,6 +98,7 @@ void repair(Compression& run, const Stage& stage);
 /// Runs a stage unless the journal says that it is finished, timed, and records it there.
 void run_stage(Compression& run, const std::string& name, const std::function<std::string()>& stage);
 /// Runs a stage: progress, seconds, peak memory, a record in the report.
-void timed(RunReport& report, const std::string& name, const std::function<std::string()>& stage);
+void timed(RunReport& report, at::Device device, const std::string& name,
+           const std::function<std::string()>& stage);
 
 }  // namespace freelunch::pipeline

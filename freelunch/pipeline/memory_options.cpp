@@ -10,9 +10,10 @@
 namespace freelunch::pipeline {
 namespace {
 
-constexpr std::array<std::pair<ActivationPlace, std::string_view>, 3> kPlaces{
+constexpr std::array<std::pair<ActivationPlace, std::string_view>, 4> kPlaces{
     {{ActivationPlace::kAuto, "auto"},
      {ActivationPlace::kMemory, "memory"},
+     {ActivationPlace::kHost, "host"},
      {ActivationPlace::kDisk, "disk"}}};
 
 constexpr std::array<std::pair<std::string_view, double>, 11> kUnits{{{"", 1},
@@ -33,7 +34,7 @@ ActivationPlace parse_activation_place(std::string_view text) {
   for (const auto& [place, place_name] : kPlaces) {
     if (place_name == text) return place;
   }
-  fail(ErrorKind::kInvalidArgument, "activations '{}' is not known; expected one of auto, memory, disk",
+  fail(ErrorKind::kInvalidArgument, "activations '{}' is not known; expected one of auto, memory, host, disk",
        text);
 }
 
@@ -71,7 +72,10 @@ std::string bytes_text(int64_t bytes) {
 
 model::ActivationSettings activation_settings(const MemoryOptions& options,
                                               const std::filesystem::path& folder) {
-  return {.on_disk = options.activations == ActivationPlace::kDisk,
+  using model::ActivationHome;
+  return {.home = options.activations == ActivationPlace::kDisk   ? ActivationHome::kDisk
+                  : options.activations == ActivationPlace::kHost ? ActivationHome::kHost
+                                                                  : ActivationHome::kDevice,
           .folder = folder,
           .dtype = options.activation_dtype.value_or(at::kFloat)};
 }

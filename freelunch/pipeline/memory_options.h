@@ -11,8 +11,9 @@
 
 namespace freelunch::pipeline {
 
-/// Where activations are kept; auto: in memory while there is room, else in a file.
-enum class ActivationPlace { kAuto, kMemory, kDisk };
+/// Where activations are kept; memory: the device's; host: pinned memory of the machine beside a device, for
+/// a CPU the same as memory; auto: the first of memory, host, disk that has room.
+enum class ActivationPlace { kAuto, kMemory, kHost, kDisk };
 ActivationPlace parse_activation_place(std::string_view text);
 std::string_view name(ActivationPlace place);
 
@@ -27,7 +28,7 @@ std::string bytes_text(int64_t bytes);
 struct MemoryOptions {
   ActivationPlace activations = ActivationPlace::kAuto;
   std::optional<at::ScalarType> activation_dtype;  ///< of residual streams; absent: fp32, bf16 only to fit
-  std::optional<int64_t> limit;                    ///< resident bytes that the run is to stay below
+  std::optional<int64_t> limit;  ///< bytes that the run is to stay below: resident, or of its device
 };
 
 /// What the stages are to do, auto and absent resolved to memory and fp32. `folder` is where files go.

@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <charconv>
@@ -68,10 +69,16 @@ Stage parse_stage(const std::string& text) {
        text);
 }
 
+/// A device, ready to be asked what its memory holds.
+at::Device initialised(at::DeviceIndex index) {
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  return {at::kCUDA, index};
+}
+
 at::Device resolve_device(const std::string& text) {
   const bool cuda = at::hasCUDA() && at::globalContext().hasCUDA();
   if (text == "cpu" || (text == "auto" && !cuda)) return at::kCPU;
-  if (text == "auto") return {at::kCUDA, 0};
+  if (text == "auto") return initialised(0);
   if (text.starts_with("cuda")) {
     int index = 0;
     const bool indexed = text.size() > 5 && text[4] == ':';
@@ -85,7 +92,11 @@ at::Device resolve_device(const std::string& text) {
     if (!cuda)
       fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this build or machine has no CUDA",
            text);
-    return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+    const int devices = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
+    if (index >= devices)
+      fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this machine has {} of them", text,
+           devices);
+    return initialised(static_cast<at::DeviceIndex>(index));
   }
   fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N",
        text);

@@ -65,6 +65,7 @@ json gained(const RunReport& report, const ReportMark& since) {
     gain["stages"].push_back({{"name", s.name},
                               {"seconds", s.seconds},
                               {"peak_bytes", s.peak_bytes},
+                              {"peak_device_bytes", s.peak_device_bytes},
                               {"note", s.note},
                               {"passes", s.passes},
                               {"backward_passes", s.backward_passes}});
@@ -90,10 +91,12 @@ void add_gained(RunReport& report, const json& gain) {
     report.stages.push_back({.name = s.at("name"),
                              .seconds = number(s.at("seconds")),
                              .peak_bytes = s.at("peak_bytes"),
+                             .peak_device_bytes = s.value("peak_device_bytes", int64_t{0}),
                              .note = s.at("note"),
                              .passes = number(s.at("passes")),
                              .backward_passes = number(s.at("backward_passes"))});
     report.peak_bytes = std::max(report.peak_bytes, report.stages.back().peak_bytes);
+    report.peak_device_bytes = std::max(report.peak_device_bytes, report.stages.back().peak_device_bytes);
   }
   for (const json& r : gain.value("regions", json::array())) report.regions.push_back(region_of(r));
   for (const json& t : gain.value("tensors", json::array()))

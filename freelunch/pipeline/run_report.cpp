@@ -116,6 +116,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
               {"seconds", report.seconds},
               {"output", plan.output.string()},
               {"format", name(plan.saved_as.format)}};
+  if (report.peak_device_bytes > 0) object["peak_device_bytes"] = report.peak_device_bytes;
   if (report.planned) object["planned"] = to_json(*report.planned);
   if (!report.allocation.empty()) object["allocation"] = report.allocation;
   if (report.dense) object["figures"]["dense"] = figure(report.dense);
@@ -125,6 +126,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
     object["stages"].push_back(
         {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
     json& stage = object["stages"].back();
+    if (s.peak_device_bytes > 0) stage["peak_device_bytes"] = s.peak_device_bytes;
     if (s.passes > 0) stage["passes"] = {{"forward", s.passes}, {"backward", s.backward_passes}};
     if (const StageBudget* planned = report.planned ? report.planned->find(s.name) : nullptr) {
       stage["planned_bytes"] = planned->bytes();

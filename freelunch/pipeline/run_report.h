@@ -17,6 +17,7 @@ struct StageRecord {
   std::string name;
   double seconds = 0;
   int64_t peak_bytes = 0;
+  int64_t peak_device_bytes = 0;  ///< of a device with memory of its own
   std::string note;
   /// How often a token of the calibration windows, held-out ones included, went through a block in this stage
   /// in this process, on average.
@@ -51,6 +52,7 @@ struct RunReport {
   int64_t parameters = 0;
   int64_t zeros = 0;
   int64_t peak_bytes = 0;
+  int64_t peak_device_bytes = 0;
   double seconds = 0;
   std::optional<Budget> planned;  ///< what the run was expected to hold
   InputDigests digests;

@@ -46,7 +46,7 @@ SettledPlan settle_run(const CompressPlan& plan, const RunInputs& inputs, const 
   const MachineRates rates = measure_rates(model.config(), compute);
   release_freed_memory();
   const bool evaluates = inputs.evaluator->wanted();
-  const RunSize size{.runtime = resident_bytes(),
+  const RunSize size{.runtime = compute.device.is_cpu() ? resident_bytes() : 0,
                      .evaluated = evaluates ? inputs.evaluator->windows() : 0,
                      .eval_length = evaluates ? inputs.evaluator->length() : 0};
   SettledPlan settled = settle(plan, model, compute, size, rates, sinks.log);

@@ -47,7 +47,7 @@ ActivationStore forward_pass(Compression& run, const model::Forward& forward, co
     x.write(i, run.dense().embed(windows.narrow(0, i, n), run.compute.device));
   }
   const model::ActivationSettings on_disk{
-      .on_disk = true, .folder = run.activations.folder, .dtype = at::kBFloat16};
+      .home = model::ActivationHome::kDisk, .folder = run.activations.folder, .dtype = at::kBFloat16};
   for (int64_t b = 0; b < run.model().config().blocks; ++b) {
     const Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
     inputs.emplace_back(on_disk, std::vector<int64_t>{x.windows(), x.length(), x.width()}, at::kFloat,

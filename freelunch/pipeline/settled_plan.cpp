@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "pipeline/device_memory.h"
 #include "pipeline/memory.h"
 
 namespace freelunch::pipeline {
@@ -11,30 +12,40 @@ namespace {
 /// Something that can be given up: applies itself to a plan, or says that there is nothing left to give.
 struct Concession {
   std::string words;
-  bool (*apply)(CompressPlan& plan);
+  bool (*apply)(CompressPlan& plan, const model::Compute& compute);
 };
 
-bool to_disk(CompressPlan& plan) {
+bool to_host(CompressPlan& plan, const model::Compute& compute) {
+  if (plan.calibration.text.empty() || plan.memory.activations != ActivationPlace::kAuto) return false;
+  if (compute.device.is_cpu()) return false;
+  plan.memory.activations = ActivationPlace::kHost;
+  return true;
+}
+
+bool to_disk(CompressPlan& plan, const model::Compute& /*compute*/) {
   if (plan.calibration.text.empty() || plan.memory.activations != ActivationPlace::kAuto) return false;
   plan.memory.activations = ActivationPlace::kDisk;
   return true;
 }
 
-bool to_bf16(CompressPlan& plan) {
+bool to_bf16(CompressPlan& plan, const model::Compute& /*compute*/) {
   if (plan.calibration.text.empty() || plan.memory.activation_dtype) return false;
   plan.memory.activation_dtype = at::kBFloat16;
   return true;
 }
 
-bool to_single_windows(CompressPlan& plan) {
+bool to_single_windows(CompressPlan& plan, const model::Compute& /*compute*/) {
   if (plan.region.batch == 1 && plan.whole.batch == 1) return false;
   plan.region.batch = 1;
   plan.whole.batch = 1;
   return true;
 }
 
+constexpr size_t kOfPlaces = 2;  // the first of them are about where activations live
+
 const std::vector<Concession>& concessions() {
-  static const std::vector<Concession> all{{"activations on disk", &to_disk},
+  static const std::vector<Concession> all{{"activations in the machine's memory", &to_host},
+                                           {"activations on disk", &to_disk},
                                            {"streams in bf16", &to_bf16},
                                            {"one window a step", &to_single_windows}};
   return all;
@@ -57,8 +68,12 @@ class Settling {
   /// The plan with the first concessions that make it fit, at most `allowed` of them; all if none does.
   SettledPlan conceded(const std::vector<Stage>& stages, int64_t limit, size_t allowed) const {
     SettledPlan settled{.plan = plan_, .stages = stages, .budget = {}, .changes = {}};
+    const int64_t host = available_bytes() / 10 * 9;
     for (size_t i = 0; i < allowed && !fits(settled.plan, stages, limit); ++i) {
-      if (concessions()[i].apply(settled.plan)) settled.changes.push_back(concessions()[i].words);
+      CompressPlan tried = settled.plan;
+      if (!concessions()[i].apply(tried, compute_) || budget(tried, stages).host() > host) continue;
+      settled.plan = std::move(tried);
+      settled.changes.push_back(concessions()[i].words);
     }
     settled.budget = budget(settled.plan, stages);
     return settled;
@@ -78,11 +93,11 @@ SettledPlan settle(const CompressPlan& plan, const model::LanguageModel& model, 
                    const RunSize& size, const MachineRates& rates, LogSink& log) {
   const Settling settling(plan, model, compute, size, rates);
   const bool limited = plan.memory.limit.has_value();
-  const int64_t available = available_bytes();
+  const int64_t available = compute.device.is_cpu() ? available_bytes() : free_device_bytes(compute.device);
   const int64_t limit = plan.memory.limit.value_or(available > 0 ? size.runtime + available / 10 * 9
                                                                  : std::numeric_limits<int64_t>::max());
   // without a limit, only where activations live is anybody's to change
-  const size_t allowed = limited ? concessions().size() : 1;
+  const size_t allowed = limited ? concessions().size() : kOfPlaces;
   const std::vector<Stage> local{{.kind = StageKind::kSolve}, {.kind = StageKind::kHalf}};
   std::vector<Stage> stages = plan.repair.stages;
   if (plan.repair.automatic) {

@@ -9,17 +9,17 @@ namespace freelunch::pipeline {
 
 /// A plan whose every `auto` is decided, and what it is expected to hold and to take.
 struct SettledPlan {
-  CompressPlan plan;  ///< activations in memory or on disk, their dtype, batches
+  CompressPlan plan;  ///< where activations live, their dtype, batches
   std::vector<Stage> stages;
   Budget budget;
   std::vector<std::string> changes;  ///< what was given up to fit, in words
 };
 
 /// Decides what the plan leaves open. With a limit, gives up in this order what the plan did not ask for by
-/// name, until the planned peak is below the limit: streams in memory, fp32 streams, batches of several
-/// windows, the `model` stage of an automatic repair. Without one, the limit is what the machine has free; it
-/// bounds streams in memory and the automatic `model` stage only. Throws InvalidArgument where nothing fits,
-/// saying what the least is.
+/// name, until the planned peak is below the limit: streams on the device, streams in memory, fp32 streams,
+/// batches of several windows, the `model` stage of an automatic repair. Without one, the limit is what the
+/// machine has free; it bounds streams in memory and the automatic `model` stage only. Throws InvalidArgument
+/// where nothing fits, saying what the least is.
 SettledPlan settle(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
                    const RunSize& size, const MachineRates& rates, LogSink& log);
 

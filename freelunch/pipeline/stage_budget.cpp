@@ -64,6 +64,10 @@ StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageMo
   }
 }
 
+int64_t StageEstimator::softmax(int64_t rows) const {
+  return compute_.device.is_cpu() ? 0 : 2 * rows * config_.vocabulary * kFp32;
+}
+
 int64_t StageEstimator::scratch() const { return scratch_ / (kFp32 + 1) * (2 * kFp32 + 1); }
 
 StageBudget StageEstimator::named(const std::string& name) const {
@@ -75,10 +79,13 @@ StageBudget StageEstimator::named(const std::string& name) const {
 
 void StageEstimator::add_streams(StageBudget& stage, double count, int64_t width, at::ScalarType kept) const {
   const int64_t window = length_ * width * size_of(kept);
-  if (plan_.memory.activations == ActivationPlace::kDisk) {
+  const bool on_disk = plan_.memory.activations == ActivationPlace::kDisk;
+  const bool on_host = plan_.memory.activations == ActivationPlace::kHost && !compute_.device.is_cpu();
+  if (on_disk || on_host) {
     stage.activations +=
         static_cast<int64_t>(count * static_cast<double>(2 * std::min(kBatch, windows_) * window));
-    stage.disk += static_cast<int64_t>(count * static_cast<double>(windows_ * window));
+    (on_disk ? stage.disk : stage.host) +=
+        static_cast<int64_t>(count * static_cast<double>(windows_ * window));
   } else {
     stage.activations += static_cast<int64_t>(count * static_cast<double>(windows_ * window));
   }
@@ -122,7 +129,8 @@ StageBudget StageEstimator::evaluate(const std::string& name) const {
   // while blocks are at work, and after them
   const int64_t reading = std::max(halves_[0].largest, halves_[1].largest) * kFp32;
   const int64_t passing = block + std::max(reading, widest_pass(size_.eval_length));
-  const int64_t scoring = head + kLogitRows * config_.vocabulary * compute_bytes_ + window;
+  const int64_t scoring =
+      head + kLogitRows * config_.vocabulary * compute_bytes_ + softmax(kLogitRows) + window;
   stage.weights = scoring > passing ? head : block;
   stage.workspace = std::max(scoring, passing) - stage.weights;
   const double tokens = static_cast<double>(size_.evaluated * size_.eval_length);
@@ -320,6 +328,15 @@ StageBudget StageEstimator::whole(const Stage& kind) const {
   stage.disk +=
       matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
+  if (!compute_.device.is_cpu()) {
+    // ATen's optimiser has fp32 masters and masks of bytes
+    if (trains == reconstruct::Trains::kKept)
+      stage.optimiser +=
+          static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern))) *
+              2 +
+          matrices - matrices / 8;
+    stage.workspace += softmax(kTrainRows);
+  }
   const auto epochs = static_cast<double>(whole_epochs_);
   const double tokens = epochs * static_cast<double>(plan_.calibration.samples * length_);
   const double steps =

@@ -34,6 +34,8 @@ class StageEstimator {
   };
 
   StageBudget named(const std::string& name) const;
+  /// What a softmax over that many rows of logits makes where our kernels do not work in place: off the CPU.
+  int64_t softmax(int64_t rows) const;
   int64_t block_elements() const { return halves_[0].elements + halves_[1].elements; }
   /// Streams of all windows, (windows, l, width) kept in `kept`: in memory, or read a few windows at a time.
   void add_streams(StageBudget& stage, double count, int64_t width, at::ScalarType kept) const;

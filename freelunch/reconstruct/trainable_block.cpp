@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "model/transfer.h"
+
 namespace freelunch::reconstruct {
 
 TrainableBlock::TrainableBlock(const model::Weights& weights, int64_t index, const MaskOf& mask_of,
@@ -10,12 +12,12 @@ TrainableBlock::TrainableBlock(const model::Weights& weights, int64_t index, con
   for (const model::ModelTensor* found : weights.dense().block_tensors(index)) {
     const model::Part part = *found->part;
     const bool matrix = model::is_matrix(part);
-    const at::Tensor value = weights.tensor(*found).to(compute.device);
+    const at::Tensor value = model::to_device(weights.tensor(*found), compute.device);
     const at::ScalarType dtype = matrix ? compute.dtype : at::kFloat;
     if (part == model::Part::kRouter) {  // which expert a token reaches stays as the dense model has it
       tensors_.push_back(frozen(found->name, value, dtype));
     } else {
-      const at::Tensor kept = matrix ? mask_of(found->name).to(compute.device) : at::Tensor();
+      const at::Tensor kept = matrix ? model::to_device(mask_of(found->name), compute.device) : at::Tensor();
       tensors_.push_back(trainable(found->name, value, kept, dtype, settings));
     }
     block_[part] = tensors_.back()->leaf();

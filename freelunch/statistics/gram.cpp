@@ -24,6 +24,19 @@ at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   return X.reshape({-1, width}).to(at::kFloat);
 }
 
+/// A^T B in fp32 of rows of tokens. Devices multiply bf16 as it is, with fp32 accumulation.
+at::Tensor product(const at::Tensor& A, const at::Tensor& B) {
+  if (!A.is_cpu() && A.scalar_type() == at::kBFloat16 && B.scalar_type() == at::kBFloat16)
+    return at::mm(A.t(), B, at::kFloat);
+  return at::mm(A.t(), B);
+}
+
+/// (tokens, width), bf16 as it is where product() takes it, else fp32.
+at::Tensor factor_of(const at::Tensor& X, int64_t width) {
+  if (X.is_cpu() || X.scalar_type() != at::kBFloat16 || X.size(-1) != width) return rows_of(X, width);
+  return X.reshape({-1, width});
+}
+
 at::TensorOptions fp64(at::Device device) { return at::TensorOptions().dtype(at::kDouble).device(device); }
 
 int64_t panels_of(int64_t width) { return (width + kStored - 1) / kStored; }
@@ -91,7 +104,7 @@ void Gram::add(const at::Tensor& X) {
       X.size(-1) == width) {
     add_bf16(X.reshape({-1, width}).contiguous());
   } else {
-    add_fp32(rows_of(X, width));
+    add_products(factor_of(X, width));
   }
   tokens_ += X.numel() / width;
 }
@@ -143,13 +156,13 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
   });
 }
 
-void Gram::add_fp32(const at::Tensor& rows) {
-  const at::Tensor columns =
-      rows.t().contiguous();  // (width, tokens): both factors of a product run along memory
+void Gram::add_products(const at::Tensor& rows) {
+  // (width, tokens) in memory on a CPU: both factors of a product run along it
+  const at::Tensor turned = rows.is_cpu() ? rows.t().contiguous().t() : rows;
   for (int64_t i = 0; i < panels(); ++i) {
     at::Tensor sum = panel(i);
     const int64_t first = i * kStored;
-    sum += at::mm(columns.narrow(0, first, sum.size(0)), rows.narrow(1, first, sum.size(1)));
+    sum += product(turned.narrow(1, first, sum.size(0)), rows.narrow(1, first, sum.size(1)));
   }
 }
 
@@ -173,7 +186,7 @@ CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, 
 
 void CrossGram::add(const at::Tensor& X, const at::Tensor& Y) {
   const int64_t width = sum_.size(0);
-  sum_ += at::mm(rows_of(X, width).t(), rows_of(Y, width));
+  sum_ += product(factor_of(X, width), factor_of(Y, width));
 }
 
 }  // namespace freelunch::statistics

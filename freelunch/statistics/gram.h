@@ -17,8 +17,8 @@ class ColumnNorms {
 };
 
 /// H = X^T X (width, width), accumulated in fp64, or in fp32 where few batches come, from products of a few
-/// thousand tokens with fp32 accumulation. bf16 inputs on CPUs with bf16 products are multiplied as they are,
-/// all else in fp32.
+/// thousand tokens with fp32 accumulation. bf16 inputs are multiplied as they are on CPUs with bf16 products
+/// and on other devices, all else in fp32.
 class Gram {
  public:
   Gram(int64_t width, at::Device device, at::ScalarType dtype = at::kDouble);
@@ -36,7 +36,7 @@ class Gram {
   void add_bf16(const at::Tensor& rows);
   template <typename Sum>
   void add_bf16(const at::Tensor& rows, Sum* packed);
-  void add_fp32(const at::Tensor& rows);
+  void add_products(const at::Tensor& rows);
   int64_t panels() const;
   at::Tensor panel(int64_t i) const;
 

@@ -13,15 +13,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// On disk or not, fp32 or bf16.
-class ActivationStoreTest : public ::testing::TestWithParam<std::tuple<bool, at::ScalarType>> {
+/// Everywhere, fp32 or bf16. Beside a CPU the machine's memory is the device's.
+class ActivationStoreTest : public ::testing::TestWithParam<std::tuple<ActivationHome, at::ScalarType>> {
  protected:
   fs::path folder_ = fs::temp_directory_path() / ("activation_store_test." + std::to_string(::getpid()));
   void SetUp() override { fs::create_directories(folder_); }
   void TearDown() override { fs::remove_all(folder_); }
 
   ActivationSettings settings() const {
-    return {.on_disk = std::get<0>(GetParam()), .folder = folder_, .dtype = std::get<1>(GetParam())};
+    return {.home = std::get<0>(GetParam()), .folder = folder_, .dtype = std::get<1>(GetParam())};
   }
   /// What a stream of these values is when it comes back.
   at::Tensor rounded(const at::Tensor& values) const { return values.to(settings().dtype).to(at::kFloat); }
@@ -85,11 +85,14 @@ TEST_P(ActivationStoreTest, LeavesNoFileBehindEvenWhileItLives) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ActivationStoreTest,
-                         ::testing::Combine(::testing::Bool(), ::testing::Values(at::kFloat, at::kBFloat16)));
+                         ::testing::Combine(::testing::Values(ActivationHome::kDevice, ActivationHome::kHost,
+                                                              ActivationHome::kDisk),
+                                            ::testing::Values(at::kFloat, at::kBFloat16)));
 
 TEST(ActivationStoreOnDiskTest, AFolderThatIsNotThereIsOneLine) {
   try {
-    ActivationStore({.on_disk = true, .folder = "/nowhere/at/all"}, {2, 2, 2}, at::kFloat, at::kCPU);
+    ActivationStore({.home = ActivationHome::kDisk, .folder = "/nowhere/at/all"}, {2, 2, 2}, at::kFloat,
+                    at::kCPU);
     FAIL() << "nothing was thrown";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kIo);
@@ -99,14 +102,14 @@ TEST(ActivationStoreOnDiskTest, AFolderThatIsNotThereIsOneLine) {
 
 TEST(ActivationStoreOnDiskTest, ADiskThatIsTooSmallIsFoundOutAtTheStart) {
   // 4 exabytes: more than any file system at hand reserves
-  EXPECT_THROW(ActivationStore({.on_disk = true, .folder = fs::temp_directory_path()},
+  EXPECT_THROW(ActivationStore({.home = ActivationHome::kDisk, .folder = fs::temp_directory_path()},
                                {int64_t{1} << 50, 32, 32}, at::kFloat, at::kCPU),
                Error);
 }
 
 TEST(ActivationStoreOnDiskTest, AWindowThatWasNeverWrittenIsZeroOrAnErrorButNeverRubbish) {
-  ActivationStore store({.on_disk = true, .folder = fs::temp_directory_path()}, {2, 2, 2}, at::kFloat,
-                        at::kCPU);
+  ActivationStore store({.home = ActivationHome::kDisk, .folder = fs::temp_directory_path()}, {2, 2, 2},
+                        at::kFloat, at::kCPU);
   store.write(1, at::ones({1, 2, 2}));
   EXPECT_EQ(store.read(0, 1).abs().sum().item<double>(), 0);
 }

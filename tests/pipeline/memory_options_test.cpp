@@ -28,9 +28,14 @@ TEST(Activations, AreResolvedForTheStages) {
   EXPECT_FALSE(parse_activation_dtype("auto"));
   const auto settings = activation_settings(
       {.activations = ActivationPlace::kDisk, .activation_dtype = at::kBFloat16, .limit = {}}, "folder");
-  EXPECT_TRUE(settings.on_disk);
+  EXPECT_EQ(settings.home, model::ActivationHome::kDisk);
   EXPECT_EQ(settings.dtype, at::kBFloat16);
-  EXPECT_FALSE(activation_settings({}, "folder").on_disk);
+  EXPECT_EQ(
+      activation_settings(
+          {.activations = parse_activation_place("host"), .activation_dtype = {}, .limit = {}}, "folder")
+          .home,
+      model::ActivationHome::kHost);
+  EXPECT_EQ(activation_settings({}, "folder").home, model::ActivationHome::kDevice);
   EXPECT_EQ(activation_settings({}, "folder").dtype, at::kFloat);
 }
 

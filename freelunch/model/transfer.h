@@ -1,0 +1,12 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+namespace freelunch::model {
+
+/// A CPU tensor on a device, in `dtype`; the tensor itself where nothing changes. Another device than the CPU
+/// gets it from pinned memory and converts it, and is not waited for: the next tensor can be read from its
+/// file while the last ones are copied and computed with.
+at::Tensor to_device(const at::Tensor& tensor, at::Device device, at::ScalarType dtype);
+at::Tensor to_device(const at::Tensor& tensor, at::Device device);
+
+}  // namespace freelunch::model
