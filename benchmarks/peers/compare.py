@@ -71,11 +71,12 @@ class Comparison:
         def peer(script, model, *more):
             return lambda out: [*python, str(HERE / script), model, *more]
 
+        pruning = ["--repair", "none", "--held-out", "0", "--activations", "disk"]
         short = ["--text", str(scratch / "short.txt"), "--length", "16"]
         # row -> what is done, the peer, our command, the peer's
         self.rows = {
-            "wanda": ("prune by Wanda, 50 %", "llm-compressor", compress("--repair", "none", "--held-out", "0"), compressor("wanda")),
-            "sparsegpt": ("prune by SparseGPT, 50 %", "llm-compressor", compress("--repair", "none", "--held-out", "0", "--criterion", "sparsegpt"), compressor("sparsegpt")),
+            "wanda": ("prune by Wanda, 50 %, `--activations disk`", "llm-compressor", compress(*pruning), compressor("wanda")),
+            "sparsegpt": ("prune by SparseGPT, 50 %, `--activations disk`", "llm-compressor", compress(*pruning, "--criterion", "sparsegpt"), compressor("sparsegpt")),
             "solve": ("Wanda, `solve`", "PyTorch prototype", compress("--repair", "solve"), prototype("solve")),
             "half": ("Wanda, `solve,half`", "PyTorch prototype", compress("--repair", "solve,half"), prototype("solve,half")),
             "model": ("Wanda, `solve,model`", "PyTorch prototype", compress("--repair", "solve,model"), prototype("solve,model")),
