@@ -109,11 +109,21 @@ FREELUNCH_CLONES void softmax_backward(const Tile& t, const float* scores, const
   pair_rows(tile.keys, tile.queries, tile.queries, d_scores, d_scores_paired);
 }
 
+FREELUNCH_CLONES void row_dots(int64_t n, int64_t width, int64_t stride, const Bf16* a, const Bf16* b,
+                               float* delta) {
+  for (int64_t r = 0; r < n; ++r) {
+    float dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t c = 0; c < width; ++c) dot += to_float(a[r * stride + c]) * to_float(b[r * stride + c]);
+    delta[r] = dot;
+  }
+}
+
 }  // namespace
 
 const AttentionTiles& portable_attention_tiles() {
-  static constexpr AttentionTiles kPortable{&pair_columns, &transpose, &transpose_scaled, &softmax,
-                                            &softmax_backward};
+  static constexpr AttentionTiles kPortable{&pair_columns, &transpose,        &transpose_scaled,
+                                            &softmax,      &softmax_backward, &row_dots};
   return kPortable;
 }
 
@@ -131,16 +141,6 @@ FREELUNCH_CLONES void pair_rows(int64_t n, int64_t width, int64_t stride, const 
     for (int64_t c = 0; c < width; ++c) to[c] = low[c] | static_cast<uint32_t>(high[c]) << 16U;
   }
   if (n % 2 != 0) std::copy_n(rows + (n - 1) * stride, width, to);
-}
-
-FREELUNCH_CLONES void row_dots(int64_t n, int64_t width, int64_t stride, const Bf16* a, const Bf16* b,
-                               float* delta) {
-  for (int64_t r = 0; r < n; ++r) {
-    float dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t c = 0; c < width; ++c) dot += to_float(a[r * stride + c]) * to_float(b[r * stride + c]);
-    delta[r] = dot;
-  }
 }
 
 FREELUNCH_CLONES void scale_columns(int64_t rows, int64_t n, const float* factor, float* sum) {

@@ -43,6 +43,8 @@ struct AttentionTiles {
   void (*softmax_backward)(const Tile& tile, const float* scores, const float* d_weights,
                            const float* log_sum, const float* delta, Bf16* weights, Bf16* d_scores,
                            uint32_t* d_scores_paired);
+  /// delta (n): the dot product of row i of a and of b, `stride` apart; width is even.
+  void (*row_dots)(int64_t n, int64_t width, int64_t stride, const Bf16* a, const Bf16* b, float* delta);
 };
 
 /// The fastest that this machine runs.
@@ -54,9 +56,6 @@ const AttentionTiles* avx512_attention_tiles();
 
 /// rows (n, width) -> paired along n: to (ceil(n / 2), width); a missing last row counts as zero.
 void pair_rows(int64_t n, int64_t width, int64_t stride, const Bf16* rows, uint32_t* to);
-
-/// delta (n): the dot product of row i of a and of b, `stride` apart.
-void row_dots(int64_t n, int64_t width, int64_t stride, const Bf16* a, const Bf16* b, float* delta);
 
 /// sum (rows, n) *= factor (n).
 void scale_columns(int64_t rows, int64_t n, const float* factor, float* sum);

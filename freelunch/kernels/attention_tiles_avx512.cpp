@@ -263,11 +263,24 @@ FREELUNCH_AVX512_BF16 void softmax_backward(const Tile& tile, const float* all_s
   }
 }
 
+FREELUNCH_AVX512_BF16 void row_dots(int64_t n, int64_t width, int64_t stride, const Bf16* a, const Bf16* b,
+                                    float* delta) {
+  for (int64_t r = 0; r < n; ++r, a += stride, b += stride) {
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t c = 0; c < width; c += 2 * kLanes) {
+      const __mmask16 pairs = first_of((width - c) / 2);
+      sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi32(pairs, a + c)),
+                             reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi32(pairs, b + c)));
+    }
+    delta[r] = _mm512_reduce_add_ps(sum);
+  }
+}
+
 }  // namespace
 
 const AttentionTiles* avx512_attention_tiles() {
-  static constexpr AttentionTiles kAvx512{&pair_columns, &transpose, &transpose_scaled, &softmax,
-                                          &softmax_backward};
+  static constexpr AttentionTiles kAvx512{&pair_columns, &transpose,        &transpose_scaled,
+                                          &softmax,      &softmax_backward, &row_dots};
   static const bool found = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
   return found ? &kAvx512 : nullptr;

@@ -172,7 +172,7 @@ struct QueryTiles {
       const int64_t n = std::min(kTokens, s.l - begin);
       const int64_t at = begin / 2 * s.e;
       const int64_t from = begin * s.row();
-      kernels::row_dots(n, s.e, s.row(), o + from, d + from, delta.get() + begin);
+      kernels::attention_tiles().row_dots(n, s.e, s.row(), o + from, d + from, delta.get() + begin);
       kernels::attention_tiles().pair_columns(n, s.e, s.row(), q + from, q_columns.get() + at);
       kernels::attention_tiles().pair_columns(n, s.e, s.row(), d + from, d_columns.get() + at);
       kernels::pair_rows(n, s.e, s.row(), q + from, q_rows.get() + at);

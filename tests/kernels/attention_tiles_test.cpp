@@ -155,6 +155,22 @@ TEST_P(AttentionTilesTest, SoftmaxBackwardIsItsDerivative) {
   }
 }
 
+TEST_P(AttentionTilesTest, DotsRows) {
+  for (const auto& [n, width] : {std::pair<int64_t, int64_t>{1, 2}, {5, 38}, {9, 64}}) {
+    const int64_t stride = width + 4;
+    const std::vector<Bf16> a = rounded(numbers(n * stride, 11));
+    const std::vector<Bf16> b = rounded(numbers(n * stride, 12));
+    std::vector<float> delta(at(n));
+    tiles_->row_dots(n, width, stride, a.data(), b.data(), delta.data());
+    for (int64_t r = 0; r < n; ++r) {
+      double dot = 0;
+      for (int64_t i = r * stride; i < r * stride + width; ++i)
+        dot += static_cast<double>(to_float(a[at(i)])) * to_float(b[at(i)]);
+      ASSERT_NEAR(delta[at(r)], dot, 1e-5 * static_cast<double>(width));
+    }
+  }
+}
+
 TEST_P(AttentionTilesTest, WhatIsNotANumberStaysSo) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> scores{0, nan, nan, 0};  // two keys, two queries, all seen
