@@ -67,13 +67,15 @@ __mmask16 first_of(int64_t n) {
 }
 
 void paired_product(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, const uint32_t* b,
-                    float* c, int64_t c_stride, bool add) {
+                    int64_t b_stride, float* c, int64_t c_stride, bool add) {
   for (int64_t column = 0; column < n; column += kColumns) {
     const Columns columns{.left = first_of(n - column), .right = first_of(n - column - 16)};
-    for (int64_t row = 0; row < m; row += kRows) {
-      const int64_t rows = std::min(kRows, m - row);
-      kTiles[static_cast<size_t>(rows - 1)](columns, k / 2, a + row * a_stride, a_stride, b + column, n,
-                                            c + row * c_stride + column, c_stride, add);
+    // alike in height: a low one has too few sums to hide how long one takes
+    for (int64_t row = 0, left = (m + kRows - 1) / kRows; left > 0; --left) {
+      const int64_t rows = (m - row + left - 1) / left;
+      kTiles[static_cast<size_t>(rows - 1)](columns, k / 2, a + row * a_stride, a_stride, b + column,
+                                            b_stride, c + row * c_stride + column, c_stride, add);
+      row += rows;
     }
   }
 }

@@ -20,10 +20,12 @@ FREELUNCH_CLONES double relative_row(int64_t n, const float* y, const float* t, 
     norm += t[i] * t[i];
   }
   const float inverse = 1 / std::max(norm, floor);
+  const double loss = static_cast<double>(error) * inverse;
+  if (gradient == nullptr) return loss;
   const float factor = 2 * scale * inverse;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) gradient[i] = (y[i] - t[i]) * factor;
-  return static_cast<double>(error) * inverse;
+  return loss;
 }
 
 }  // namespace
@@ -35,7 +37,8 @@ double relative_squares(int64_t rows, int64_t width, const float* y, const float
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t at = r * width;
-    losses[static_cast<size_t>(r)] = relative_row(width, y + at, t + at, floor, scale, gradient + at);
+    losses[static_cast<size_t>(r)] =
+        relative_row(width, y + at, t + at, floor, scale, gradient == nullptr ? nullptr : gradient + at);
   }
   return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(rows);
 }

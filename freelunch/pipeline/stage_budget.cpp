@@ -6,6 +6,7 @@
 
 #include "pipeline/compression.h"
 #include "pipeline/group_statistics.h"
+#include "reconstruct/region.h"
 #include "reconstruct/split_gram.h"
 #include "statistics/gram.h"
 
@@ -13,7 +14,6 @@ namespace freelunch::pipeline {
 namespace {
 
 constexpr int64_t kBatch = 4;        // windows a pass without gradients takes at a time
-constexpr int64_t kEvaluated = 8;    // windows whose loss is measured at a time
 constexpr int64_t kLogitRows = 256;  // of an evaluation
 constexpr int64_t kTrainRows = 256;  // of a loss with a gradient
 constexpr int64_t kFp32 = 4;
@@ -263,9 +263,10 @@ StageBudget StageEstimator::matrices() const {
   stage.weights = block_elements() * (kFp32 + 2 * compute_bytes_ + 1);
   stage.optimiser = largest * (compute_bytes_ + 4 * kFp32);
   const int64_t tokens = plan_.region.batch * length_;
+  const int64_t measured = reconstruct::windows_at_a_time(length_) * length_;
   stage.workspace =
       std::max({widest_pass(kBatch * length_), tokens * inner * (3 * kFp32) + largest * 2 * compute_bytes_,
-                kEvaluated * length_ * std::max(inner, config_.width) * 4 * kFp32});
+                measured * std::max(inner, config_.width) * 4 * kFp32});
   const auto all = static_cast<double>(windows_ * length_);
   const auto [trained, steps] = region_training();
   const auto elements = static_cast<double>(block_elements());
@@ -290,14 +291,15 @@ StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   const int64_t tokens = plan_.region.batch * length_;
   int64_t graph = 0;
   for (const HalfShape& one : halves_) {
-    const int64_t backward = 2 * one.heads * kFp32;  // gradients of keys and values before heads are summed
+    const int64_t backward = 2 * one.heads * kFp32;  // of queries, in two parts
     const int64_t saved = tokens * (config_.width * (3 * kFp32 + 2 * compute_bytes_) + backward +
                                     (2 * one.outputs + 2 * one.inner) * compute_bytes_);
     graph = half ? std::max(graph, saved) : graph + blocks * saved;
   }
   const int64_t training = graph + tokens * (halves_[1].outputs + 6 * config_.width) * kFp32;
-  const int64_t measuring = kEvaluated * length_ * config_.width * 4 * kFp32;
-  stage.workspace = std::max(training, measuring + widest_pass(kBatch * length_));
+  const int64_t measured = reconstruct::windows_at_a_time(length_) * length_;
+  const int64_t measuring = measured * config_.width * 4 * kFp32;
+  stage.workspace = std::max(training, measuring + widest_pass(measured));
   const auto all = static_cast<double>(windows_ * length_);
   const auto [seen, steps] = region_training();
   const auto every = static_cast<double>(config_.blocks);

@@ -10,9 +10,15 @@ namespace freelunch::products {
 bool has_bf16_products();
 
 /// c (m, n) fp32, rows c_stride apart = a (m, k) b (k, n), plus c if add. a: rows a_stride apart; b: paired
-/// along k, (k / 2, n) words, the even row in the low half; k is even. Only where has_bf16_products().
+/// along k, (k / 2, n) words, the even row in the low half, b_stride apart; k is even. Only where
+/// has_bf16_products().
 void multiply_bf16(int64_t m, int64_t n, int64_t k, const kernels::Bf16* a, int64_t a_stride,
-                   const uint32_t* b, float* c, int64_t c_stride, bool add);
+                   const uint32_t* b, int64_t b_stride, float* c, int64_t c_stride, bool add);
+/// The same where b's rows follow each other.
+inline void multiply_bf16(int64_t m, int64_t n, int64_t k, const kernels::Bf16* a, int64_t a_stride,
+                          const uint32_t* b, float* c, int64_t c_stride, bool add) {
+  multiply_bf16(m, n, k, a, a_stride, b, n, c, c_stride, add);
+}
 
 /// Numbers to leave between rows of a: rows whose distance is a power of two share a cache's sets.
 inline constexpr int64_t kApart = 32;

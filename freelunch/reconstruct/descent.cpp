@@ -61,20 +61,19 @@ class Trainer {
 
 using Windows = std::vector<int64_t>;
 
-constexpr size_t kEvaluated = 8;  // windows at a time where the loss is only measured
-
 double mean_loss(const Region& region, const RegionData& data, const Windows& windows, Loss loss) {
   if (windows.empty()) return 0;
+  const at::NoGradGuard no_grad;
+  const auto step = static_cast<size_t>(windows_at_a_time(data.inputs.length()));
   double sum = 0;
-  for (size_t i = 0; i < windows.size(); i += kEvaluated) {
-    const std::span<const int64_t> part =
-        std::span(windows).subspan(i, std::min(kEvaluated, windows.size() - i));
-    const at::Tensor y = region.run(data.inputs.read(part)).to(at::kFloat);
-    const double mean =
-        evaluate(loss, y, data.targets.read(part).to(at::kFloat), data.next_norm).item<double>();
-    if (part.size() == windows.size()) return mean;
-    sum += mean * static_cast<double>(part.size());
-  }
+  region.with_cast_weights([&](const Region::Pass& pass) {
+    for (size_t i = 0; i < windows.size(); i += step) {
+      const auto part = std::span(windows).subspan(i, std::min(step, windows.size() - i));
+      const at::Tensor y = pass(data.inputs.read(part)).to(at::kFloat);
+      const at::Tensor t = data.targets.read(part).to(at::kFloat);
+      sum += evaluate(loss, y, t, data.next_norm).item<double>() * static_cast<double>(part.size());
+    }
+  });
   return sum / static_cast<double>(windows.size());
 }
 

@@ -1,6 +1,7 @@
 #include "reconstruct/loss.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
@@ -19,16 +20,19 @@ constexpr std::array<std::pair<Loss, std::string_view>, 4> kNames{{{Loss::kMse, 
 
 constexpr double kFloor = 1e-20;  // of a target's mean square
 
+double relative_mse(const at::Tensor& y, const at::Tensor& t, float* gradient) {
+  const int64_t width = y.size(-1);
+  return kernels::relative_squares(y.numel() / width, width, y.const_data_ptr<float>(),
+                                   t.const_data_ptr<float>(), static_cast<float>(kFloor), gradient);
+}
+
 /// kRelativeMse in one pass over y and t; the gradient comes with the value.
 class RelativeMse : public torch::autograd::Function<RelativeMse> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& y,
                             const at::Tensor& t) {
-    const int64_t width = y.size(-1);
     const at::Tensor gradient = at::empty_like(y);
-    const double loss = kernels::relative_squares(y.numel() / width, width, y.const_data_ptr<float>(),
-                                                  t.const_data_ptr<float>(), static_cast<float>(kFloor),
-                                                  gradient.mutable_data_ptr<float>());
+    const double loss = relative_mse(y, t, gradient.mutable_data_ptr<float>());
     context->save_for_backward({gradient});
     return at::scalar_tensor(loss, y.options());
   }
@@ -69,7 +73,10 @@ at::Tensor evaluate(Loss loss, const at::Tensor& y, const at::Tensor& t, const N
     case Loss::kMse:
       return (y - t).square().mean();
     case Loss::kRelativeMse:
-      if (fits(y) && fits(t)) return RelativeMse::apply(y, t);
+      if (fits(y) && fits(t)) {
+        if (at::GradMode::is_enabled() && y.requires_grad()) return RelativeMse::apply(y, t);
+        return at::scalar_tensor(relative_mse(y, t, nullptr), y.options());
+      }
       return ((y - t).square().mean(-1) / t.square().mean(-1).clamp_min(kFloor)).mean();
     case Loss::kCosine:
       return (1 - at::cosine_similarity(y, t, -1)).mean();

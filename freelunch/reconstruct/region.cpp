@@ -13,7 +13,7 @@ namespace {
 using model::Block;
 using model::Part;
 
-constexpr int64_t kForwardBatch = 4;  // windows at a time where nothing is trained
+constexpr int64_t kForwardTokens = 1024;
 
 /// Block weights cast to the compute dtype once, for passes without gradients. `storage` owns the copies.
 std::vector<RegionHalf> cast_halves(const std::vector<RegionHalf>& halves, at::ScalarType dtype,
@@ -35,26 +35,15 @@ std::vector<RegionHalf> cast_halves(const std::vector<RegionHalf>& halves, at::S
 
 }  // namespace
 
-at::Tensor Region::run(const at::Tensor& inputs) const {
-  const at::NoGradGuard no_grad;
-  at::Tensor outputs;
-  with_cast_weights([&](const Pass& pass) {
-    for (int64_t i = 0; i < inputs.size(0); i += kForwardBatch) {
-      const int64_t n = std::min(kForwardBatch, inputs.size(0) - i);
-      const at::Tensor y = pass(inputs.narrow(0, i, n));
-      if (!outputs.defined()) outputs = at::empty({inputs.size(0), y.size(1), y.size(2)}, y.options());
-      outputs.narrow(0, i, n).copy_(y);
-    }
-  });
-  return outputs;
-}
+int64_t windows_at_a_time(int64_t length) { return std::max<int64_t>(1, kForwardTokens / length); }
 
 void Region::run(const model::ActivationStore& inputs, model::ActivationStore& outputs) const {
   const at::NoGradGuard no_grad;
   with_cast_weights([&](const Pass& pass) {
-    for (int64_t i = 0; i < inputs.windows(); i += kForwardBatch) {
+    const int64_t step = windows_at_a_time(inputs.length());
+    for (int64_t i = 0; i < inputs.windows(); i += step) {
       throw_if_interrupted();
-      const int64_t n = std::min(kForwardBatch, inputs.windows() - i);
+      const int64_t n = std::min(step, inputs.windows() - i);
       outputs.write(i, pass(inputs.read(i, n)));
     }
   });

@@ -33,21 +33,22 @@ struct TrainedTensor {
   at::ScalarType dtype;
 };
 
+/// How many windows of that length go through a region at a time where nothing is trained: enough tokens for
+/// products to run at their rate, and little memory.
+int64_t windows_at_a_time(int64_t length);
+
 /// A part of the model whose output is compared with the dense model's: it maps its input to its output.
 class Region {
  public:
   virtual ~Region() = default;
   /// x (n, l, in) -> (n, l, out), differentiable in the trained tensors.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
-  /// The same without gradients, a few windows at a time, weights cast once.
-  at::Tensor run(const at::Tensor& inputs) const;
   /// All windows of a store into those of another, or into their own place.
   void run(const model::ActivationStore& inputs, model::ActivationStore& outputs) const;
   virtual std::vector<TrainedTensor> trained(bool freeze_norms) = 0;
 
- protected:
   using Pass = std::function<at::Tensor(const at::Tensor&)>;
-  /// Hands `body` a forward pass with the weights cast once.
+  /// Hands `body` a forward pass with the weights cast once, for use without gradients.
   virtual void with_cast_weights(const std::function<void(const Pass&)>& body) const = 0;
 };
 
@@ -65,8 +66,6 @@ class StreamRegion final : public Region {
       : forward_(forward), halves_(std::move(halves)) {}
   at::Tensor forward(const at::Tensor& x) const override;
   std::vector<TrainedTensor> trained(bool freeze_norms) override;
-
- protected:
   void with_cast_weights(const std::function<void(const Pass&)>& body) const override;
 
  private:
@@ -83,8 +82,6 @@ class MatrixRegion final : public Region {
       : W_(std::move(W)), bias_(std::move(bias)), mask_(std::move(mask)), dtype_(dtype) {}
   at::Tensor forward(const at::Tensor& x) const override;
   std::vector<TrainedTensor> trained(bool freeze_norms) override;
-
- protected:
   void with_cast_weights(const std::function<void(const Pass&)>& body) const override;
 
  private:

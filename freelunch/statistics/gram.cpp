@@ -132,8 +132,7 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
   kernels::parallel_for(panels, [&](int64_t panel) {
     const int64_t first = panel * kPanel;
     const int64_t n = std::min(kPanel, width - first);
-    for (int64_t c = first; c < first + n; ++c) columns[c * stride + 2 * pairs - 1] = 0;
-    kernels::transpose(tokens, n, width, X + first, stride, columns + first * stride);
+    kernels::attention_tiles().transpose(tokens, n, width, X + first, stride, columns + first * stride);
     kernels::pair_rows(tokens, n, width, X + first, paired + first * pairs);
   });
   kernels::parallel_for(panels, [&](int64_t item) {

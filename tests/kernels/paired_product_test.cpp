@@ -32,14 +32,16 @@ TEST_P(PairedProductTest, IsTheSumOfProducts) {
   const int64_t c_stride = n + 3;
   const std::vector<Bf16> a = numbers(m * a_stride, 1);
   const std::vector<Bf16> b = numbers(k * n, 2);
-  std::vector<uint32_t> paired;
+  const int64_t b_stride = n + 2;
+  std::vector<uint32_t> paired(static_cast<size_t>(k / 2 * b_stride), 0x7fc07fc0U);  // NaN between the rows
   for (int64_t p = 0; p < k; p += 2)
     for (int64_t j = 0; j < n; ++j)
-      paired.push_back(b[static_cast<size_t>(p * n + j)] |
-                       static_cast<uint32_t>(b[static_cast<size_t>((p + 1) * n + j)]) << 16U);
+      paired[static_cast<size_t>(p / 2 * b_stride + j)] =
+          b[static_cast<size_t>(p * n + j)] | static_cast<uint32_t>(b[static_cast<size_t>((p + 1) * n + j)])
+                                                  << 16U;
   for (const bool add : {false, true}) {
     std::vector<float> c(static_cast<size_t>(m * c_stride), 0.25F);
-    product(m, n, k, a.data(), a_stride, paired.data(), c.data(), c_stride, add);
+    product(m, n, k, a.data(), a_stride, paired.data(), b_stride, c.data(), c_stride, add);
     for (int64_t r = 0; r < m; ++r) {
       for (int64_t j = 0; j < c_stride; ++j) {
         double expected = add || j >= n ? 0.25 : 0;

@@ -1,0 +1,8 @@
+// Where there is no AVX-512.
+#include "kernels/attention_tiles.h"
+
+namespace freelunch::kernels {
+
+const AttentionTiles* avx512_attention_tiles() { return nullptr; }
+
+}  // namespace freelunch::kernels
