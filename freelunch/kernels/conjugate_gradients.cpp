@@ -1,14 +1,21 @@
 #include "kernels/conjugate_gradients.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace freelunch::kernels {
 namespace {
 
-constexpr double kTiny = 1e-30;
+constexpr float kTiny = 1e-30F;
 
 FREELUNCH_INLINE Bf16 high_of(float x) { return to_bf16(x); }
 FREELUNCH_INLINE Bf16 low_of(float x) { return to_bf16(x - to_float(to_bf16(x))); }
+/// x where the byte of a mask is 1, 0 where it is 0, as operations on bits: a branch, and with GCC 12 a bool
+/// as well, keeps a loop from becoming vector instructions.
+FREELUNCH_INLINE float kept_of(uint8_t kept, float x) {
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & (0U - static_cast<uint32_t>(kept)));
+}
+FREELUNCH_INLINE const uint8_t* bytes_of(const bool* mask) { return reinterpret_cast<const uint8_t*>(mask); }
 
 }  // namespace
 
@@ -29,25 +36,60 @@ FREELUNCH_CLONES void split_row_pair(int64_t n, const float* even, const float* 
   }
 }
 
-FREELUNCH_CLONES double begin_row(int64_t n, const GradientRow& r, const float* dense, const float* image,
-                                  const float* extra) {
+FREELUNCH_CLONES void start_row(int64_t n, const GradientRow& r, const float* dense) {
   const GradientRow row = r;
+  const uint8_t* kept = bytes_of(row.kept);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    row.w[i] = kept_of(kept[i], dense[i]);
+    row.direction[i] = 0;
+  }
+}
+
+FREELUNCH_CLONES void error_row(int64_t n, const GradientRow& r, const float* dense, Bf16* high, Bf16* low) {
+  const GradientRow row = r;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float error = dense[i] - row.w[i];
+    high[i] = high_of(error);
+    low[i] = low_of(error);
+  }
+}
+
+FREELUNCH_CLONES double residual_row(int64_t n, const GradientRow& r, const float* dense, const float* image,
+                                     const float* extra) {
+  const GradientRow row = r;
+  const uint8_t* kept = bytes_of(row.kept);
+  if (extra != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) row.residual[i] = extra[i];
+  } else {
+    std::fill_n(row.residual, n, 0.0F);
+  }
   float rz = 0;
 #pragma omp simd reduction(+ : rz)
   for (int64_t i = 0; i < n; ++i) {
-    const float more = extra == nullptr ? 0.0F : extra[i];
-    const float gap = image[i] + row.shift * (dense[i] - row.w[i]) + more;
-    const float residual = row.kept[i] ? gap : 0.0F;
-    const float z = residual * row.inverse_diagonal[i];
+    const float gap = image[i] + row.shift * (dense[i] - row.w[i]) + row.residual[i];
+    const float residual = kept_of(kept[i], gap);
     row.residual[i] = residual;
-    row.direction[i] = to_bf16(z);
-    rz += residual * z;
+    rz += residual * residual * row.inverse_diagonal[i];
   }
   return rz;
 }
 
-FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float* image, double rz) {
+FREELUNCH_CLONES void turn_row(int64_t n, const GradientRow& r, double keep) {
   const GradientRow row = r;
+  const auto share = static_cast<float>(keep);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float d = to_float(row.direction[i]) * share + row.residual[i] * row.inverse_diagonal[i];
+    row.direction[i] = to_bf16(d);
+  }
+}
+
+FREELUNCH_CLONES double step_row(int64_t n, const GradientRow& r, const float* image) {
+  const GradientRow row = r;
+  const uint8_t* kept = bytes_of(row.kept);
   float curvature = 0;  // the direction is zero off the support, so the image there does not matter
   float slope = 0;
 #pragma omp simd reduction(+ : curvature, slope)
@@ -56,22 +98,16 @@ FREELUNCH_CLONES double advance_row(int64_t n, const GradientRow& r, const float
     curvature += d * (image[i] + row.shift * d);
     slope += d * row.residual[i];
   }
-  const float step = slope / std::max(curvature, static_cast<float>(kTiny));
+  const float step = curvature > kTiny ? slope / curvature : 0.0F;
   float next = 0;
 #pragma omp simd reduction(+ : next)
   for (int64_t i = 0; i < n; ++i) {
     const float d = to_float(row.direction[i]);
     row.w[i] += step * d;
-    const float change = step * (image[i] + row.shift * d);
-    const float residual = row.kept[i] ? row.residual[i] - change : 0.0F;
+    const float moved = row.residual[i] - step * (image[i] + row.shift * d);
+    const float residual = kept_of(kept[i], moved);
     row.residual[i] = residual;
     next += residual * residual * row.inverse_diagonal[i];
-  }
-  const auto keep = static_cast<float>(next / std::max(rz, kTiny));
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const float d = to_float(row.direction[i]) * keep + row.residual[i] * row.inverse_diagonal[i];
-    row.direction[i] = to_bf16(d);
   }
   return next;
 }

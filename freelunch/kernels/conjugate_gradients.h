@@ -23,14 +23,21 @@ void split_row(int64_t n, const float* x, Bf16* high, Bf16* low);
 /// the even row in the low half.
 void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* high, uint32_t* low);
 
-/// From a start w: residual = (image + shift * error + extra) on the support, where error = dense - w and
-/// image = error H; extra may be null. Sets the first direction; returns residual . preconditioned residual.
-double begin_row(int64_t n, const GradientRow& row, const float* dense, const float* image,
-                 const float* extra);
+/// w = dense on the support, no direction yet.
+void start_row(int64_t n, const GradientRow& row, const float* dense);
+/// dense - w as the sum of two bf16 numbers.
+void error_row(int64_t n, const GradientRow& row, const float* dense, Bf16* high, Bf16* low);
+/// The residual afresh: (image + shift * error + extra) on the support, where error = dense - w and image =
+/// error H; extra may be null. Returns residual . preconditioned residual.
+double residual_row(int64_t n, const GradientRow& row, const float* dense, const float* image,
+                    const float* extra);
 /// One step along the direction, whose product with H is image, to where the row's quadratic is least on it;
-/// rz is what the last call returned. Rounding the directions makes them conjugate to 2^-9 only; residuals
-/// stay what they are said to be.
-double advance_row(int64_t n, const GradientRow& row, const float* image, double rz);
+/// none where the image, being rounded, says that the quadratic does not rise. The residual follows by the
+/// image, so it is as exact as that. Returns residual . preconditioned residual.
+double step_row(int64_t n, const GradientRow& row, const float* image);
+/// The next direction: the preconditioned residual, plus `keep` times the last direction. Rounding makes
+/// directions conjugate to 2^-9 only.
+void turn_row(int64_t n, const GradientRow& row, double keep);
 
 /// a . b
 double dot_row(int64_t n, const float* a, const float* b);

@@ -16,19 +16,9 @@ using kernels::Bf16;
 
 constexpr int64_t kRows = 48;  // the workspace of 48 rows of 1,536 is about 1.5 MB
 
-/// What a block of rows is worked on with.
-struct Workspace {
-  Workspace(int64_t rows, const SplitGram& H)
-      : residual(static_cast<size_t>(rows * H.size())),
-        image(residual.size()),
-        direction(static_cast<size_t>(rows * H.stride())),
-        low(direction.size()),
-        rz(static_cast<size_t>(rows)),
-        goal(static_cast<size_t>(rows)) {}
-  std::vector<float> residual, image;
-  std::vector<Bf16> direction, low;  // low: of the first error alone, which is not rounded
-  std::vector<double> rz, goal;
-};
+/// Steps between two residuals made afresh from the error; those between follow by products with H rounded to
+/// bf16, a third of the work (docs/decisions/0017).
+constexpr int64_t kAfresh = 10;
 
 struct Rows {
   int64_t count;
@@ -37,44 +27,77 @@ struct Rows {
   float* w;
 };
 
-void solve_block(const SplitGram& H, const RowProblem& problem, const Rows& rows) {
-  const int64_t n = H.size();
-  Workspace work(rows.count, H);
-  const auto row = [&](int64_t r) {
-    return kernels::GradientRow{.kept = rows.kept + r * n,
-                                .inverse_diagonal = rows.inverse_diagonal,
-                                .shift = static_cast<float>(problem.shift),
-                                .w = rows.w + r * n,
-                                .residual = work.residual.data() + r * n,
-                                .direction = work.direction.data() + r * H.stride()};
-  };
-  for (int64_t r = 0; r < rows.count; ++r) {
-    float* error = work.residual.data() + r * n;
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t at = r * n + i;
-      rows.w[at] = rows.kept[at] ? rows.dense[at] : 0.0F;
-      error[i] = rows.dense[at] - rows.w[at];
+/// Conjugate gradients on a block of rows.
+class BlockSolver {
+ public:
+  BlockSolver(const SplitGram& H, const RowProblem& problem, const Rows& rows)
+      : H_(H),
+        problem_(problem),
+        rows_(rows),
+        residual_(static_cast<size_t>(rows.count * H.size())),
+        image_(residual_.size()),
+        direction_(static_cast<size_t>(rows.count * H.stride())),
+        high_(direction_.size()),
+        low_(direction_.size()),
+        rz_(static_cast<size_t>(rows.count)),
+        goal_(rz_.size()) {}
+
+  void solve() {
+    for (int64_t r = 0; r < rows_.count; ++r) kernels::start_row(H_.size(), row(r), dense(r));
+    residuals_afresh();
+    for (size_t r = 0; r < rz_.size(); ++r) goal_[r] = rz_[r] * problem_.tolerance * problem_.tolerance;
+    std::vector<double> keep(rz_.size(), 0.0);  // of the last direction
+    for (int64_t i = 1; i <= problem_.iterations; ++i) {
+      for (int64_t r = 0; r < rows_.count; ++r)
+        kernels::turn_row(H_.size(), row(r), keep[static_cast<size_t>(r)]);
+      H_.multiply_rounded(rows_.count, direction_.data(), image_.data());
+      for (int64_t r = 0; r < rows_.count; ++r) {
+        const auto at = static_cast<size_t>(r);
+        const double before = rz_[at];
+        rz_[at] = kernels::step_row(H_.size(), row(r), image(r));
+        keep[at] = rz_[at] / std::max(before, 1e-30);
+      }
+      if (i == problem_.iterations) return;
+      if (i % kAfresh != 0 && !done()) continue;
+      residuals_afresh();
+      if (done()) return;
     }
-    kernels::split_row(n, error, row(r).direction, work.low.data() + r * H.stride());
   }
-  H.multiply(rows.count, work.direction.data(), work.low.data(), work.image.data());
-  for (int64_t r = 0; r < rows.count; ++r) {
-    const float* extra = rows.extra == nullptr ? nullptr : rows.extra + r * n;
-    const auto at = static_cast<size_t>(r);
-    work.rz[at] = kernels::begin_row(n, row(r), rows.dense + r * n, work.image.data() + r * n, extra);
-    work.goal[at] = work.rz[at] * problem.tolerance * problem.tolerance;
+
+ private:
+  const float* dense(int64_t r) const { return rows_.dense + r * H_.size(); }
+  float* image(int64_t r) { return image_.data() + r * H_.size(); }
+  kernels::GradientRow row(int64_t r) {
+    return {.kept = rows_.kept + r * H_.size(),
+            .inverse_diagonal = rows_.inverse_diagonal,
+            .shift = static_cast<float>(problem_.shift),
+            .w = rows_.w + r * H_.size(),
+            .residual = residual_.data() + r * H_.size(),
+            .direction = direction_.data() + r * H_.stride()};
   }
-  for (int64_t i = 0; i < problem.iterations; ++i) {
-    H.multiply(rows.count, work.direction.data(), nullptr, work.image.data());
-    bool done = true;
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const auto at = static_cast<size_t>(r);
-      work.rz[at] = kernels::advance_row(n, row(r), work.image.data() + r * n, work.rz[at]);
-      done = done && work.rz[at] <= work.goal[at];
+  bool done() const {
+    for (size_t r = 0; r < rz_.size(); ++r)
+      if (rz_[r] > goal_[r]) return false;
+    return true;
+  }
+  void residuals_afresh() {
+    for (int64_t r = 0; r < rows_.count; ++r)
+      kernels::error_row(H_.size(), row(r), dense(r), high_.data() + r * H_.stride(),
+                         low_.data() + r * H_.stride());
+    H_.multiply(rows_.count, high_.data(), low_.data(), image_.data());
+    for (int64_t r = 0; r < rows_.count; ++r) {
+      const float* extra = rows_.extra == nullptr ? nullptr : rows_.extra + r * H_.size();
+      rz_[static_cast<size_t>(r)] = kernels::residual_row(H_.size(), row(r), dense(r), image(r), extra);
     }
-    if (done) break;
   }
-}
+
+  const SplitGram& H_;
+  const RowProblem& problem_;
+  const Rows& rows_;
+  std::vector<float> residual_, image_;
+  std::vector<Bf16> direction_, high_, low_;  // high_, low_: of the error
+  std::vector<double> rz_, goal_;
+};
 
 }  // namespace
 
@@ -92,13 +115,13 @@ at::Tensor solve_rows(const SplitGram& H, const RowProblem& problem) {
   float* to = W.mutable_data_ptr<float>();
   kernels::parallel_for((W.size(0) + kRows - 1) / kRows, [&](int64_t block) {
     const int64_t begin = block * kRows;
-    solve_block(H, problem,
-                {.count = std::min(kRows, W.size(0) - begin),
-                 .dense = from + begin * n,
-                 .extra = more == nullptr ? nullptr : more + begin * n,
-                 .inverse_diagonal = inverse_diagonal,
-                 .kept = support + begin * n,
-                 .w = to + begin * n});
+    const Rows rows{.count = std::min(kRows, W.size(0) - begin),
+                    .dense = from + begin * n,
+                    .extra = more == nullptr ? nullptr : more + begin * n,
+                    .inverse_diagonal = inverse_diagonal,
+                    .kept = support + begin * n,
+                    .w = to + begin * n};
+    BlockSolver(H, problem, rows).solve();
     products::end_bf16_products();
   });
   return W;

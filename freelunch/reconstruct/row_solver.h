@@ -5,11 +5,10 @@
 
 namespace freelunch::reconstruct {
 
-/// Rows w of W (out, in), each with its own support and its own steps: (H + shift I) w = (H + shift I)
-/// w_dense
-/// + extra on the support, from w_dense on the support, by conjugate gradients with the diagonal as
-/// preconditioner. A few rows at a time run in a core's cache to the end, which is when the preconditioned
-/// residual of each has fallen by `tolerance` or after `iterations`.
+/// Rows w of W (out, in), each with its own support and its own steps: on the support
+/// (H + shift I) w = (H + shift I) w_dense + extra, from w_dense on it, by conjugate gradients with the
+/// diagonal as preconditioner. A few rows at a time run in a core's cache to the end, which is when the
+/// preconditioned residual of each has fallen by `tolerance` or after `iterations`.
 struct RowProblem {
   const at::Tensor& W_dense;   ///< (out, in) fp32
   const at::Tensor& kept;      ///< (out, in) bool

@@ -42,17 +42,25 @@ SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)), diagonal_(m
   });
 }
 
+void SplitGram::multiply_panel(int64_t rows, int64_t column, int64_t from, int64_t to, const at::Tensor& H,
+                               const Bf16* a, float* out, bool add) const {
+  const int64_t width = std::min(kPanel, n_ - column);
+  const uint32_t* panel =
+      static_cast<const uint32_t*>(H.const_data_ptr()) + column * (even() / 2) + from / 2 * width;
+  products::multiply_bf16(rows, width, to - from, a + from, stride(), panel, out + column, n_, add);
+}
+
 void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float* out) const {
-  const int64_t k = even();
   for (int64_t column = 0; column < n_; column += kPanel) {
-    const int64_t width = std::min(kPanel, n_ - column);
-    const uint32_t* h = static_cast<const uint32_t*>(high_.const_data_ptr()) + column * (k / 2);
-    const uint32_t* l = static_cast<const uint32_t*>(low_.const_data_ptr()) + column * (k / 2);
-    float* to = out + column;
-    products::multiply_bf16(rows, width, k, high, stride(), h, to, n_, false);
-    if (low != nullptr) products::multiply_bf16(rows, width, k, low, stride(), h, to, n_, true);
-    products::multiply_bf16(rows, width, k, high, stride(), l, to, n_, true);
+    multiply_panel(rows, column, 0, even(), high_, high, out, false);
+    multiply_panel(rows, column, 0, even(), high_, low, out, true);
+    multiply_panel(rows, column, 0, even(), low_, high, out, true);
   }
+}
+
+void SplitGram::multiply_rounded(int64_t rows, const Bf16* a, float* out) const {
+  for (int64_t column = 0; column < n_; column += kPanel)
+    multiply_panel(rows, column, 0, even(), high_, a, out, false);
 }
 
 double SplitGram::quadratic(const at::Tensor& matrix) const {
@@ -63,15 +71,26 @@ double SplitGram::quadratic(const at::Tensor& matrix) const {
   kernels::parallel_for(static_cast<int64_t>(sums.size()), [&](int64_t block) {
     const int64_t begin = block * kRows;
     const int64_t count = std::min(kRows, rows - begin);
-    const auto size = static_cast<size_t>(count * stride());
-    const auto high = std::make_unique<Bf16[]>(size);
-    const auto image = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count * n_));
+    const auto high = std::make_unique<Bf16[]>(static_cast<size_t>(count * stride()));
+    // H is symmetric: its squares on the diagonal, and twice what is above them
+    const auto squares = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count * n_));
+    const auto above = std::make_unique<float[]>(static_cast<size_t>(count * n_));
     for (int64_t r = 0; r < count; ++r)
       kernels::split_row(n_, from + (begin + r) * n_, high.get() + r * stride(), nullptr);
-    multiply(count, high.get(), nullptr, image.get());
+    for (int64_t column = 0; column < n_; column += kPanel) {
+      const int64_t end = std::min(column + kPanel, even());
+      for (const bool low : {false, true}) {
+        const at::Tensor& part = low ? low_ : high_;
+        multiply_panel(count, column, column, end, part, high.get(), squares.get(), low);
+        if (column > 0) multiply_panel(count, column, 0, column, part, high.get(), above.get(), low);
+      }
+    }
     products::end_bf16_products();
-    for (int64_t r = 0; r < count; ++r)
-      sums[static_cast<size_t>(block)] += kernels::dot_row(n_, from + (begin + r) * n_, image.get() + r * n_);
+    for (int64_t r = 0; r < count; ++r) {
+      const float* e = from + (begin + r) * n_;
+      sums[static_cast<size_t>(block)] +=
+          kernels::dot_row(n_, e, squares.get() + r * n_) + 2 * kernels::dot_row(n_, e, above.get() + r * n_);
+    }
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
