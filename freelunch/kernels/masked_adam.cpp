@@ -25,30 +25,40 @@ FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, co
   return w - (a.rate / a.correction1) * first / (std::sqrt(second) * root + a.epsilon);
 }
 
-FREELUNCH_CLONES void step_bf16(int64_t n, uint32_t* weights, int16_t* remainders, float* first,
+constexpr uint32_t kMagnitude = 0x7fffffffU;  // of the bits of a number
+constexpr uint32_t kInfinite = 0x7f800000U;   // of infinity; those of NaN are more
+
+/// Whether all gradients are finite.
+FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainders, float* first,
                                 float* second, const uint32_t* gradient, const AdamStep& adam) {
   const AdamStep a = adam;
   const float root = 1 / std::sqrt(a.correction2);
-#pragma omp simd
+  uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
   for (int64_t i = 0; i < n; ++i) {
+    largest = std::max(largest, (gradient[i] << 16U) & kMagnitude);
     const float g = std::bit_cast<float>(gradient[i] << 16U);
     const float w = std::bit_cast<float>(joined(weights[i], remainders[i]));
     const auto bits = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
     remainders[i] = static_cast<int16_t>(bits);
     weights[i] = rounded(bits);
   }
+  return largest < kInfinite;
 }
 
-FREELUNCH_CLONES void step_fp32(int64_t n, uint32_t* weights, float* first, float* second,
+FREELUNCH_CLONES bool step_fp32(int64_t n, uint32_t* weights, float* first, float* second,
                                 const uint32_t* gradient, const AdamStep& adam) {
   const AdamStep a = adam;
   const float root = 1 / std::sqrt(a.correction2);
-#pragma omp simd
+  uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
   for (int64_t i = 0; i < n; ++i) {
+    largest = std::max(largest, gradient[i] & kMagnitude);
     const auto g = std::bit_cast<float>(gradient[i]);
     const auto w = std::bit_cast<float>(weights[i]);
     weights[i] = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
   }
+  return largest < kInfinite;
 }
 
 /// A chunk of an array of n; the last one, where it is short, is a padded copy until flush().
@@ -99,9 +109,10 @@ KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
   }
 }
 
-void step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam) {
+bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam) {
   const Compaction& move = compaction();
-#pragma omp parallel for schedule(static)
+  bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite)
   for (int64_t c = 0; c < kept.chunks(); ++c) {
     Buffer g;
     Buffer w;
@@ -110,16 +121,20 @@ void step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* grad
     const int64_t n = move.gather(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
     move.gather(kept.words(c), KeptBits::kChunk, weights.data(), w.data());
     const int64_t at = kept.first(c);
-    step_bf16(n, w.data(), state.remainders + at, state.first + at, state.second + at, g.data(), adam);
+    const bool all =
+        step_bf16(n, w.data(), state.remainders + at, state.first + at, state.second + at, g.data(), adam);
     move.scatter(kept.words(c), KeptBits::kChunk, w.data(), weights.data());
     weights.flush();
+    finite = finite && all;
   }
+  return finite;
 }
 
-void step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient,
+bool step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient,
           const AdamStep& adam) {
   const Compaction& move = compaction();
-#pragma omp parallel for schedule(static)
+  bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite)
   for (int64_t c = 0; c < kept.chunks(); ++c) {
     Buffer g;
     Buffer w;
@@ -128,10 +143,12 @@ void step(const KeptBits& kept, const KeptWeights<float>& state, const float* gr
     const int64_t n = move.gather_fp32(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
     move.gather_fp32(kept.words(c), KeptBits::kChunk, weights.data(), w.data());
     const int64_t at = kept.first(c);
-    step_fp32(n, w.data(), state.first + at, state.second + at, g.data(), adam);
+    const bool all = step_fp32(n, w.data(), state.first + at, state.second + at, g.data(), adam);
     move.scatter_fp32(kept.words(c), KeptBits::kChunk, w.data(), weights.data());
     weights.flush();
+    finite = finite && all;
   }
+  return finite;
 }
 
 void split(const KeptBits& kept, const float* masters, Bf16* weights, int16_t* remainders) {

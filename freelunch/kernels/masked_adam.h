@@ -44,9 +44,10 @@ struct KeptWeights {
   float* second;        ///< (kept) moment
 };
 
-/// One pass over weights, gradient (n) and moments; the same bytes for any number of threads.
-void step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam);
-void step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient, const AdamStep& adam);
+/// One pass over weights, gradient (n) and moments; the same bytes for any number of threads. False where a
+/// kept weight's gradient is not finite: all of it is then void.
+bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam);
+bool step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient, const AdamStep& adam);
 
 /// fp32 masters (n) -> weights in bf16, rounded to nearest, and remainders, so that join() gives them back
 /// bit by bit.

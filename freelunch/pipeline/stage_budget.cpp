@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "pipeline/compression.h"
 #include "pipeline/group_statistics.h"
@@ -222,20 +223,28 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   double operations = 0;
   double fp32 = 0;
   const double all = observes ? static_cast<double>(windows_ * length_) : 0;
+  const bool split = reconstruct::SplitGram::serves(compute_.device);
+  double& sums = split && !cross && compute_.dtype == at::kBFloat16 ? operations : fp32;
+  double& steps = split ? operations : fp32;
+  const auto iterations = static_cast<double>(plan_.grid.iterations);
+  // a residual made afresh takes three products, at the start and every ten steps
+  const double products = split ? iterations + 3 * (1 + std::floor((iterations - 1) / 10)) : iterations;
+  // the search goes downhill from the middle of the grid
+  const auto settings =
+      static_cast<double>(std::min<size_t>(plan_.grid.lambdas.size(), 4) * plan_.grid.betas.size());
   for (const HalfShape& half : halves_) {
     operations += all * (cross ? 2 : 1) * forward(half, length_);
     if (gram) {
       for (const int64_t w : {config_.width, half.inner})
-        fp32 += all * (cross ? 4.5 : 1.25) * static_cast<double>(w * w);
+        sums += all * (cross ? 4.5 : 1.25) * static_cast<double>(w * w);
     }
     if (!solve) continue;
-    const auto settings = static_cast<double>(plan_.grid.lambdas.size() * plan_.grid.betas.size());
     for (const int64_t w : {config_.width, half.inner}) {
       const double elements = static_cast<double>(
           w == half.inner ? half.inner * config_.width : half.elements - half.inner * config_.width);
       const double rows = elements / static_cast<double>(w);
       const double tried = settings * std::min(static_cast<double>(plan_.grid.rows), rows);
-      fp32 += 2.0 * static_cast<double>(w * w) * static_cast<double>(plan_.grid.iterations) * (rows + tried);
+      steps += 2.0 * static_cast<double>(w * w) * products * (rows + tried);
     }
   }
   const auto blocks = static_cast<double>(config_.blocks);

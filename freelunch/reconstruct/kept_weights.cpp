@@ -58,22 +58,19 @@ bool KeptWeights::step(const AdamSettings& settings, double rate) {
   const at::Tensor gradient = leaf_.grad();
   if (!gradient.defined()) return true;
   leaf_.mutable_grad() = at::Tensor();
-  if (!std::isfinite(gradient.sum(at::kFloat).item<double>())) return false;
   const at::Tensor ordered = gradient.contiguous();
   const kernels::AdamStep adam = adam_step(settings, rate, ++steps_);
   const at::Tensor weights = leaf_.detach();
   if (remainders_.defined()) {
-    kernels::step(*kept_,
-                  kernels::KeptWeights<Bf16>{data<Bf16>(weights), data<int16_t>(remainders_),
-                                             data<float>(first_), data<float>(second_)},
-                  data<Bf16>(ordered), adam);
-  } else {
-    kernels::step(
-        *kept_,
-        kernels::KeptWeights<float>{data<float>(weights), nullptr, data<float>(first_), data<float>(second_)},
-        data<float>(ordered), adam);
+    return kernels::step(*kept_,
+                         kernels::KeptWeights<Bf16>{data<Bf16>(weights), data<int16_t>(remainders_),
+                                                    data<float>(first_), data<float>(second_)},
+                         data<Bf16>(ordered), adam);
   }
-  return true;
+  return kernels::step(
+      *kept_,
+      kernels::KeptWeights<float>{data<float>(weights), nullptr, data<float>(first_), data<float>(second_)},
+      data<float>(ordered), adam);
 }
 
 void KeptWeights::put_state(model::TensorFile& store, const std::string& key) const {

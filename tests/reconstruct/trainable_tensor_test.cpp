@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace freelunch::reconstruct {
 namespace {
 
@@ -36,6 +38,23 @@ TEST_P(KeptWeightsTest, StepsAsAdamWOnTheKeptEntriesAloneAndLeavesRemovedOnesZer
   EXPECT_TRUE(at::equal(value.ne(0), kept));
   EXPECT_TRUE(at::allclose(tensor->leaf().detach().to(at::kFloat), value, 1.0 / 256, 0));
   EXPECT_TRUE(at::equal(tensor->leaf().detach().ne(0), kept));
+}
+
+TEST_P(KeptWeightsTest, AStepSaysWhetherTheGradientsOfKeptWeightsAreFinite) {
+  at::Tensor kept = at::ones({3, 1111}, at::kBool);  // more than a chunk
+  kept[2][1000] = false;
+  const auto stepped = [&](int64_t row, int64_t column, double gradient) {
+    const auto tensor = trainable("W", at::ones(kept.sizes()), kept, GetParam(), {});
+    tensor->leaf().mutable_grad() = at::full(kept.sizes(), -3e38, at::kFloat).to(GetParam());
+    tensor->leaf().mutable_grad()[row][column] = gradient;
+    return tensor->step({}, 1e-3);
+  };
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_TRUE(stepped(0, 0, 3e38));
+  EXPECT_FALSE(stepped(0, 0, kInfinity));
+  EXPECT_FALSE(stepped(2, 1110, -kInfinity));
+  EXPECT_FALSE(stepped(1, 500, std::numeric_limits<double>::quiet_NaN()));
+  EXPECT_TRUE(stepped(2, 1000, kInfinity));  // removed
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, KeptWeightsTest, ::testing::Values(at::kBFloat16, at::kFloat),
