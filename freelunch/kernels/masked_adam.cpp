@@ -28,7 +28,7 @@ FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, co
 constexpr uint32_t kMagnitude = 0x7fffffffU;  // of the bits of a number
 constexpr uint32_t kInfinite = 0x7f800000U;   // of infinity; those of NaN are more
 
-/// Whether all gradients are finite.
+/// Whether all gradients and their squares are finite, as the second moments tell.
 FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainders, float* first,
                                 float* second, const uint32_t* gradient, const AdamStep& adam) {
   const AdamStep a = adam;
@@ -36,10 +36,10 @@ FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainder
   uint32_t largest = 0;
 #pragma omp simd reduction(max : largest)
   for (int64_t i = 0; i < n; ++i) {
-    largest = std::max(largest, (gradient[i] << 16U) & kMagnitude);
     const float g = std::bit_cast<float>(gradient[i] << 16U);
     const float w = std::bit_cast<float>(joined(weights[i], remainders[i]));
     const auto bits = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
+    largest = std::max(largest, std::bit_cast<uint32_t>(second[i]) & kMagnitude);
     remainders[i] = static_cast<int16_t>(bits);
     weights[i] = rounded(bits);
   }
@@ -53,10 +53,10 @@ FREELUNCH_CLONES bool step_fp32(int64_t n, uint32_t* weights, float* first, floa
   uint32_t largest = 0;
 #pragma omp simd reduction(max : largest)
   for (int64_t i = 0; i < n; ++i) {
-    largest = std::max(largest, gradient[i] & kMagnitude);
     const auto g = std::bit_cast<float>(gradient[i]);
     const auto w = std::bit_cast<float>(weights[i]);
     weights[i] = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
+    largest = std::max(largest, std::bit_cast<uint32_t>(second[i]) & kMagnitude);
   }
   return largest < kInfinite;
 }

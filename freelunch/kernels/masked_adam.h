@@ -45,7 +45,7 @@ struct KeptWeights {
 };
 
 /// One pass over weights, gradient (n) and moments; the same bytes for any number of threads. False where a
-/// kept weight's gradient is not finite: all of it is then void.
+/// kept weight's gradient, or its square in fp32, is not finite: all of it is then void.
 bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam);
 bool step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient, const AdamStep& adam);
 

@@ -37,8 +37,8 @@ class TrainableTensor {
 
   const std::string& name() const { return name_; }
   const at::Tensor& leaf() const { return leaf_; }
-  /// One AdamW step from the leaf's gradient, which is then dropped. False if that is not finite;
-  /// the tensor is then void.
+  /// One AdamW step from the leaf's gradient, which is then dropped. False if that, or its
+  /// square in fp32, is not finite; the tensor is then void.
   virtual bool step(const AdamSettings& settings, double rate) = 0;
   /// The whole tensor in fp32, or undefined where nothing of it is trained.
   virtual at::Tensor value() const = 0;

@@ -95,7 +95,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for arguments, words in (
             (("--memory-limit", "20MB"), ("20 MB", "the least that would do is --memory-limit")),
             (("--memory-limit", "2 bananas"), ("2 bananas", "2GiB")),
-            (("--activations", "tape"), ("tape", "auto, memory, disk")),
+            (("--activations", "tape"), ("tape", "auto, memory, host, disk")),
             (("--activation-dtype", "fp8"), ("fp8", "auto, fp32, bf16"))):
         message = run("compress", base / "tiny", "--output", base / "never", *small, *arguments, code=2)
         assert all(word in message for word in words) and message.count("\n") == 1, message

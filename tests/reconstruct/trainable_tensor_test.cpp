@@ -45,12 +45,13 @@ TEST_P(KeptWeightsTest, AStepSaysWhetherTheGradientsOfKeptWeightsAreFinite) {
   kept[2][1000] = false;
   const auto stepped = [&](int64_t row, int64_t column, double gradient) {
     const auto tensor = trainable("W", at::ones(kept.sizes()), kept, GetParam(), {});
-    tensor->leaf().mutable_grad() = at::full(kept.sizes(), -3e38, at::kFloat).to(GetParam());
+    tensor->leaf().mutable_grad() = at::full(kept.sizes(), -1e15, at::kFloat).to(GetParam());
     tensor->leaf().mutable_grad()[row][column] = gradient;
     return tensor->step({}, 1e-3);
   };
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  EXPECT_TRUE(stepped(0, 0, 3e38));
+  EXPECT_TRUE(stepped(0, 0, 1e15));
+  EXPECT_FALSE(stepped(0, 0, 1e25));  // its square
   EXPECT_FALSE(stepped(0, 0, kInfinity));
   EXPECT_FALSE(stepped(2, 1110, -kInfinity));
   EXPECT_FALSE(stepped(1, 500, std::numeric_limits<double>::quiet_NaN()));
