@@ -80,6 +80,28 @@ class Chunk {
   std::array<std::remove_const_t<T>, static_cast<size_t>(KeptBits::kChunk)> padded_;
 };
 
+/// advance(n, at, weights, gradients) on the n kept weights of each chunk, gathered, `at` of them before;
+/// whether it returned true for all.
+template <typename Word, typename Gather, typename Scatter, typename Advance>
+bool step_chunks(const KeptBits& kept, Word* weights, const Word* gradient, Gather gather, Scatter scatter,
+                 const Advance& advance) {
+  bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite)
+  for (int64_t c = 0; c < kept.chunks(); ++c) {
+    Buffer g;
+    Buffer w;
+    Chunk<Word> stored(weights, kept.size(), c);
+    Chunk<const Word> gradients(gradient, kept.size(), c);
+    const int64_t n = gather(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
+    gather(kept.words(c), KeptBits::kChunk, stored.data(), w.data());
+    const bool all = advance(n, kept.first(c), w.data(), g.data());
+    scatter(kept.words(c), KeptBits::kChunk, w.data(), stored.data());
+    stored.flush();
+    finite = finite && all;
+  }
+  return finite;
+}
+
 /// visit(i, at) for every weight i: its place among the kept ones, or -1.
 template <typename Visit>
 void for_each_weight(const KeptBits& kept, const Visit& visit) {
@@ -110,45 +132,21 @@ KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
 }
 
 bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam) {
-  const Compaction& move = compaction();
-  bool finite = true;
-#pragma omp parallel for schedule(static) reduction(&& : finite)
-  for (int64_t c = 0; c < kept.chunks(); ++c) {
-    Buffer g;
-    Buffer w;
-    Chunk<Bf16> weights(state.weights, kept.size(), c);
-    Chunk<const Bf16> gradients(gradient, kept.size(), c);
-    const int64_t n = move.gather(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
-    move.gather(kept.words(c), KeptBits::kChunk, weights.data(), w.data());
-    const int64_t at = kept.first(c);
-    const bool all =
-        step_bf16(n, w.data(), state.remainders + at, state.first + at, state.second + at, g.data(), adam);
-    move.scatter(kept.words(c), KeptBits::kChunk, w.data(), weights.data());
-    weights.flush();
-    finite = finite && all;
-  }
-  return finite;
+  return step_chunks(kept, state.weights, gradient, compaction().gather, compaction().scatter,
+                     [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
+                       return step_bf16(n, weights, state.remainders + at, state.first + at,
+                                        state.second + at, gradients, adam);
+                     });
 }
 
 bool step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient,
           const AdamStep& adam) {
-  const Compaction& move = compaction();
-  bool finite = true;
-#pragma omp parallel for schedule(static) reduction(&& : finite)
-  for (int64_t c = 0; c < kept.chunks(); ++c) {
-    Buffer g;
-    Buffer w;
-    Chunk<uint32_t> weights(reinterpret_cast<uint32_t*>(state.weights), kept.size(), c);
-    Chunk<const uint32_t> gradients(reinterpret_cast<const uint32_t*>(gradient), kept.size(), c);
-    const int64_t n = move.gather_fp32(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
-    move.gather_fp32(kept.words(c), KeptBits::kChunk, weights.data(), w.data());
-    const int64_t at = kept.first(c);
-    const bool all = step_fp32(n, w.data(), state.first + at, state.second + at, g.data(), adam);
-    move.scatter_fp32(kept.words(c), KeptBits::kChunk, w.data(), weights.data());
-    weights.flush();
-    finite = finite && all;
-  }
-  return finite;
+  return step_chunks(kept, reinterpret_cast<uint32_t*>(state.weights),
+                     reinterpret_cast<const uint32_t*>(gradient), compaction().gather_fp32,
+                     compaction().scatter_fp32,
+                     [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
+                       return step_fp32(n, weights, state.first + at, state.second + at, gradients, adam);
+                     });
 }
 
 void split(const KeptBits& kept, const float* masters, Bf16* weights, int16_t* remainders) {
