@@ -28,13 +28,12 @@ class Adam {
   }
   const at::Tensor& value() const { return parameter_; }
   bool step(const at::Tensor& gradient, const AdamSettings& settings, double rate) {
-    if (!std::isfinite(gradient.sum().item<double>())) return false;
     step_ += 1;
     at::_fused_adamw_({parameter_}, {gradient}, {first_}, {second_}, /*max_exp_avg_sqs=*/{}, {step_}, rate,
                       settings.beta1, settings.beta2, /*weight_decay=*/0.0, settings.epsilon,
                       /*amsgrad=*/false,
                       /*maximize=*/false);
-    return true;
+    return std::isfinite(second_.sum(at::kDouble).item<double>());
   }
   void put_state(model::TensorFile& store, const std::string& key) const {
     store.put(key + " value", parameter_);

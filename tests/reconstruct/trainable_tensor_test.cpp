@@ -61,6 +61,19 @@ TEST_P(KeptWeightsTest, AStepSaysWhetherTheGradientsOfKeptWeightsAreFinite) {
 INSTANTIATE_TEST_SUITE_P(Dtypes, KeptWeightsTest, ::testing::Values(at::kBFloat16, at::kFloat),
                          [](const auto& info) { return std::string(c10::toString(info.param)); });
 
+TEST(TrainableTensor, AStepOfAVectorSaysTheSameOfItsGradient) {
+  const auto stepped = [](double gradient) {
+    const auto tensor = trainable("norm", at::ones({7}), {}, at::kFloat, {});
+    tensor->leaf().mutable_grad() = at::ones({7});
+    tensor->leaf().mutable_grad()[6] = gradient;
+    return tensor->step({}, 1e-3);
+  };
+  EXPECT_TRUE(stepped(-1e15));
+  EXPECT_FALSE(stepped(1e25));  // its square
+  EXPECT_FALSE(stepped(std::numeric_limits<double>::infinity()));
+  EXPECT_FALSE(stepped(std::numeric_limits<double>::quiet_NaN()));
+}
+
 TEST(TrainableTensor, AStepFarBelowTheLastBitOfBf16IsNotLost) {
   const auto tensor = trainable("W", at::ones({1, 64}), {}, at::kBFloat16, {});
   for (int i = 0; i < 200; ++i) {
