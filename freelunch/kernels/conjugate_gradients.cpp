@@ -19,12 +19,9 @@ FREELUNCH_INLINE const uint8_t* bytes_of(const bool* mask) { return reinterpret_
 
 }  // namespace
 
-FREELUNCH_CLONES void split_row(int64_t n, const float* x, Bf16* high, Bf16* low) {
+FREELUNCH_CLONES void round_row(int64_t n, const float* x, Bf16* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) high[i] = high_of(x[i]);
-  if (low == nullptr) return;
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) low[i] = low_of(x[i]);
+  for (int64_t i = 0; i < n; ++i) to[i] = high_of(x[i]);
 }
 
 FREELUNCH_CLONES void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* high,

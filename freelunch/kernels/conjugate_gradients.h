@@ -17,8 +17,8 @@ struct GradientRow {
   Bf16* direction;  ///< rounded, so that the product with it loses nothing
 };
 
-/// x as the sum of two bf16 numbers, good to 2^-17; low may be null: x rounded.
-void split_row(int64_t n, const float* x, Bf16* high, Bf16* low);
+/// x rounded to bf16.
+void round_row(int64_t n, const float* x, Bf16* to);
 /// Two rows of a symmetric matrix, split, each paired as the right-hand side of a bf16 product: words with
 /// the even row in the low half.
 void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* high, uint32_t* low);

@@ -3,12 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "pipeline/compression.h"
 #include "pipeline/group_statistics.h"
 #include "reconstruct/region.h"
-#include "reconstruct/split_gram.h"
+#include "reconstruct/row_solver.h"
 #include "statistics/gram.h"
 
 namespace freelunch::pipeline {
@@ -226,9 +225,8 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   const bool split = reconstruct::SplitGram::serves(compute_.device);
   double& sums = split && !cross && compute_.dtype == at::kBFloat16 ? operations : fp32;
   double& steps = split ? operations : fp32;
-  const auto iterations = static_cast<double>(plan_.grid.iterations);
-  // a residual made afresh takes three products, at the start and every ten steps
-  const double products = split ? iterations + 3 * (1 + std::floor((iterations - 1) / 10)) : iterations;
+  const auto products =
+      static_cast<double>(split ? reconstruct::products_of(plan_.grid.iterations) : plan_.grid.iterations);
   // the search goes downhill from the middle of the grid
   const auto settings =
       static_cast<double>(std::min<size_t>(plan_.grid.lambdas.size(), 4) * plan_.grid.betas.size());
@@ -326,26 +324,20 @@ StageBudget StageEstimator::whole(const Stage& kind) const {
   const int64_t planned =
       reconstruct::planned_bytes(model_, sparsity::zero_fraction(plan_.pattern), recipe, windows_, length_);
   const int64_t matrices = scratch_ / (kFp32 + 1);
+  const auto kept =
+      static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern)));
   // planned_bytes has the total, the process included; what it is for follows from the recipe
   stage.weights = matrices * compute_bytes_ + config_.vocabulary * config_.width * compute_bytes_;
   stage.activations = windows_ * length_ * config_.width * 2 +
                       config_.blocks * plan_.whole.batch * length_ * config_.width * kFp32;
-  if (trains == reconstruct::Trains::kKept)
-    stage.optimiser =
-        static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern))) *
-            (2 * kFp32 + 2) +
-        matrices / 8;
+  if (trains == reconstruct::Trains::kKept) stage.optimiser = kept * (2 * kFp32 + 2) + matrices / 8;
   // the best state, the dense model's hidden states, and two states to go on from
   stage.disk +=
       matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
   if (!compute_.device.is_cpu()) {
     // ATen's optimiser has fp32 masters and masks of bytes
-    if (trains == reconstruct::Trains::kKept)
-      stage.optimiser +=
-          static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity::zero_fraction(plan_.pattern))) *
-              2 +
-          matrices - matrices / 8;
+    if (trains == reconstruct::Trains::kKept) stage.optimiser += kept * 2 + matrices - matrices / 8;
     stage.workspace += softmax(kTrainRows);
   }
   const auto epochs = static_cast<double>(whole_epochs_);

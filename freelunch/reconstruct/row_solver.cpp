@@ -101,6 +101,11 @@ class BlockSolver {
 
 }  // namespace
 
+int64_t products_of(int64_t iterations) {
+  const int64_t afresh = 1 + (iterations - 1) / kAfresh;  // none after the last step
+  return iterations + 3 * afresh;
+}
+
 at::Tensor solve_rows(const SplitGram& H, const RowProblem& problem) {
   const int64_t n = H.size();
   const at::Tensor dense = problem.W_dense.contiguous();

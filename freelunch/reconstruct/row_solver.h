@@ -19,5 +19,7 @@ struct RowProblem {
   double tolerance;
 };
 at::Tensor solve_rows(const SplitGram& H, const RowProblem& problem);
+/// How many products with a bf16 matrix as large as H so many iterations take.
+int64_t products_of(int64_t iterations);
 
 }  // namespace freelunch::reconstruct

@@ -76,7 +76,7 @@ double SplitGram::quadratic(const at::Tensor& matrix) const {
     const auto squares = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count * n_));
     const auto above = std::make_unique<float[]>(static_cast<size_t>(count * n_));
     for (int64_t r = 0; r < count; ++r)
-      kernels::split_row(n_, from + (begin + r) * n_, high.get() + r * stride(), nullptr);
+      kernels::round_row(n_, from + (begin + r) * n_, high.get() + r * stride());
     for (int64_t column = 0; column < n_; column += kPanel) {
       const int64_t end = std::min(column + kPanel, even());
       for (const bool low : {false, true}) {
