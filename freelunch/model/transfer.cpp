@@ -4,10 +4,6 @@
 
 namespace freelunch::model {
 
-at::Tensor to_device(const at::Tensor& tensor, at::Device device, at::ScalarType dtype) {
-  return to_device(tensor, device).to(dtype);
-}
-
 at::Tensor to_device(const at::Tensor& tensor, at::Device device) {
   if (device.is_cpu()) return tensor;
   return tensor.pin_memory().to(device, /*non_blocking=*/true);

@@ -47,7 +47,7 @@ Block Weights::block(int64_t index, at::Device device, at::ScalarType matrix_dty
   block.index = index;
   for (const ModelTensor* found : dense_->block_tensors(index)) {
     const Part part = *found->part;
-    block[part] = to_device(tensor(*found), device, is_matrix(part) ? matrix_dtype : at::kFloat);
+    block[part] = to_device(tensor(*found), device).to(is_matrix(part) ? matrix_dtype : at::kFloat);
   }
   return block;
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "model/transfer.h"
 #include "pipeline/compression.h"
 #include "pipeline/group_statistics.h"
 #include "pipeline/memory.h"
@@ -71,7 +72,7 @@ class Pruner {
   void take_small_tensors(int64_t b, Block& block) const {
     for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {
       if (!model::is_matrix(*tensor->part))
-        block[*tensor->part] = run_.current().tensor(*tensor).to(run_.compute.device);
+        block[*tensor->part] = model::to_device(run_.current().tensor(*tensor), run_.compute.device);
     }
   }
 
@@ -178,8 +179,8 @@ class Pruner {
   criteria::Pruned choose(const model::ModelTensor& tensor, const at::Tensor& W,
                           criteria::Evidence evidence) const {
     if (masks_ == MaskSource::kGiven) {
-      return {.mask = {run_.store.get(model::mask_name(tensor.name)).to(run_.compute.device)},
-              .W = run_.current().tensor(tensor).to(run_.compute.device)};
+      return {.mask = {model::to_device(run_.store.get(model::mask_name(tensor.name)), run_.compute.device)},
+              .W = model::to_device(run_.current().tensor(tensor), run_.compute.device)};
     }
     RandomStream random(run_.plan.seed, "mask " + tensor.name);
     evidence.random = &random;
@@ -204,7 +205,7 @@ class Pruner {
     at::Tensor metric;
     if (run_.plan.sensitivity && solve_) {
       metric = reconstruct::output_metric(
-          run_.dense_store.get(sensitivity_name(tensor.name)).to(run_.compute.device),
+          model::to_device(run_.dense_store.get(sensitivity_name(tensor.name)), run_.compute.device),
           run_.plan.sensitivity_damping);
     }
     criteria::Evidence weighed = evidence;

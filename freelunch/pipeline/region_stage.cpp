@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 
+#include "model/transfer.h"
 #include "pipeline/compression.h"
 #include "pipeline/memory.h"
 
@@ -28,7 +29,7 @@ reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half
   if (!before) return {.kind = model::NormKind::kNone};
   const int64_t reader = mlp_reads ? block : block + 1;
   return model::norm_of(config, mlp_reads ? Part::kMlpNorm : Part::kAttentionNorm, [&](Part part) {
-    return model.read(*model.find(reader, part)).to(run.compute.device);
+    return model::to_device(model.read(*model.find(reader, part)), run.compute.device);
   });
 }
 

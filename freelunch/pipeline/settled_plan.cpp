@@ -51,6 +51,11 @@ const std::vector<Concession>& concessions() {
   return all;
 }
 
+/// What a run may take of memory that is free: nine tenths, or what it likes where the system does not tell.
+int64_t share_of(int64_t available) {
+  return available > 0 ? available / 10 * 9 : std::numeric_limits<int64_t>::max() / 2;
+}
+
 class Settling {
  public:
   Settling(const CompressPlan& plan, const model::LanguageModel& model, const model::Compute& compute,
@@ -68,7 +73,7 @@ class Settling {
   /// The plan with the first concessions that make it fit, at most `allowed` of them; all if none does.
   SettledPlan conceded(const std::vector<Stage>& stages, int64_t limit, size_t allowed) const {
     SettledPlan settled{.plan = plan_, .stages = stages, .budget = {}, .changes = {}};
-    const int64_t host = available_bytes() / 10 * 9;
+    const int64_t host = share_of(available_bytes());
     for (size_t i = 0; i < allowed && !fits(settled.plan, stages, limit); ++i) {
       CompressPlan tried = settled.plan;
       if (!concessions()[i].apply(tried, compute_) || budget(tried, stages).host() > host) continue;
@@ -94,8 +99,7 @@ SettledPlan settle(const CompressPlan& plan, const model::LanguageModel& model, 
   const Settling settling(plan, model, compute, size, rates);
   const bool limited = plan.memory.limit.has_value();
   const int64_t available = compute.device.is_cpu() ? available_bytes() : free_device_bytes(compute.device);
-  const int64_t limit = plan.memory.limit.value_or(available > 0 ? size.runtime + available / 10 * 9
-                                                                 : std::numeric_limits<int64_t>::max());
+  const int64_t limit = plan.memory.limit.value_or(size.runtime + share_of(available));
   // without a limit, only where activations live is anybody's to change
   const size_t allowed = limited ? concessions().size() : kOfPlaces;
   const std::vector<Stage> local{{.kind = StageKind::kSolve}, {.kind = StageKind::kHalf}};
