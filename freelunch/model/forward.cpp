@@ -1,6 +1,7 @@
 #include "model/forward.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <optional>
@@ -71,11 +72,6 @@ Forward::Forward(const Config& config, const Compute& compute, const at::Tensor&
   }
 }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                  at::ScalarType dtype) {
-  return at::linear(x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
-}
-
 const Forward::Reach& Forward::reach(const Block& block) const {
   if (config_.reach_of_block.empty()) return reaches_.front();
   return reaches_[static_cast<size_t>(config_.reach_of_block[static_cast<size_t>(block.index)])];
@@ -83,6 +79,33 @@ const Forward::Reach& Forward::reach(const Block& block) const {
 
 Norm Forward::norm(const Block& block, Part::Kind weight) const {
   return norm_of(config_, weight, [&](Part part) { return block[part]; });
+}
+
+bool Forward::norms_input() const {
+  return config_.norm_place == NormPlace::kBefore || config_.norm_place == NormPlace::kBeforeAndAfter;
+}
+
+Norm Forward::norm_before(const Block& block, Half half) const {
+  return norm(block, half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm);
+}
+
+bool Forward::trained_through_matrices(const Block& block, Half half, const at::Tensor& x) const {
+  const Norm norm = norm_before(block, half);
+  const bool scales = norm.kind == NormKind::kRms || norm.kind == NormKind::kRmsPlusOne;
+  // elsewhere products cost less than finding out about zeros
+  if (!scales || !x.is_cpu() || compute_.dtype == at::kDouble) return false;
+  if (!at::GradMode::is_enabled() || x.requires_grad() || !norm.weight.requires_grad()) return false;
+  const bool others_read = half == Half::kMlp && block[Part::kRouter].defined();
+  return !others_read && !norm.gain().eq(0).any().item<bool>();
+}
+
+at::Tensor Forward::first_linear(const Block& block, Part part, const at::Tensor& normed) const {
+  const at::Tensor &weight = block[part], &bias = block[bias_of(part)];
+  const Norm norm = norm_before(block, half_of(part));
+  const bool trained = norms_input() && norm.weight.defined() && norm.weight.requires_grad();
+  if (trained && at::GradMode::is_enabled() && !normed.requires_grad())  // by trained_through_matrices()
+    return linear_of_normed(normed, weight, bias, norm.gain(), compute_.dtype);
+  return linear(normed, weight, bias, compute_.dtype);
 }
 
 at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {
@@ -95,14 +118,15 @@ at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {
 
 at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
   const at::Tensor read = config_.parallel && half == Half::kMlp ? x.narrow(-1, 0, config_.width) : x;
-  if (config_.norm_place == NormPlace::kAfter || config_.norm_place == NormPlace::kAfterSum)
-    return read.to(compute_.dtype);
-  return norm(block, half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm)(read, compute_.dtype);
+  if (!norms_input()) return read.to(compute_.dtype);
+  const at::AutoGradMode with_gradient(at::GradMode::is_enabled() &&
+                                       !trained_through_matrices(block, half, read));
+  return norm_before(block, half)(read, compute_.dtype);
 }
 
 at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
   const auto heads = [&](Part part, int64_t count, std::optional<Part::Kind> weight) {
-    at::Tensor y = linear(normed, block[part], block[bias_of(part)], compute_.dtype);
+    at::Tensor y = first_linear(block, part, normed);
     if (tap) tap(part, y);
     if (weight && config_.head_norm == HeadNorm::kAll)
       y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
@@ -124,7 +148,7 @@ at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const
 
 at::Tensor Forward::mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
   const auto map = [&](Part part) {
-    const at::Tensor y = linear(normed, block[part], block[bias_of(part)], compute_.dtype);
+    const at::Tensor y = first_linear(block, part, normed);
     if (tap) tap(part, y);
     return y;
   };

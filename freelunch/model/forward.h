@@ -7,6 +7,7 @@
 #include "model/block.h"
 #include "model/config.h"
 #include "model/elementwise.h"
+#include "model/linear.h"
 #include "model/norm.h"
 #include "model/weights.h"
 
@@ -39,7 +40,8 @@ class Forward {
   }
 
   /// The input of a half, normed where a norm comes before: x (n, l, d) -> (n, l, d) in the compute dtype.
-  /// What q, k, v or gate, up read.
+  /// What q, k, v or gate, up read. Where x has no gradient and the norm has, the result has none either if
+  /// inner() can give the norm its gradient (linear_of_normed).
   at::Tensor normed(const Block& block, Half half, const at::Tensor& x) const;
   /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
   /// down. Of a mixture of experts what it gives, (n, l, d).
@@ -69,6 +71,11 @@ class Forward {
   void set_angles(Reach& reach, const AttentionReach& settings, const at::Tensor& positions) const;
   const Reach& reach(const Block& block) const;
   Norm norm(const Block& block, Part::Kind weight) const;
+  bool norms_input() const;
+  Norm norm_before(const Block& block, Half half) const;
+  bool trained_through_matrices(const Block& block, Half half, const at::Tensor& x) const;
+  /// What a matrix that reads `normed` gives, with its bias.
+  at::Tensor first_linear(const Block& block, Part part, const at::Tensor& normed) const;
   at::Tensor turned(const Reach& reach, const at::Tensor& heads) const;
   at::Tensor attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
   at::Tensor mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
@@ -79,9 +86,5 @@ class Forward {
   int64_t length_;
   std::vector<Reach> reaches_;  // as Config::reaches
 };
-
-/// x (..., in), weight (out, in), bias (out) or undefined -> (..., out), in the given dtype.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                  at::ScalarType dtype);
 
 }  // namespace freelunch::model

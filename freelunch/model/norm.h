@@ -14,6 +14,8 @@ struct Norm {
   at::Tensor weight = {};
   at::Tensor bias = {};
 
+  /// What the normed input is multiplied by: (d); undefined without one.
+  at::Tensor gain() const;
   /// x (..., d) fp32 -> (..., d) of the given dtype.
   at::Tensor operator()(const at::Tensor& x, at::ScalarType dtype = at::kFloat) const;
 };

@@ -283,6 +283,19 @@ StageBudget StageEstimator::matrices() const {
   return stage;
 }
 
+double StageEstimator::descent(int64_t halves) const {
+  const bool scales = config_.norm == model::NormKind::kRms || config_.norm == model::NormKind::kRmsPlusOne;
+  double operations = 0;
+  for (int64_t i = 0; i < 2 * config_.blocks; ++i) {
+    const HalfShape& half = halves_.at(static_cast<size_t>(i % 2));
+    const bool mixture = i % 2 == 1 && config_.has_experts(i / 2);
+    const bool spared = i % halves == 0 && scales && compute_.device.is_cpu() && !mixture;
+    const int64_t readers = half.elements - half.inner * config_.width;
+    operations += 3 * forward(half, length_) - (spared ? 2.0 * static_cast<double>(readers) : 0);
+  }
+  return operations;
+}
+
 StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   StageBudget stage = named(to_string(stage_kind));
   const bool half = stage_kind.kind == StageKind::kHalf;
@@ -310,7 +323,7 @@ StageBudget StageEstimator::regions(const Stage& stage_kind) const {
   const auto all = static_cast<double>(windows_ * length_);
   const auto [seen, steps] = region_training();
   const auto every = static_cast<double>(config_.blocks);
-  spend(stage, every * (2 * all + 3 * seen) * forward_block(length_), 0,
+  spend(stage, every * 2 * all * forward_block(length_) + seen * descent(half ? 1 : 2 * blocks), 0,
         every * steps * static_cast<double>(block_elements()) * 12 * kFp32);
   return stage;
 }

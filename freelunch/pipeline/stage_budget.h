@@ -54,6 +54,10 @@ class StageEstimator {
     double steps = 0;
   };
   Training region_training() const;
+  /// Of one step of descent on regions of so many halves, operations for one token in all of them: a forward
+  /// pass and two backward, less the stream's gradient where the norm before it needs none
+  /// (model::linear_of_normed).
+  double descent(int64_t halves) const;
   void spend(StageBudget& stage, double operations, double fp32_operations, double swept_bytes) const;
 
   const CompressPlan& plan_;

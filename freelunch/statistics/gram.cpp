@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/attention_tiles.h"
-#include "kernels/column_squares.h"
+#include "kernels/column_sums.h"
 #include "kernels/parallel.h"
 #include "products/bf16_product.h"
 
