@@ -101,6 +101,12 @@ struct Config {
     return reaches[reach_of_block.empty() ? 0
                                           : static_cast<size_t>(reach_of_block[static_cast<size_t>(block)])];
   }
+  /// Whether a half reads the stream through a norm.
+  bool norms_input() const {
+    return norm_place == NormPlace::kBefore || norm_place == NormPlace::kBeforeAndAfter;
+  }
+  /// Whether norms scale by their root mean square alone.
+  bool rms_norms() const { return norm == NormKind::kRms || norm == NormKind::kRmsPlusOne; }
   bool has_experts(int64_t block) const {
     return experts.count > 0 && (experts.of_block.empty() || experts.of_block[static_cast<size_t>(block)]);
   }

@@ -81,19 +81,14 @@ Norm Forward::norm(const Block& block, Part::Kind weight) const {
   return norm_of(config_, weight, [&](Part part) { return block[part]; });
 }
 
-bool Forward::norms_input() const {
-  return config_.norm_place == NormPlace::kBefore || config_.norm_place == NormPlace::kBeforeAndAfter;
-}
-
 Norm Forward::norm_before(const Block& block, Half half) const {
   return norm(block, half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm);
 }
 
 bool Forward::trained_through_matrices(const Block& block, Half half, const at::Tensor& x) const {
   const Norm norm = norm_before(block, half);
-  const bool scales = norm.kind == NormKind::kRms || norm.kind == NormKind::kRmsPlusOne;
   // elsewhere products cost less than finding out about zeros
-  if (!scales || !x.is_cpu() || compute_.dtype == at::kDouble) return false;
+  if (!config_.rms_norms() || !x.is_cpu() || compute_.dtype == at::kDouble) return false;
   if (!at::GradMode::is_enabled() || x.requires_grad() || !norm.weight.requires_grad()) return false;
   const bool others_read = half == Half::kMlp && block[Part::kRouter].defined();
   return !others_read && !norm.gain().eq(0).any().item<bool>();
@@ -102,7 +97,7 @@ bool Forward::trained_through_matrices(const Block& block, Half half, const at::
 at::Tensor Forward::first_linear(const Block& block, Part part, const at::Tensor& normed) const {
   const at::Tensor &weight = block[part], &bias = block[bias_of(part)];
   const Norm norm = norm_before(block, half_of(part));
-  const bool trained = norms_input() && norm.weight.defined() && norm.weight.requires_grad();
+  const bool trained = config_.norms_input() && norm.weight.defined() && norm.weight.requires_grad();
   if (trained && at::GradMode::is_enabled() && !normed.requires_grad())  // by trained_through_matrices()
     return linear_of_normed(normed, weight, bias, norm.gain(), compute_.dtype);
   return linear(normed, weight, bias, compute_.dtype);
@@ -118,7 +113,7 @@ at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {
 
 at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
   const at::Tensor read = config_.parallel && half == Half::kMlp ? x.narrow(-1, 0, config_.width) : x;
-  if (!norms_input()) return read.to(compute_.dtype);
+  if (!config_.norms_input()) return read.to(compute_.dtype);
   const at::AutoGradMode with_gradient(at::GradMode::is_enabled() &&
                                        !trained_through_matrices(block, half, read));
   return norm_before(block, half)(read, compute_.dtype);

@@ -71,7 +71,6 @@ class Forward {
   void set_angles(Reach& reach, const AttentionReach& settings, const at::Tensor& positions) const;
   const Reach& reach(const Block& block) const;
   Norm norm(const Block& block, Part::Kind weight) const;
-  bool norms_input() const;
   Norm norm_before(const Block& block, Half half) const;
   bool trained_through_matrices(const Block& block, Half half, const at::Tensor& x) const;
   /// What a matrix that reads `normed` gives, with its bias.

@@ -21,12 +21,10 @@ using reconstruct::StreamRegion;
 reconstruct::NextNorm next_norm(const Compression& run, int64_t block, Half half) {
   const model::LanguageModel& model = run.teacher;
   const model::Config& config = model.config();
-  const bool before = config.norm_place == model::NormPlace::kBefore ||
-                      config.norm_place == model::NormPlace::kBeforeAndAfter;
   const bool last = block + 1 == config.blocks;
   const bool mlp_reads = half == Half::kAttention && !config.parallel;
   if (!mlp_reads && last) return run.dense().final_norm(run.compute.device);
-  if (!before) return {.kind = model::NormKind::kNone};
+  if (!config.norms_input()) return {.kind = model::NormKind::kNone};
   const int64_t reader = mlp_reads ? block : block + 1;
   return model::norm_of(config, mlp_reads ? Part::kMlpNorm : Part::kAttentionNorm, [&](Part part) {
     return model::to_device(model.read(*model.find(reader, part)), run.compute.device);

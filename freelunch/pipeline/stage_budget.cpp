@@ -284,12 +284,11 @@ StageBudget StageEstimator::matrices() const {
 }
 
 double StageEstimator::descent(int64_t halves) const {
-  const bool scales = config_.norm == model::NormKind::kRms || config_.norm == model::NormKind::kRmsPlusOne;
   double operations = 0;
   for (int64_t i = 0; i < 2 * config_.blocks; ++i) {
     const HalfShape& half = halves_.at(static_cast<size_t>(i % 2));
     const bool mixture = i % 2 == 1 && config_.has_experts(i / 2);
-    const bool spared = i % halves == 0 && scales && compute_.device.is_cpu() && !mixture;
+    const bool spared = i % halves == 0 && config_.rms_norms() && compute_.device.is_cpu() && !mixture;
     const int64_t readers = half.elements - half.inner * config_.width;
     operations += 3 * forward(half, length_) - (spared ? 2.0 * static_cast<double>(readers) : 0);
   }

@@ -3,37 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <functional>
+#include "model/as_in_double.h"
 
 namespace freelunch::model {
 namespace {
-
-using Function = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
-
-/// Value and gradients of f on inputs of its own dtypes against the plain formula in double. Doubles never
-/// reach the kernels.
-void expect_as_in_double(const Function& f, const Function& formula, const std::vector<at::Tensor>& inputs,
-                         double tolerance) {
-  std::vector<at::Tensor> ours, exact;
-  for (const at::Tensor& input : inputs) {
-    ours.push_back(input.detach().clone().requires_grad_(true));
-    exact.push_back(input.detach().to(at::kDouble).requires_grad_(true));
-  }
-  const at::Tensor y = f(ours);
-  const at::Tensor z = formula(exact);
-  const auto expect_close = [tolerance](const at::Tensor& a, const at::Tensor& b) {
-    ASSERT_TRUE(a.defined());
-    EXPECT_LT(((a.to(at::kDouble) - b).norm() / b.norm()).item<double>(), tolerance);
-  };
-  expect_close(y.detach(), z.detach());
-  const at::Tensor d = at::randn(y.sizes()).to(y.scalar_type());
-  y.backward(d);
-  z.backward(d.to(at::kDouble));
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    EXPECT_EQ(ours[i].grad().scalar_type(), inputs[i].scalar_type());
-    expect_close(ours[i].grad(), exact[i].grad());
-  }
-}
 
 class ElementwiseTest : public ::testing::TestWithParam<at::ScalarType> {
  protected:

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tiny_block.h"
 
 namespace freelunch::reconstruct {
 namespace {
@@ -24,36 +25,8 @@ using model::Block;
 using model::Half;
 using model::Part;
 
-model::Config tiny() {
-  model::Config c;
-  c.architecture = "llama";
-  c.vocabulary = 16;
-  c.width = 16;
-  c.intermediate = 24;
-  c.blocks = 1;
-  c.heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 4;
-  return c;
-}
-
-Block random_block(const model::Config& c) {
-  Block b;
-  const int64_t kv = c.kv_heads * c.head_dim;
-  b[Part::kAttentionNorm] = at::ones({c.width});
-  b[Part::kMlpNorm] = at::ones({c.width});
-  b[Part::kQuery] = at::randn({c.width, c.width}) * 0.3;
-  b[Part::kKey] = at::randn({kv, c.width}) * 0.3;
-  b[Part::kValue] = at::randn({kv, c.width}) * 0.3;
-  b[Part::kOutput] = at::randn({c.width, c.width}) * 0.3;
-  b[Part::kGate] = at::randn({c.intermediate, c.width}) * 0.3;
-  b[Part::kUp] = at::randn({c.intermediate, c.width}) * 0.3;
-  b[Part::kDown] = at::randn({c.width, c.intermediate}) * 0.3;
-  return b;
-}
-
 struct Case {
-  model::Config config = tiny();
+  model::Config config = tiny_config();
   Block dense, pruned;
   BlockMasks masks;
   at::Tensor inputs;
