@@ -22,7 +22,7 @@ from machine import machine
 BASE = {"windows": 32, "blocks": 4, "width": 512}
 SWEEPS = {"tokens": [{"windows": n} for n in (32, 64, 128)], "blocks": [{"blocks": n} for n in (4, 8, 16)], "width^2": [{"width": n} for n in (512, 768, 1024)]}
 LENGTH = 512
-STAGES = ("prune", "solve", "half")
+STAGES = ("prune", "solve", "sublayer")
 
 
 def measure(command, folder, text, case, repair):
@@ -58,7 +58,7 @@ def main():
                             num_attention_heads=case["width"] // 64, num_key_value_heads=case["width"] // 128, max_position_embeddings=LENGTH)
             runs = {}
             for _ in range(o.repeats):
-                for stages in (measure(o.command, folder, text, case, "half"), measure(o.command, folder, text, case, "solve")):
+                for stages in (measure(o.command, folder, text, case, "sublayer"), measure(o.command, folder, text, case, "solve")):
                     for stage, value in stages.items():
                         runs.setdefault(stage, []).append(value)
             seconds[key] = {stage: statistics.median(values) for stage, values in runs.items()}
@@ -73,7 +73,7 @@ def main():
             cells = " | ".join(f"{now[s]:.2f} | {now[s] / (then[s] * growth):.2f}" for s in STAGES)
             lines.append(f"| {sweep} | {case['windows']} | {case['blocks']} | {case['width']} | {cells} |")
     head = f"{machine()}; {datetime.date.today().isoformat()}; medians of {o.repeats}. {o.note}".strip()
-    page = "\n".join(["# Growth", "", head, "`prune` (Wanda) and `half` are one run, `solve` another; `scripts/bench growth`.",
+    page = "\n".join(["# Growth", "", head, "`prune` (Wanda) and `sublayer` are one run, `solve` another; `scripts/bench growth`.",
                       "Of `solve`, the closed form does not depend on tokens and takes operations by width^3, as SparseGPT's elimination does; Gram matrices are linear in both.", "", *lines, ""])
     (o.results / "growth.md").write_text(page, encoding="utf-8")
     print(page)

@@ -2,7 +2,7 @@
 """Whole runs, stage by stage, against the matrix-product rate: whole_runs.py --model MODEL --calibration FILE --text FILE [--command FILE] [--rates FILE]
 
 Operations are those that the mathematics asks for, from the model's shape: one pass over the tokens for the masks; Gram matrices as symmetric products and the
-conjugate gradients' steps for `solve`; for `half` the dense and the pruned stream once each, and forward and backward over the trained windows; for `model` the
+conjugate gradients' steps for `solve`; for `sublayer` the dense and the pruned stream once each, and forward and backward over the trained windows; for `model` the
 dense model's pass, and forward and backward of the pruned one, heads included. The rates are measured by kernel_benchmarks --rates right before each run.
 """
 import argparse
@@ -16,7 +16,7 @@ from machine import machine
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 20  # of the conjugate gradients, at most
-REPAIRS = ("none", "solve", "solve,half", "solve,half,model")
+REPAIRS = ("none", "solve", "solve,sublayer", "solve,sublayer,model")
 
 
 class Shape:
@@ -57,7 +57,7 @@ class Shape:
             return self.blocks_forward(seen)
         if name == "solve":
             return self.blocks_forward(seen) + self.gram_matrices(seen) + self.conjugate_gradients()
-        if name == "half":
+        if name == "sublayer":
             return 2 * self.blocks_forward(seen) + epochs * 3 * self.blocks_forward(trained)
         if name == "model":
             return self.blocks_forward(seen) + epochs * (3 * (self.blocks_forward(trained) + self.head(trained)) + self.head(trained))

@@ -1,8 +1,7 @@
-# freelunch_embed(OUT_VAR NAME=FILE ...): a generated source that holds each file's bytes, reachable as
+# freelunch_embed(TARGET NAME=FILE ...): adds to the target a generated source that holds each file's bytes, reachable as
 # freelunch::embedded::NAME() (std::string_view, declared in embedded/NAME.h in the build folder). The assembler includes
 # the bytes, so a large file costs no compile time.
-function(freelunch_embed out_var)
-  set(sources)
+function(freelunch_embed target)
   foreach(pair IN LISTS ARGN)
     string(REGEX MATCH "^([a-z_]+)=(.*)$" _ "${pair}")
     set(name ${CMAKE_MATCH_1})
@@ -10,7 +9,7 @@ function(freelunch_embed out_var)
     if(NOT EXISTS ${file})
       message(FATAL_ERROR "cannot embed ${name}: '${file}' does not exist")
     endif()
-    set(folder ${CMAKE_BINARY_DIR}/embedded)
+    set(folder ${PROJECT_BINARY_DIR}/embedded)
     file(CONFIGURE OUTPUT ${folder}/embedded/${name}.h CONTENT
 "#pragma once
 #include <string_view>
@@ -37,7 +36,7 @@ std::string_view @name@() { return {begin_@name@, static_cast<std::size_t>(end_@
 }
 " @ONLY)
     set_source_files_properties(${folder}/${name}.cpp PROPERTIES OBJECT_DEPENDS ${file} SKIP_PRECOMPILE_HEADERS ON)
-    list(APPEND sources ${folder}/${name}.cpp)
+    target_sources(${target} PRIVATE ${folder}/${name}.cpp)
   endforeach()
-  set(${out_var} ${sources} PARENT_SCOPE)
+  target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/embedded)
 endfunction()

@@ -40,15 +40,15 @@ find_library(FREELUNCH_SENTENCEPIECE sentencepiece REQUIRED DOC "SentencePiece (
 # requests to search /usr/include earlier, so it is reached through a link.
 find_path(FREELUNCH_FMT_INCLUDE fmt/core.h PATHS /usr/include NO_DEFAULT_PATH)
 if(FREELUNCH_FMT_INCLUDE)
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
-  file(CREATE_LINK ${FREELUNCH_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/include/fmt SYMBOLIC)
-  include_directories(BEFORE SYSTEM ${CMAKE_BINARY_DIR}/include)
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include)
+  file(CREATE_LINK ${FREELUNCH_FMT_INCLUDE}/fmt ${PROJECT_BINARY_DIR}/include/fmt SYMBOLIC)
+  include_directories(BEFORE SYSTEM ${PROJECT_BINARY_DIR}/include)
 endif()
 
 if(FREELUNCH_TORCH)
   # LibTorch comes from the Python wheel of the project's virtual environment (scripts/setup makes it).
   if(NOT Torch_ROOT AND NOT Torch_DIR)
-    file(GLOB _torch_dirs ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake/Torch)
+    file(GLOB _torch_dirs ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake/Torch)
     if(NOT _torch_dirs)
       message(FATAL_ERROR "LibTorch not found: run scripts/setup, or pass -DTorch_DIR=.../torch/share/cmake/Torch")
     endif()

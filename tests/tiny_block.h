@@ -1,8 +1,8 @@
 #pragma once
 #include <ATen/ATen.h>
 
-#include "model/block.h"
-#include "model/config.h"
+#include "freelunch/architecture/config.h"
+#include "freelunch/model/block.h"
 
 namespace freelunch {
 
@@ -22,18 +22,18 @@ inline model::Config tiny_config() {
 
 /// Its tensors in fp32: random matrices, norms of ones.
 inline model::Block random_block(const model::Config& c) {
-  using model::Part;
+  using model::WeightRole;
   model::Block b;
   const int64_t kv = c.kv_heads * c.head_dim;
-  b[Part::kAttentionNorm] = at::ones({c.width});
-  b[Part::kMlpNorm] = at::ones({c.width});
-  b[Part::kQuery] = at::randn({c.width, c.width}) * 0.3;
-  b[Part::kKey] = at::randn({kv, c.width}) * 0.3;
-  b[Part::kValue] = at::randn({kv, c.width}) * 0.3;
-  b[Part::kOutput] = at::randn({c.width, c.width}) * 0.3;
-  b[Part::kGate] = at::randn({c.intermediate, c.width}) * 0.3;
-  b[Part::kUp] = at::randn({c.intermediate, c.width}) * 0.3;
-  b[Part::kDown] = at::randn({c.width, c.intermediate}) * 0.3;
+  b[WeightRole::kAttentionNorm] = at::ones({c.width});
+  b[WeightRole::kMlpNorm] = at::ones({c.width});
+  b[WeightRole::kQuery] = at::randn({c.width, c.width}) * 0.3;
+  b[WeightRole::kKey] = at::randn({kv, c.width}) * 0.3;
+  b[WeightRole::kValue] = at::randn({kv, c.width}) * 0.3;
+  b[WeightRole::kOutput] = at::randn({c.width, c.width}) * 0.3;
+  b[WeightRole::kGate] = at::randn({c.intermediate, c.width}) * 0.3;
+  b[WeightRole::kUp] = at::randn({c.intermediate, c.width}) * 0.3;
+  b[WeightRole::kDown] = at::randn({c.width, c.intermediate}) * 0.3;
   return b;
 }
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "base/sinks.h"
-#include "pipeline/plan.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/plan/plan.h"
 
 namespace freelunch::tools {
 
@@ -27,7 +27,7 @@ void add_inspect(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
 
 /// --threads, --device, --compute.
-void add_compute_options(CLI::App& command, pipeline::ComputeOptions& options);
+void add_compute_options(CLI::App& command, backend::ComputeOptions& options);
 
 /// Runs `body` with sinks on standard error.
 void with_sinks(const Session& session, const std::function<void(Sinks)>& body);

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "pipeline/conversion.h"
+#include "freelunch/model_io/conversion.h"
 #include "saving_options.h"
 
 namespace freelunch::tools {

@@ -9,10 +9,11 @@ std::string examples_of(std::string_view command) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kExamples{{
       {"compress", "MODEL --output DIR --sparsity 0.5 --calibration text.jsonl --evaluate wiki.txt"},
       {"compress",
-       "MODEL --output DIR --pattern 2:4 --criterion sparsegpt --repair solve,half --calibration text.jsonl"},
+       "MODEL --output DIR --pattern 2:4 --criterion sparsegpt --repair solve,sublayer --calibration "
+       "text.jsonl"},
       {"compress", "MODEL --output DIR --criterion magnitude --repair none --rule dense=model.layers.0.*"},
       {"reconstruct", "PRUNED --dense MODEL --output DIR --calibration text.jsonl"},
-      {"plan", "MODEL --pattern 2:4 --repair solve,half --calibration text.jsonl --memory-limit 2GiB"},
+      {"plan", "MODEL --pattern 2:4 --repair solve,sublayer --calibration text.jsonl --memory-limit 2GiB"},
       {"perplexity", "MODEL --text wiki.txt --length 64 --windows 10"},
       {"perplexity", "model.gguf --text wiki.txt --protocol llama.cpp --json"},
       {"zeroshot", "MODEL --tasks boolq.jsonl hellaswag.jsonl --limit 100"},

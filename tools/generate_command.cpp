@@ -3,9 +3,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "base/utf8.h"
 #include "commands.h"
-#include "pipeline/measure.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/pipeline/measure.h"
 
 namespace freelunch::tools {
 

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "pipeline/inspection.h"
-#include "pipeline/memory_options.h"
+#include "freelunch/model_io/inspection.h"
+#include "freelunch/plan/memory_options.h"
 #include "terminal.h"
 
 namespace freelunch::tools {

@@ -7,13 +7,13 @@
 #include <filesystem>
 #include <new>
 
-#include "base/error.h"
-#include "base/interrupt.h"
 #include "commands.h"
 #include "examples.h"
-#include "pipeline/memory.h"
-#include "pipeline/tensor_memory.h"
-#include "pipeline/version.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/base/version.h"
+#include "freelunch/memory/process_memory.h"
+#include "freelunch/memory/tensor_memory.h"
 #include "terminal.h"
 
 namespace freelunch::tools {
@@ -168,7 +168,8 @@ int run(int argc, char** argv) {
                   exit_code(ErrorKind::kIo));
   } catch (const std::bad_alloc&) {
     return refuse(
-        "out of memory; lower --samples or --length, or leave the model stage out (--repair solve,half)", 5);
+        "out of memory; lower --samples or --length, or leave the model stage out (--repair solve,sublayer)",
+        5);
   } catch (const std::exception& error) {
     return refuse(fmt::format("internal error: {}", first_line(error.what())), 1);
   }
@@ -176,7 +177,7 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-void add_compute_options(CLI::App& command, pipeline::ComputeOptions& options) {
+void add_compute_options(CLI::App& command, backend::ComputeOptions& options) {
   command.add_option("--threads", options.threads, "Threads; 0: one a core")
       ->capture_default_str()
       ->group("Machine");

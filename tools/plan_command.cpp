@@ -3,8 +3,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "pipeline/memory_options.h"
-#include "pipeline/run_setup.h"
+#include "freelunch/pipeline/run_setup.h"
+#include "freelunch/plan/memory_options.h"
 #include "plan_options.h"
 #include "terminal.h"
 

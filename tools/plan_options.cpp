@@ -4,9 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "criteria/criterion.h"
-#include "pipeline/compress.h"
+#include "freelunch/base/error.h"
+#include "freelunch/criteria/criterion.h"
+#include "freelunch/pipeline/compress.h"
 #include "terminal.h"
 
 namespace freelunch::tools {
@@ -88,10 +88,10 @@ void finish(PlanOptions& options, const Session& session) {
   plan.repair = pipeline::parse_repair(options.repair);
   plan.calibration.rule = calibration::parse_window_rule(options.windows);
   plan.region.loss = reconstruct::parse_loss(options.loss);
-  plan.whole.loss = reconstruct::parse_token_loss(options.model_loss);
+  plan.model_stage.loss = reconstruct::parse_token_loss(options.model_loss);
   plan.evaluation.windows =
       options.evaluate_windows > 0 ? std::optional(options.evaluate_windows) : std::nullopt;
-  plan.memory.activations = pipeline::parse_activation_place(options.activations);
+  plan.memory.activations = pipeline::parse_activation_placement(options.activations);
   plan.memory.activation_dtype = pipeline::parse_activation_dtype(options.activation_dtype);
   if (!options.memory_limit.empty()) plan.memory.limit = pipeline::parse_bytes(options.memory_limit);
   plan.saved_as = to_output_options(options.saving);
@@ -126,31 +126,34 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
   command
       .add_option(
           "--repair", options.repair,
-          "auto, none, or stages in order: solve, matrix, half, block, blocks:K, model, lora, bias-norm")
+          "auto, none, or stages in order: solve, matrix, sublayer, block, blocks:K, model, lora, bias-norm")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--loss", options.loss, "matrix, half, block: mse, relative-mse, cosine or next-norm")
+  command
+      .add_option("--loss", options.loss, "matrix, sublayer, block: mse, relative-mse, cosine or next-norm")
       ->capture_default_str()
       ->group(group);
   command
       .add_option(
           "--propagation", options.propagation,
-          "matrix, half, block: what a region reads and is compared with: dense, sparse or sparse-dense")
+          "matrix, sublayer, block: what a region reads and is compared with: dense, sparse or sparse-dense")
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--learning-rate", plan.region.learning_rate,
-                  "matrix, half, block: peak rate; from the model's width unless given")
+                  "matrix, sublayer, block: peak rate; from the model's width unless given")
       ->group(group);
   command
-      .add_option("--epochs", plan.region.epochs,
-                  "matrix, half, block: passes over the windows; 1 beside a stage of the whole model, else 2")
+      .add_option(
+          "--epochs", plan.region.epochs,
+          "matrix, sublayer, block: passes over the windows; 1 beside a stage of the whole model, else 2")
       ->group(group);
-  command.add_option("--batch", plan.region.batch, "matrix, half, block: windows a step")
+  command.add_option("--batch", plan.region.batch, "matrix, sublayer, block: windows a step")
       ->capture_default_str()
       ->group(group);
   command
-      .add_flag("--freeze-norms", plan.region.freeze_norms, "matrix, half, block: leave norms as they are")
+      .add_flag("--freeze-norms", plan.region.freeze_norms,
+                "matrix, sublayer, block: leave norms as they are")
       ->group(group);
   command
       .add_option("--model-loss", options.model_loss,
@@ -158,20 +161,20 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
       ->capture_default_str()
       ->group(group);
   command
-      .add_option("--model-learning-rate", plan.whole.learning_rate,
+      .add_option("--model-learning-rate", plan.model_stage.learning_rate,
                   "model, lora, bias-norm: peak rate; from the model's width unless given")
       ->group(group);
   command
-      .add_option("--model-epochs", plan.whole.epochs,
+      .add_option("--model-epochs", plan.model_stage.epochs,
                   "model, lora, bias-norm: passes; 1 beside a stage of regions, else 2")
       ->group(group);
-  command.add_option("--model-batch", plan.whole.batch, "model, lora, bias-norm: windows a step")
+  command.add_option("--model-batch", plan.model_stage.batch, "model, lora, bias-norm: windows a step")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--lora-rank", plan.whole.lora.rank, "lora: rank of the adapters")
+  command.add_option("--lora-rank", plan.model_stage.lora.rank, "lora: rank of the adapters")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--lora-alpha", plan.whole.lora.alpha, "lora: adapters count alpha / rank times")
+  command.add_option("--lora-alpha", plan.model_stage.lora.alpha, "lora: adapters count alpha / rank times")
       ->capture_default_str()
       ->group(group);
   CLI::Option* sensitivity =
@@ -200,7 +203,7 @@ void add_repair_options(CLI::App& command, PlanOptions& options) {
       ->capture_default_str()
       ->group(group);
   command
-      .add_option("--blend", plan.grid.betas,
+      .add_option("--blend", plan.grid.blends,
                   "solve: blends to choose from; 0: pruned stream as target input, 1: dense stream")
       ->delimiter(',')
       ->capture_default_str()

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "commands.h"
-#include "pipeline/plan.h"
+#include "freelunch/plan/plan.h"
 #include "saving_options.h"
 
 namespace freelunch::tools {

@@ -1,6 +1,6 @@
 #include "saving_options.h"
 
-#include "pipeline/memory_options.h"
+#include "freelunch/plan/memory_options.h"
 
 namespace freelunch::tools {
 

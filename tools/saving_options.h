@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "pipeline/output_format.h"
+#include "freelunch/model_io/output_format.h"
 
 namespace freelunch::tools {
 

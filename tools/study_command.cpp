@@ -3,17 +3,17 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
 #include "commands.h"
-#include "study/results.h"
-#include "study/runner.h"
+#include "freelunch/base/error.h"
+#include "freelunch/study/results.h"
+#include "freelunch/study/runner.h"
 
 namespace freelunch::tools {
 
 void add_study(CLI::App& app, Session& session) {
   struct Options {
     std::filesystem::path file, output;
-    pipeline::ComputeOptions compute;
+    backend::ComputeOptions compute;
     bool json = false, list = false;
   };
   CLI::App* command = app.add_subcommand(

@@ -2,7 +2,7 @@
 #include <chrono>
 #include <string>
 
-#include "base/sinks.h"
+#include "freelunch/base/sinks.h"
 
 namespace freelunch::tools {
 

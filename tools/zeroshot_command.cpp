@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "pipeline/measure.h"
+#include "freelunch/pipeline/measure.h"
 
 namespace freelunch::tools {
 namespace {

@@ -1,12 +1,12 @@
 // The closed form's conjugate gradients on one square matrix, half of it pruned.
-#include "reconstruct/closed_form.h"
+#include "freelunch/closed_form/closed_form.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "freelunch/sparsity/mask.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
-#include "sparsity/mask.h"
 
 namespace freelunch::benchmarks {
 namespace {

@@ -1,10 +1,10 @@
 // Stored weights to fp32, for every type that is converted.
-#include "checkpoint/dequantise.h"
+#include "freelunch/checkpoint/dequantise.h"
 
 #include <cstddef>
 #include <vector>
 
-#include "base/random.h"
+#include "freelunch/base/random.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
 

@@ -7,10 +7,10 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/memory/tensor_memory.h"
 #include "kernels/matrix_rate.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
-#include "pipeline/tensor_memory.h"
 
 int main(int argc, char** argv) {
   using namespace freelunch;

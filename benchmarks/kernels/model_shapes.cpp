@@ -7,8 +7,8 @@
 namespace freelunch::benchmarks {
 
 using model::Config;
-using model::Half;
-using model::Part;
+using model::Sublayer;
+using model::WeightRole;
 
 const std::vector<Config>& model_shapes() {
   static const std::vector<Config> shapes{
@@ -19,31 +19,31 @@ const std::vector<Config>& model_shapes() {
   return shapes;
 }
 
-model::Block random_half(const Config& config, Half half, at::ScalarType dtype) {
+model::Block random_half(const Config& config, Sublayer sublayer, at::ScalarType dtype) {
   const int64_t d = config.width;
   const auto matrix = [&](int64_t out, int64_t in) {
     return at::randn({out, in}).mul_(1 / std::sqrt(static_cast<double>(in))).to(dtype);
   };
   model::Block block;
-  if (half == Half::kMlp) {
-    block[Part::kMlpNorm] = at::ones({d});
-    block[Part::kGate] = matrix(config.intermediate, d);
-    block[Part::kUp] = matrix(config.intermediate, d);
-    block[Part::kDown] = matrix(d, config.intermediate);
+  if (sublayer == Sublayer::kMlp) {
+    block[WeightRole::kMlpNorm] = at::ones({d});
+    block[WeightRole::kGate] = matrix(config.intermediate, d);
+    block[WeightRole::kUp] = matrix(config.intermediate, d);
+    block[WeightRole::kDown] = matrix(d, config.intermediate);
   } else {
-    block[Part::kAttentionNorm] = at::ones({d});
-    block[Part::kQuery] = matrix(config.heads * config.head_dim, d);
-    block[Part::kKey] = matrix(config.kv_heads * config.head_dim, d);
-    block[Part::kValue] = matrix(config.kv_heads * config.head_dim, d);
-    block[Part::kOutput] = matrix(d, config.heads * config.head_dim);
+    block[WeightRole::kAttentionNorm] = at::ones({d});
+    block[WeightRole::kQuery] = matrix(config.heads * config.head_dim, d);
+    block[WeightRole::kKey] = matrix(config.kv_heads * config.head_dim, d);
+    block[WeightRole::kValue] = matrix(config.kv_heads * config.head_dim, d);
+    block[WeightRole::kOutput] = matrix(d, config.heads * config.head_dim);
   }
   return block;
 }
 
-double forward_flop(const Config& config, Half half, int64_t length) {
+double forward_flop(const Config& config, Sublayer sublayer, int64_t length) {
   const auto d = static_cast<double>(config.width);
   const auto tokens = static_cast<double>(length);
-  if (half == Half::kMlp) return 2 * tokens * 3 * d * static_cast<double>(config.intermediate);
+  if (sublayer == Sublayer::kMlp) return 2 * tokens * 3 * d * static_cast<double>(config.intermediate);
   const auto queries = static_cast<double>(config.heads * config.head_dim);
   const auto keys = static_cast<double>(config.kv_heads * config.head_dim);
   const double matrices = 2 * tokens * d * (2 * queries + 2 * keys);

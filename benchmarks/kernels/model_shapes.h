@@ -2,8 +2,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/block.h"
-#include "model/config.h"
+#include "freelunch/architecture/config.h"
+#include "freelunch/model/block.h"
 
 namespace freelunch::benchmarks {
 
@@ -11,11 +11,11 @@ namespace freelunch::benchmarks {
 /// Llama 3.2 1B (2048), Llama 3 8B (4096).
 const std::vector<model::Config>& model_shapes();
 
-/// A half's tensors filled with small random numbers: matrices in the given dtype, the norm in fp32.
-model::Block random_half(const model::Config& config, model::Half half, at::ScalarType dtype);
+/// A sublayer's tensors filled with small random numbers: matrices in the given dtype, the norm in fp32.
+model::Block random_half(const model::Config& config, model::Sublayer sublayer, at::ScalarType dtype);
 
-/// Operations of one half's forward pass over a window: its matrices, and for attention the products of
+/// Operations of one sublayer's forward pass over a window: its matrices, and for attention the products of
 /// queries, keys and values that causality asks for.
-double forward_flop(const model::Config& config, model::Half half, int64_t length);
+double forward_flop(const model::Config& config, model::Sublayer sublayer, int64_t length);
 
 }  // namespace freelunch::benchmarks

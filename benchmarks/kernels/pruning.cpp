@@ -2,10 +2,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include "criteria/criterion.h"
+#include "freelunch/criteria/criterion.h"
+#include "freelunch/sparsity/mask.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
-#include "sparsity/mask.h"
 
 namespace freelunch::benchmarks {
 namespace {
@@ -37,15 +37,15 @@ void factorise(benchmark::State& state, int64_t width) {
 void sweep(benchmark::State& state, int64_t width, const Pattern& pattern) {
   const at::NoGradGuard no_grad;
   const at::Tensor H = gram_of(width);
-  const criteria::Evidence evidence{.column_norms = H.diagonal().sqrt().to(at::kFloat),
-                                    .inverse_factor = criteria::inverse_factor(H).U};
+  const criteria::CalibrationStats stats{.column_norms = H.diagonal().sqrt().to(at::kFloat),
+                                         .inverse_factor = criteria::inverse_factor(H).U};
   const at::Tensor W = at::randn({width, width});
   const auto n = static_cast<double>(width);
   // each column's error is spread over those to its right
   set_work(state, n * n * n, at::kFloat);
   for (auto _ : state) {
     benchmark::DoNotOptimize(
-        criteria::prune(criteria::sparsegpt(), W, evidence, pattern, criteria::sparsegpt().group));
+        criteria::prune(criteria::sparsegpt(), W, stats, pattern, criteria::sparsegpt().group));
   }
 }
 

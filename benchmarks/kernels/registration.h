@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::benchmarks {
 

@@ -2,9 +2,9 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "freelunch/statistics/gram.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
-#include "statistics/gram.h"
 
 namespace freelunch::benchmarks {
 namespace {

@@ -1,10 +1,10 @@
 // Text to token ids, by the tokenizer of a model that the user names.
 #include <memory>
 
-#include "calibration/text.h"
+#include "freelunch/calibration/text.h"
+#include "freelunch/model_io/opened_model.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
-#include "pipeline/opened_model.h"
 
 namespace freelunch::benchmarks {
 

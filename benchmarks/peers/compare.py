@@ -78,7 +78,7 @@ class Comparison:
             "wanda": ("prune by Wanda, 50 %, `--activations disk`", "llm-compressor", compress(*pruning), compressor("wanda")),
             "sparsegpt": ("prune by SparseGPT, 50 %, `--activations disk`", "llm-compressor", compress(*pruning, "--criterion", "sparsegpt"), compressor("sparsegpt")),
             "solve": ("Wanda, `solve`", "PyTorch prototype", compress("--repair", "solve"), prototype("solve")),
-            "half": ("Wanda, `solve,half`", "PyTorch prototype", compress("--repair", "solve,half"), prototype("solve,half")),
+            "sublayer": ("Wanda, `solve,sublayer`", "PyTorch prototype", compress("--repair", "solve,sublayer"), prototype("solve,sublayer")),
             "model": ("Wanda, `solve,model`", "PyTorch prototype", compress("--repair", "solve,model"), prototype("solve,model")),
             "perplexity": (f"perplexity, {o.windows} windows of 2048", "transformers, bf16 autocast", measured(str(self.folder)),
                            peer("hf_perplexity.py", str(self.folder), *text)),
@@ -87,7 +87,7 @@ class Comparison:
             "llama.cpp": (f"perplexity of the GGUF, {o.windows} windows of 2048", "llama.cpp", measured(o.model), peer("llama_cpp_perplexity.py", o.model, *text, *(["--as-stored"] if o.llama_cpp_as_stored else []))),
         }
         if not o.prototype:
-            for row in ("solve", "half", "model"):
+            for row in ("solve", "sublayer", "model"):
                 del self.rows[row]
 
     def prepare(self):

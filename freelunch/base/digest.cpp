@@ -1,4 +1,4 @@
-#include "base/digest.h"
+#include "freelunch/base/digest.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "base/error.h"
-#include "base/interrupt.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
 
 namespace freelunch {
 

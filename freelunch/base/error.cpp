@@ -1,9 +1,9 @@
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 #include <cerrno>
 #include <system_error>
 
-#include "base/printable.h"
+#include "freelunch/base/printable.h"
 
 namespace freelunch {
 namespace {

@@ -1,8 +1,8 @@
-#include "base/interrupt.h"
+#include "freelunch/base/interrupt.h"
 
 #include <atomic>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch {
 namespace {

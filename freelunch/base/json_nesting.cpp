@@ -1,6 +1,6 @@
-#include "base/json_nesting.h"
+#include "freelunch/base/json_nesting.h"
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch {
 

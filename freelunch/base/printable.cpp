@@ -1,6 +1,6 @@
-#include "base/printable.h"
+#include "freelunch/base/printable.h"
 
-#include "base/utf8.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch {
 namespace {

@@ -1,4 +1,4 @@
-#include "base/sinks.h"
+#include "freelunch/base/sinks.h"
 
 namespace freelunch {
 namespace {

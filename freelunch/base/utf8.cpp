@@ -1,4 +1,4 @@
-#include "base/utf8.h"
+#include "freelunch/base/utf8.h"
 
 #include <cstdint>
 

@@ -1,4 +1,4 @@
-#include "calibration/text.h"
+#include "freelunch/calibration/text.h"
 
 #include <zlib.h>
 
@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::calibration {
 namespace {

@@ -1,10 +1,10 @@
-#include "calibration/windows.h"
+#include "freelunch/calibration/windows.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::calibration {
 namespace {

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/random.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/base/random.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::calibration {
 

@@ -1,8 +1,8 @@
-#include "checkpoint/checkpoint.h"
+#include "freelunch/checkpoint/checkpoint.h"
 
-#include "base/error.h"
-#include "base/printable.h"
-#include "checkpoint/dequantise.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
+#include "freelunch/checkpoint/dequantise.h"
 
 namespace freelunch::checkpoint {
 

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "checkpoint/tensor_info.h"
+#include "freelunch/checkpoint/tensor_info.h"
 
 namespace freelunch::checkpoint {
 

@@ -1,11 +1,11 @@
-#include "checkpoint/dequantise.h"
+#include "freelunch/checkpoint/dequantise.h"
 
 #include <array>
 #include <cstdint>
 #include <cstring>
 
-#include "base/error.h"
-#include "checkpoint/float_formats.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/float_formats.h"
 
 namespace freelunch::checkpoint {
 namespace {

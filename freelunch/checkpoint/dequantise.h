@@ -2,7 +2,7 @@
 #include <cstddef>
 #include <span>
 
-#include "checkpoint/dtype.h"
+#include "freelunch/checkpoint/dtype.h"
 
 namespace freelunch::checkpoint {
 

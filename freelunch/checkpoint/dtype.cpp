@@ -1,4 +1,4 @@
-#include "checkpoint/dtype.h"
+#include "freelunch/checkpoint/dtype.h"
 
 #include <array>
 #include <limits>

@@ -1,7 +1,7 @@
-#include "checkpoint/mapped_checkpoint.h"
+#include "freelunch/checkpoint/mapped_checkpoint.h"
 
-#include "base/error.h"
-#include "base/printable.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
 
 namespace freelunch::checkpoint {
 

@@ -1,8 +1,8 @@
 #pragma once
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/mapped_file.h"
+#include "freelunch/checkpoint/checkpoint.h"
+#include "freelunch/checkpoint/files/mapped_file.h"
 
 namespace freelunch::checkpoint {
 

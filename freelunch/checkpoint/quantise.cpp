@@ -1,13 +1,13 @@
-#include "checkpoint/quantise.h"
+#include "freelunch/checkpoint/quantise.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#include "base/error.h"
-#include "base/printable.h"
-#include "checkpoint/float_formats.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
+#include "freelunch/checkpoint/float_formats.h"
 
 namespace freelunch::checkpoint {
 namespace {

@@ -3,7 +3,7 @@
 #include <span>
 #include <string_view>
 
-#include "checkpoint/dtype.h"
+#include "freelunch/checkpoint/dtype.h"
 
 namespace freelunch::checkpoint {
 

@@ -1,11 +1,11 @@
-#include "checkpoint/tensor_info.h"
+#include "freelunch/checkpoint/tensor_info.h"
 
 #include <fmt/ranges.h>
 
 #include <limits>
 
-#include "base/error.h"
-#include "base/printable.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
 
 namespace freelunch::checkpoint {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/dtype.h"
+#include "freelunch/checkpoint/dtype.h"
 
 namespace freelunch::checkpoint {
 

@@ -1,4 +1,4 @@
-#include "checkpoint/tensor_writer.h"
+#include "freelunch/checkpoint/tensor_writer.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -6,8 +6,8 @@
 
 #include <cerrno>
 
-#include "base/error.h"
-#include "base/printable.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
 
 namespace freelunch::checkpoint {
 

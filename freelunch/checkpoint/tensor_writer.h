@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "checkpoint/dtype.h"
+#include "freelunch/checkpoint/dtype.h"
 
 namespace freelunch::checkpoint {
 

@@ -5,14 +5,14 @@
 #include <string_view>
 #include <vector>
 
-#include "base/random.h"
-#include "sparsity/mask.h"
-#include "sparsity/pattern.h"
+#include "freelunch/base/random.h"
+#include "freelunch/sparsity/mask.h"
+#include "freelunch/sparsity/pattern.h"
 
 namespace freelunch::criteria {
 
 /// What a criterion may look at besides the weights.
-struct Evidence {
+struct CalibrationStats {
   at::Tensor column_norms;    ///< (in) fp32: sqrt(sum_t X_tj^2); undefined unless the criterion needs it
   at::Tensor inverse_factor;  ///< (in, in) fp32, of inverse_factor(); undefined unless needed
   /// (out) fp32, positive: what an error of each output is worth beside those of the others; scores are
@@ -28,21 +28,21 @@ struct Pruned {
 };
 
 /// What a criterion needs to know of a matrix's inputs.
-enum class Needs { kNothing, kColumnNorms, kGram };
+enum class StatsNeeded { kNothing, kColumnNorms, kGram };
 
 /// A pruning criterion: a score for each weight, the smallest of which go; or, where choosing and repairing
 /// are one sweep, a function of its own.
 struct Criterion {
   std::string_view name;
-  Needs needs = Needs::kNothing;
+  StatsNeeded needs = StatsNeeded::kNothing;
   sparsity::Group group = sparsity::Group::kRow;  ///< what competes unless the user says otherwise
   /// W (out, in) fp32 -> scores (out, in) fp32 on the same device.
-  at::Tensor (*score)(const at::Tensor& W, const Evidence& evidence) = nullptr;
+  at::Tensor (*score)(const at::Tensor& W, const CalibrationStats& stats) = nullptr;
   /// Instead of a score: chooses and moves the kept weights as well.
-  Pruned (*prune)(const at::Tensor& W, const Evidence& evidence, const sparsity::Pattern& pattern,
+  Pruned (*prune)(const at::Tensor& W, const CalibrationStats& stats, const sparsity::Pattern& pattern,
                   sparsity::Group group) = nullptr;
 
-  bool needs_inputs() const { return needs != Needs::kNothing; }
+  bool needs_inputs() const { return needs != StatsNeeded::kNothing; }
   bool moves_weights() const { return prune != nullptr; }
 };
 
@@ -59,7 +59,7 @@ std::string criterion_names();
 const Criterion& criterion_named(std::string_view name);
 
 /// Prunes W (out, in) by a criterion. Throws InvalidArgument if shapes disagree.
-Pruned prune(const Criterion& criterion, const at::Tensor& W, const Evidence& evidence,
+Pruned prune(const Criterion& criterion, const at::Tensor& W, const CalibrationStats& stats,
              const sparsity::Pattern& pattern, sparsity::Group group);
 
 /// The upper Cholesky factor U of (H + lambda I)^-1 = U^T U, fp32, from a Gram matrix H (in, in) in fp64.

@@ -1,14 +1,15 @@
 #include <ATen/ATen.h>
 
-#include "criteria/criterion.h"
+#include "freelunch/criteria/criterion.h"
 
 namespace freelunch::criteria {
 
 /// |W_ij|, all weights of the matrix against each other (Han et al. 2015, arXiv 1506.02626).
 const Criterion& magnitude() {
-  static const Criterion criterion{.name = "magnitude",
-                                   .group = sparsity::Group::kMatrix,
-                                   .score = [](const at::Tensor& W, const Evidence&) { return W.abs(); }};
+  static const Criterion criterion{
+      .name = "magnitude",
+      .group = sparsity::Group::kMatrix,
+      .score = [](const at::Tensor& W, const CalibrationStats&) { return W.abs(); }};
   return criterion;
 }
 

@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 
-#include "criteria/criterion.h"
+#include "freelunch/criteria/criterion.h"
 
 namespace freelunch::criteria {
 
@@ -8,11 +8,11 @@ namespace freelunch::criteria {
 const Criterion& random() {
   static const Criterion criterion{.name = "random",
                                    .group = sparsity::Group::kMatrix,
-                                   .score = [](const at::Tensor& W, const Evidence& evidence) {
+                                   .score = [](const at::Tensor& W, const CalibrationStats& stats) {
                                      at::Tensor noise = at::empty(W.sizes(), at::kFloat);
                                      float* values = noise.mutable_data_ptr<float>();
                                      for (int64_t i = 0; i < noise.numel(); ++i)
-                                       values[i] = static_cast<float>(evidence.random->uniform());
+                                       values[i] = static_cast<float>(stats.random->uniform());
                                      return noise.to(W.device());
                                    }};
   return criterion;

@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 
-#include "criteria/criterion.h"
+#include "freelunch/criteria/criterion.h"
 
 namespace freelunch::criteria {
 
@@ -9,14 +9,14 @@ namespace freelunch::criteria {
 /// Method for Large Language Models").
 const Criterion& ria() {
   static const Criterion criterion{.name = "ria",
-                                   .needs = Needs::kColumnNorms,
-                                   .score = [](const at::Tensor& W, const Evidence& evidence) {
+                                   .needs = StatsNeeded::kColumnNorms,
+                                   .score = [](const at::Tensor& W, const CalibrationStats& stats) {
                                      const at::Tensor A = W.abs();
                                      // a row or column of zeros has no share to divide; its weights score 0
                                      // either way
                                      const at::Tensor by_input = A / A.sum(0, true).clamp_min(1e-30);
                                      const at::Tensor by_output = A / A.sum(1, true).clamp_min(1e-30);
-                                     return (by_input + by_output) * evidence.column_norms.sqrt();
+                                     return (by_input + by_output) * stats.column_norms.sqrt();
                                    }};
   return criterion;
 }

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "base/error.h"
-#include "base/interrupt.h"
-#include "criteria/criterion.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/criteria/criterion.h"
 
 namespace freelunch::criteria {
 namespace {
@@ -36,29 +36,29 @@ at::Tensor keep_of_block(const at::Tensor& scores, double fraction, int64_t firs
   return sparsity::keep_largest(groups, remove).view(by_row.sizes()).t().contiguous();
 }
 
-Pruned sweep(const at::Tensor& W_dense, const Evidence& evidence, const Pattern& pattern, Group group) {
+Pruned sweep(const at::Tensor& W_dense, const CalibrationStats& stats, const Pattern& pattern, Group group) {
   const at::NoGradGuard no_grad;
   sparsity::check_width(pattern, W_dense.size(1), "W");
-  const at::Tensor& U = evidence.inverse_factor;
-  const at::Tensor fired = evidence.column_norms.gt(0);
+  const at::Tensor& U = stats.inverse_factor;
+  const at::Tensor fired = stats.column_norms.gt(0);
   const auto* n_of_m = std::get_if<NofM>(&pattern);
   const int64_t columns = W_dense.size(1);
   const int64_t step = n_of_m != nullptr ? kBlock / n_of_m->of * n_of_m->of : kBlock;
   at::Tensor W = W_dense.t().contiguous();  // (in, out)
-  at::Tensor kept = at::empty(W.sizes(), W.options().dtype(at::kBool));
+  at::Tensor retained = at::empty(W.sizes(), W.options().dtype(at::kBool));
   for (int64_t i = 0; i < columns; i += step) {
     throw_if_interrupted();
     const int64_t n = std::min(step, columns - i);
     const at::Tensor block = W.narrow(0, i, n);
-    const at::Tensor block_kept = kept.narrow(0, i, n);
+    const at::Tensor block_retained = retained.narrow(0, i, n);
     const at::Tensor factor = U.narrow(0, i, n).narrow(1, i, n).contiguous();
     const at::Tensor diagonal = factor.diagonal().contiguous();
     const at::Tensor block_fired = fired.narrow(0, i, n);
     if (n_of_m == nullptr) {
       at::Tensor scores = saliency(block, diagonal, block_fired);
       // the score is a square, and so is the weight of a row
-      if (evidence.row_weights.defined()) scores.mul_(evidence.row_weights.square());
-      block_kept.copy_(keep_of_block(scores, std::get<Unstructured>(pattern).zero_fraction, i, group));
+      if (stats.row_weights.defined()) scores.mul_(stats.row_weights.square());
+      block_retained.copy_(keep_of_block(scores, std::get<Unstructured>(pattern).zero_fraction, i, group));
     }
     at::Tensor errors = at::empty_like(block);
     for (int64_t j = 0; j < n; ++j) {
@@ -66,12 +66,12 @@ Pruned sweep(const at::Tensor& W_dense, const Evidence& evidence, const Pattern&
         const int64_t m = n_of_m->of;
         const at::Tensor scores =
             saliency(block.narrow(0, j, m), diagonal.narrow(0, j, m), block_fired.narrow(0, j, m));
-        block_kept.narrow(0, j, m).copy_(
-            sparsity::select_largest(scores.t().contiguous(), pattern, group).kept.t());
+        block_retained.narrow(0, j, m).copy_(
+            sparsity::select_largest(scores.t().contiguous(), pattern, group).retained.t());
       }
       at::Tensor w = block.select(0, j);
       at::Tensor error = errors.select(0, j);
-      at::mul_out(error, w, block_kept.select(0, j).logical_not());
+      at::mul_out(error, w, block_retained.select(0, j).logical_not());
       w.sub_(error);  // a removed weight becomes exactly zero
       error.div_(diagonal.select(0, j));
       if (j + 1 < n)
@@ -85,7 +85,7 @@ Pruned sweep(const at::Tensor& W_dense, const Evidence& evidence, const Pattern&
     }
   }
   if (!W.isfinite().all().item<bool>()) fail(ErrorKind::kNumerical, "sparsegpt: a weight is not finite");
-  return {.mask = {kept.t().contiguous()}, .W = W.t().contiguous()};
+  return {.mask = {retained.t().contiguous()}, .W = W.t().contiguous()};
 }
 
 }  // namespace
@@ -114,7 +114,7 @@ InverseFactor inverse_factor(const at::Tensor& H, double damping) {
 /// each, weights go by w^2 / [H^-1]_jj^2 and the columns to the right take over what they did.
 const Criterion& sparsegpt() {
   static const Criterion criterion{
-      .name = "sparsegpt", .needs = Needs::kGram, .group = Group::kMatrix, .prune = &sweep};
+      .name = "sparsegpt", .needs = StatsNeeded::kGram, .group = Group::kMatrix, .prune = &sweep};
   return criterion;
 }
 

@@ -1,15 +1,16 @@
 #include <ATen/ATen.h>
 
-#include "criteria/criterion.h"
+#include "freelunch/criteria/criterion.h"
 
 namespace freelunch::criteria {
 
 /// |W_ij| * ||X_j||, the weights of an output row against each other (Sun et al. 2023, arXiv 2306.11695).
 const Criterion& wanda() {
-  static const Criterion criterion{
-      .name = "wanda",
-      .needs = Needs::kColumnNorms,
-      .score = [](const at::Tensor& W, const Evidence& evidence) { return W.abs() * evidence.column_norms; }};
+  static const Criterion criterion{.name = "wanda",
+                                   .needs = StatsNeeded::kColumnNorms,
+                                   .score = [](const at::Tensor& W, const CalibrationStats& stats) {
+                                     return W.abs() * stats.column_norms;
+                                   }};
   return criterion;
 }
 

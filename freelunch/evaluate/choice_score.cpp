@@ -1,4 +1,4 @@
-#include "evaluate/choice_score.h"
+#include "freelunch/evaluate/choice_score.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -7,9 +7,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/error.h"
-#include "base/interrupt.h"
-#include "model/forward.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/model/forward.h"
 
 namespace freelunch::evaluate {
 namespace {
@@ -113,7 +113,7 @@ struct Batch {
   at::Tensor x;  // (n, l, d), the residual stream
 };
 
-Batch make_batch(const model::Config& config, const model::Compute& compute,
+Batch make_batch(const model::Config& config, const backend::Compute& compute,
                  std::vector<const Sequence*> sequences) {
   int64_t length = 0;
   for (const Sequence* s : sequences) length = std::max(length, s->length());
@@ -181,15 +181,15 @@ void score_batch(const Batch& batch, const at::Tensor& hidden, const model::Head
 }
 
 /// One pass of a few batches through the blocks.
-void run_pass(const model::Weights& weights, std::vector<Batch>& batches, const model::Head& head,
+void run_pass(const model::WeightView& weights, std::vector<Batch>& batches, const model::Head& head,
               std::vector<ChoiceResult>& results) {
-  const model::Compute& compute = batches.front().forward->compute();
+  const backend::Compute& compute = batches.front().forward->compute();
   for (Batch& batch : batches) batch.x = weights.embed(batch.ids, compute.device, batch.positions);
   for (int64_t b = 0; b < weights.config().blocks; ++b) {
     const model::Block block = weights.block(b, compute.device, compute.dtype);
     for (Batch& batch : batches) {
       throw_if_interrupted();
-      batch.x = batch.forward->block(block, batch.x);
+      batch.x = batch.forward->forward_block(block, batch.x);
     }
   }
   const model::Norm norm = weights.final_norm(compute.device);
@@ -212,8 +212,8 @@ Share share_of(const std::vector<bool>& right) {
 
 }  // namespace
 
-ChoiceScore score_choices(const model::Weights& weights, const tokenizer::Tokenizer& tokenizer,
-                          const std::vector<ChoiceExample>& examples, const model::Compute& compute,
+ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tokenizer& tokenizer,
+                          const std::vector<ChoiceExample>& examples, const backend::Compute& compute,
                           ProgressSink& progress) {
   const at::NoGradGuard no_grad;
   std::vector<Sequence> sequences;

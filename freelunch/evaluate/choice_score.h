@@ -1,10 +1,10 @@
 #pragma once
 #include <vector>
 
-#include "base/sinks.h"
-#include "evaluate/choice_task.h"
-#include "model/weights.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/evaluate/choice_task.h"
+#include "freelunch/model/weight_view.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::evaluate {
 
@@ -30,8 +30,8 @@ struct ChoiceScore {
 /// share a context share its computation: they are laid side by side after it, each attending to the context
 /// and to itself. Sequences are sorted by length; blocks are read once for every few ten thousand tokens.
 /// Longer sequences than the model's lose their beginning. Throws Interrupted on request.
-ChoiceScore score_choices(const model::Weights& weights, const tokenizer::Tokenizer& tokenizer,
-                          const std::vector<ChoiceExample>& examples, const model::Compute& compute,
+ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tokenizer& tokenizer,
+                          const std::vector<ChoiceExample>& examples, const backend::Compute& compute,
                           ProgressSink& progress);
 
 }  // namespace freelunch::evaluate

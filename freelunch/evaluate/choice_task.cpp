@@ -1,4 +1,4 @@
-#include "evaluate/choice_task.h"
+#include "freelunch/evaluate/choice_task.h"
 
 #include <algorithm>
 #include <array>
@@ -6,8 +6,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "tokenizer/letter_case.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/letter_case.h"
 
 namespace freelunch::evaluate {
 namespace {

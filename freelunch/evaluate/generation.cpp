@@ -1,16 +1,16 @@
-#include "evaluate/generation.h"
+#include "freelunch/evaluate/generation.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include "base/error.h"
-#include "base/interrupt.h"
-#include "model/forward.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/model/forward.h"
 
 namespace freelunch::evaluate {
 
-std::vector<int64_t> generate(const model::Weights& weights, const std::vector<int64_t>& prompt,
-                              const GenerationSettings& settings, const model::Compute& compute,
+std::vector<int64_t> generate(const model::WeightView& weights, const std::vector<int64_t>& prompt,
+                              const GenerationSettings& settings, const backend::Compute& compute,
                               const std::function<void(int64_t)>& visit) {
   const at::NoGradGuard no_grad;
   if (prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt has no token to continue from");
@@ -28,7 +28,7 @@ std::vector<int64_t> generate(const model::Weights& weights, const std::vector<i
     const auto length = static_cast<int64_t>(sequence.size());
     const model::Forward forward(config, compute, length);
     at::Tensor x = weights.embed(at::tensor(sequence).unsqueeze(0), compute.device);
-    for (const model::Block& block : blocks) x = forward.block(block, x);
+    for (const model::Block& block : blocks) x = forward.forward_block(block, x);
     const at::Tensor logits = head.logits(norm(x.select(1, length - 1))).to(at::kFloat);
     if (!at::isfinite(logits).all().item<bool>())
       fail(ErrorKind::kNumerical, "generate: the model's output is not finite");

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "model/weights.h"
+#include "freelunch/model/weight_view.h"
 
 namespace freelunch::evaluate {
 
@@ -17,8 +17,8 @@ struct GenerationSettings {
 /// new tokens, the stop token not among them; `visit` sees each as it comes. Holds every block in the compute
 /// dtype and runs the whole sequence anew for each token: for checking models, not for serving them. Throws
 /// InvalidArgument for an empty prompt, Numerical if logits are not finite.
-std::vector<int64_t> generate(const model::Weights& weights, const std::vector<int64_t>& prompt,
-                              const GenerationSettings& settings, const model::Compute& compute,
+std::vector<int64_t> generate(const model::WeightView& weights, const std::vector<int64_t>& prompt,
+                              const GenerationSettings& settings, const backend::Compute& compute,
                               const std::function<void(int64_t)>& visit = {});
 
 }  // namespace freelunch::evaluate

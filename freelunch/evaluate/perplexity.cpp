@@ -1,4 +1,4 @@
-#include "evaluate/perplexity.h"
+#include "freelunch/evaluate/perplexity.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -7,10 +7,10 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/error.h"
-#include "base/interrupt.h"
-#include "kernels/token_loss.h"
-#include "model/forward.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/kernels/token_loss.h"
+#include "freelunch/model/forward.h"
 
 namespace freelunch::evaluate {
 namespace {
@@ -76,9 +76,9 @@ double score_window(const at::Tensor& hidden, const at::Tensor& window, const mo
 
 /// The stream after the last block, (windows, l, d) fp32: each block read once and applied to window after
 /// window.
-at::Tensor final_stream(const model::Weights& weights, const at::Tensor& windows,
+at::Tensor final_stream(const model::WeightView& weights, const at::Tensor& windows,
                         const model::Forward& forward, const std::function<void(int64_t)>& finished) {
-  const model::Compute& compute = forward.compute();
+  const backend::Compute& compute = forward.compute();
   at::Tensor x = at::empty({windows.size(0), windows.size(1), forward.config().width},
                            at::TensorOptions().dtype(at::kFloat).device(compute.device));
   for (int64_t i = 0; i < x.size(0); ++i)
@@ -87,7 +87,7 @@ at::Tensor final_stream(const model::Weights& weights, const at::Tensor& windows
     const model::Block block = weights.block(b, compute.device, compute.dtype);
     for (int64_t i = 0; i < x.size(0); ++i) {
       throw_if_interrupted();
-      x.narrow(0, i, 1).copy_(forward.block(block, x.narrow(0, i, 1)));
+      x.narrow(0, i, 1).copy_(forward.forward_block(block, x.narrow(0, i, 1)));
     }
     finished(b + 1);
   }
@@ -102,8 +102,8 @@ Protocol parse_protocol(std::string_view text) {
   fail(ErrorKind::kInvalidArgument, "protocol '{}' is not known; expected one of papers, llama.cpp", text);
 }
 
-Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>& tokens,
-                      const PerplexitySettings& settings, const model::Compute& compute,
+Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
+                      const PerplexitySettings& settings, const backend::Compute& compute,
                       ProgressSink& progress) {
   const at::NoGradGuard no_grad;
   const model::Config& config = weights.config();

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/sinks.h"
-#include "model/weights.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/model/weight_view.h"
 
 namespace freelunch::evaluate {
 
@@ -37,8 +37,8 @@ struct Perplexity {
 /// Perplexity over a token stream. Blocks are read once for as many windows as have 64 MiB of residual
 /// stream: memory holds these, one block or the head, and the tokens. Throws InvalidArgument if there are
 /// fewer tokens than one window.
-Perplexity perplexity(const model::Weights& weights, const std::vector<int64_t>& tokens,
-                      const PerplexitySettings& settings, const model::Compute& compute,
+Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
+                      const PerplexitySettings& settings, const backend::Compute& compute,
                       ProgressSink& progress);
 
 }  // namespace freelunch::evaluate

@@ -1,4 +1,4 @@
-#include "kernels/attention_tiles.h"
+#include "freelunch/kernels/attention_tiles.h"
 
 #include <algorithm>
 #include <cmath>

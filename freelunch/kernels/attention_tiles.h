@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/vector.h"
+#include "freelunch/kernels/vector.h"
 
 namespace freelunch::kernels {
 

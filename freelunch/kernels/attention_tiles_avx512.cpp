@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/attention_tiles.h"
+#include "freelunch/kernels/attention_tiles.h"
 
 #define FREELUNCH_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 

@@ -1,5 +1,5 @@
 // Where there is no AVX-512.
-#include "kernels/attention_tiles.h"
+#include "freelunch/kernels/attention_tiles.h"
 
 namespace freelunch::kernels {
 

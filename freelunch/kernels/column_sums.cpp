@@ -1,4 +1,4 @@
-#include "kernels/column_sums.h"
+#include "freelunch/kernels/column_sums.h"
 
 #include <algorithm>
 #include <array>

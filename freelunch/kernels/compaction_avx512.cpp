@@ -1,7 +1,7 @@
 // Built on x86-64 only. Each function names the instructions it needs, so the rest of the program does not.
 #include <immintrin.h>
 
-#include "kernels/compaction.h"
+#include "freelunch/kernels/compaction.h"
 
 #define FREELUNCH_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,popcnt")))
 

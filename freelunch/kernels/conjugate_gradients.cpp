@@ -1,4 +1,4 @@
-#include "kernels/conjugate_gradients.h"
+#include "freelunch/kernels/conjugate_gradients.h"
 
 #include <algorithm>
 #include <bit>
@@ -12,8 +12,8 @@ FREELUNCH_INLINE Bf16 high_of(float x) { return to_bf16(x); }
 FREELUNCH_INLINE Bf16 low_of(float x) { return to_bf16(x - to_float(to_bf16(x))); }
 /// x where the byte of a mask is 1, 0 where it is 0, as operations on bits: a branch, and with GCC 12 a bool
 /// as well, keeps a loop from becoming vector instructions.
-FREELUNCH_INLINE float kept_of(uint8_t kept, float x) {
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & (0U - static_cast<uint32_t>(kept)));
+FREELUNCH_INLINE float retained_of(uint8_t retained, float x) {
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & (0U - static_cast<uint32_t>(retained)));
 }
 FREELUNCH_INLINE const uint8_t* bytes_of(const bool* mask) { return reinterpret_cast<const uint8_t*>(mask); }
 
@@ -35,10 +35,10 @@ FREELUNCH_CLONES void split_row_pair(int64_t n, const float* even, const float* 
 
 FREELUNCH_CLONES void start_row(int64_t n, const GradientRow& r, const float* dense) {
   const GradientRow row = r;
-  const uint8_t* kept = bytes_of(row.kept);
+  const uint8_t* retained = bytes_of(row.retained);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    row.w[i] = kept_of(kept[i], dense[i]);
+    row.w[i] = retained_of(retained[i], dense[i]);
     row.direction[i] = 0;
   }
 }
@@ -56,7 +56,7 @@ FREELUNCH_CLONES void error_row(int64_t n, const GradientRow& r, const float* de
 FREELUNCH_CLONES double residual_row(int64_t n, const GradientRow& r, const float* dense, const float* image,
                                      const float* extra) {
   const GradientRow row = r;
-  const uint8_t* kept = bytes_of(row.kept);
+  const uint8_t* retained = bytes_of(row.retained);
   if (extra != nullptr) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) row.residual[i] = extra[i];
@@ -67,7 +67,7 @@ FREELUNCH_CLONES double residual_row(int64_t n, const GradientRow& r, const floa
 #pragma omp simd reduction(+ : rz)
   for (int64_t i = 0; i < n; ++i) {
     const float gap = image[i] + row.shift * (dense[i] - row.w[i]) + row.residual[i];
-    const float residual = kept_of(kept[i], gap);
+    const float residual = retained_of(retained[i], gap);
     row.residual[i] = residual;
     rz += residual * residual * row.inverse_diagonal[i];
   }
@@ -86,7 +86,7 @@ FREELUNCH_CLONES void turn_row(int64_t n, const GradientRow& r, double keep) {
 
 FREELUNCH_CLONES double step_row(int64_t n, const GradientRow& r, const float* image) {
   const GradientRow row = r;
-  const uint8_t* kept = bytes_of(row.kept);
+  const uint8_t* retained = bytes_of(row.retained);
   float curvature = 0;  // the direction is zero off the support, so the image there does not matter
   float slope = 0;
 #pragma omp simd reduction(+ : curvature, slope)
@@ -102,7 +102,7 @@ FREELUNCH_CLONES double step_row(int64_t n, const GradientRow& r, const float* i
     const float d = to_float(row.direction[i]);
     row.w[i] += step * d;
     const float moved = row.residual[i] - step * (image[i] + row.shift * d);
-    const float residual = kept_of(kept[i], moved);
+    const float residual = retained_of(retained[i], moved);
     row.residual[i] = residual;
     next += residual * residual * row.inverse_diagonal[i];
   }

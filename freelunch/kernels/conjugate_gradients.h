@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/vector.h"
+#include "freelunch/kernels/vector.h"
 
 namespace freelunch::kernels {
 
@@ -9,7 +9,7 @@ namespace freelunch::kernels {
 /// support of a mask, with the diagonal as preconditioner. n numbers each; `image` is what the product with H
 /// alone gave.
 struct GradientRow {
-  const bool* kept;
+  const bool* retained;
   const float* inverse_diagonal;  ///< of H + shift I
   float shift;
   float* w;

@@ -1,10 +1,10 @@
-#include "kernels/masked_adam.h"
+#include "freelunch/kernels/masked_adam.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "kernels/compaction.h"
+#include "freelunch/kernels/compaction.h"
 
 namespace freelunch::kernels {
 namespace {
@@ -131,7 +131,8 @@ KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
   }
 }
 
-bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam) {
+bool step(const KeptBits& kept, const RetainedWeights<Bf16>& state, const Bf16* gradient,
+          const AdamStep& adam) {
   return step_chunks(kept, state.weights, gradient, compaction().gather, compaction().scatter,
                      [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
                        return step_bf16(n, weights, state.remainders + at, state.first + at,
@@ -139,7 +140,7 @@ bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* grad
                      });
 }
 
-bool step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient,
+bool step(const KeptBits& kept, const RetainedWeights<float>& state, const float* gradient,
           const AdamStep& adam) {
   return step_chunks(kept, reinterpret_cast<uint32_t*>(state.weights),
                      reinterpret_cast<const uint32_t*>(gradient), compaction().gather_fp32,

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/vector.h"
+#include "freelunch/kernels/vector.h"
 
 namespace freelunch::kernels {
 
@@ -37,7 +37,7 @@ struct AdamStep {
 /// of the kept ones, in order, two moments and, for bf16, the 16 bits that bf16 leaves out of an fp32 master.
 /// Removed weights are zero and stay so.
 template <typename Weight>  // Bf16 or float
-struct KeptWeights {
+struct RetainedWeights {
   Weight* weights;      ///< (n)
   int16_t* remainders;  ///< (kept); not read for fp32
   float* first;         ///< (kept) moment
@@ -46,8 +46,10 @@ struct KeptWeights {
 
 /// One pass over weights, gradient (n) and moments; the same bytes for any number of threads. False where a
 /// kept weight's gradient, or its square in fp32, is not finite: all of it is then void.
-bool step(const KeptBits& kept, const KeptWeights<Bf16>& state, const Bf16* gradient, const AdamStep& adam);
-bool step(const KeptBits& kept, const KeptWeights<float>& state, const float* gradient, const AdamStep& adam);
+bool step(const KeptBits& kept, const RetainedWeights<Bf16>& state, const Bf16* gradient,
+          const AdamStep& adam);
+bool step(const KeptBits& kept, const RetainedWeights<float>& state, const float* gradient,
+          const AdamStep& adam);
 
 /// fp32 masters (n) -> weights in bf16, rounded to nearest, and remainders, so that join() gives them back
 /// bit by bit.

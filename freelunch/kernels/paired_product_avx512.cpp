@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/paired_product.h"
+#include "freelunch/kernels/paired_product.h"
 
 #define FREELUNCH_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 

@@ -1,5 +1,5 @@
 // Where there is no AVX-512.
-#include "kernels/paired_product.h"
+#include "freelunch/kernels/paired_product.h"
 
 namespace freelunch::kernels {
 

@@ -1,4 +1,4 @@
-#include "kernels/parallel.h"
+#include "freelunch/kernels/parallel.h"
 
 namespace freelunch::kernels {
 

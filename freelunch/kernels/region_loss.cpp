@@ -1,10 +1,10 @@
-#include "kernels/region_loss.h"
+#include "freelunch/kernels/region_loss.h"
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
-#include "kernels/vector.h"
+#include "freelunch/kernels/vector.h"
 
 namespace freelunch::kernels {
 namespace {

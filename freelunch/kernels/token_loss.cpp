@@ -1,4 +1,4 @@
-#include "kernels/token_loss.h"
+#include "freelunch/kernels/token_loss.h"
 
 #include <algorithm>
 #include <cmath>

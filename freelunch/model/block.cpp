@@ -1,35 +1,35 @@
-#include "model/block.h"
+#include "freelunch/model/block.h"
 
 namespace freelunch::model {
 
-const at::Tensor& Block::operator[](Part part) const {
+const at::Tensor& Block::operator[](WeightRole role) const {
   static const at::Tensor kNone;
-  const auto it = tensors_.find(part);
+  const auto it = tensors_.find(role);
   return it == tensors_.end() ? kNone : it->second;
 }
 
-std::vector<std::vector<Part>> matrix_groups(const Block& block, Half half) {
-  std::vector<std::vector<Part>> groups;
-  const auto add = [&](std::initializer_list<Part> candidates) {
-    std::vector<Part> present;
-    for (const Part part : candidates) {
-      if (block[part].defined()) present.push_back(part);
+std::vector<std::vector<WeightRole>> matrix_groups(const Block& block, Sublayer sublayer) {
+  std::vector<std::vector<WeightRole>> groups;
+  const auto add = [&](std::initializer_list<WeightRole> candidates) {
+    std::vector<WeightRole> present;
+    for (const WeightRole role : candidates) {
+      if (block[role].defined()) present.push_back(role);
     }
     if (!present.empty()) groups.push_back(std::move(present));
   };
-  if (half == Half::kAttention) {
-    add({Part::kQuery, Part::kKey, Part::kValue});
-    add({Part::kOutput});
+  if (sublayer == Sublayer::kAttention) {
+    add({WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue});
+    add({WeightRole::kOutput});
     return groups;
   }
-  if (!block[Part::kRouter].defined()) {
-    add({Part::kGate, Part::kUp});
-    add({Part::kDown});
+  if (!block[WeightRole::kRouter].defined()) {
+    add({WeightRole::kGate, WeightRole::kUp});
+    add({WeightRole::kDown});
     return groups;
   }
-  const auto experts = static_cast<int32_t>(block[Part::kRouter].size(0));
-  for (int32_t e = 0; e < experts; ++e) add({{Part::kGate, e}, {Part::kUp, e}});
-  for (int32_t e = 0; e < experts; ++e) add({{Part::kDown, e}});
+  const auto experts = static_cast<int32_t>(block[WeightRole::kRouter].size(0));
+  for (int32_t e = 0; e < experts; ++e) add({{WeightRole::kGate, e}, {WeightRole::kUp, e}});
+  for (int32_t e = 0; e < experts; ++e) add({{WeightRole::kDown, e}});
   return groups;
 }
 

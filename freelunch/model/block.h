@@ -5,7 +5,7 @@
 #include <map>
 #include <vector>
 
-#include "model/part.h"
+#include "freelunch/architecture/weight_role.h"
 
 namespace freelunch::model {
 
@@ -14,19 +14,19 @@ class Block {
  public:
   int64_t index = 0;  ///< among the model's blocks: they may attend differently
 
-  at::Tensor& operator[](Part part) { return tensors_[part]; }
+  at::Tensor& operator[](WeightRole role) { return tensors_[role]; }
   /// An undefined tensor where the block has none.
-  const at::Tensor& operator[](Part part) const;
-  /// In the order of Part; a tensor that was asked for in vain may be there, undefined.
-  const std::map<Part, at::Tensor>& tensors() const { return tensors_; }
+  const at::Tensor& operator[](WeightRole role) const;
+  /// In the order of WeightRole; a tensor that was asked for in vain may be there, undefined.
+  const std::map<WeightRole, at::Tensor>& tensors() const { return tensors_; }
 
  private:
-  std::map<Part, at::Tensor> tensors_;
+  std::map<WeightRole, at::Tensor> tensors_;
 };
 
-/// The matrices of a half that the block holds, in the groups that share an input and in the order of the
+/// The matrices of a sublayer that the block holds, in the groups that share an input and in the order of the
 /// forward pass: {q, k, v}, {o} or {gate, up}, {down}; of a mixture of experts {gate, up} of every expert,
 /// then {down} of every expert.
-std::vector<std::vector<Part>> matrix_groups(const Block& block, Half half);
+std::vector<std::vector<WeightRole>> matrix_groups(const Block& block, Sublayer sublayer);
 
 }  // namespace freelunch::model

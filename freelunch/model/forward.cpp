@@ -1,4 +1,4 @@
-#include "model/forward.h"
+#include "freelunch/model/forward.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -6,9 +6,9 @@
 #include <cmath>
 #include <optional>
 
-#include "model/attention.h"
-#include "model/mixture.h"
-#include "model/passes.h"
+#include "freelunch/model/passes.h"
+#include "freelunch/nn/attention.h"
+#include "freelunch/nn/mixture.h"
 
 namespace freelunch::model {
 namespace {
@@ -29,7 +29,7 @@ at::Tensor activated(Activation activation, const at::Tensor& x) {
 
 }  // namespace
 
-void Forward::set_angles(Reach& reach, const AttentionReach& settings, const at::Tensor& positions) const {
+void Forward::set_angles(Reach& reach, const LayerType& settings, const at::Tensor& positions) const {
   if (config_.positions != PositionKind::kRotary) return;
   const int64_t dim = config_.rotary_dim();
   const auto fp64 = at::TensorOptions().dtype(at::kDouble);
@@ -45,9 +45,9 @@ void Forward::set_angles(Reach& reach, const AttentionReach& settings, const at:
   reach.sin = angle.sin().to(compute_.device);
 }
 
-Forward::Forward(const Config& config, const Compute& compute, int64_t length)
+Forward::Forward(const Config& config, const backend::Compute& compute, int64_t length)
     : config_(config), compute_(compute), length_(length) {
-  for (const AttentionReach& settings : config.reaches) {
+  for (const LayerType& settings : config.layer_types) {
     Reach& reach = reaches_.emplace_back();
     set_angles(reach, settings, at::arange(length, at::kLong));
     if (!settings.window || length <= *settings.window) continue;
@@ -57,10 +57,10 @@ Forward::Forward(const Config& config, const Compute& compute, int64_t length)
   }
 }
 
-Forward::Forward(const Config& config, const Compute& compute, const at::Tensor& positions,
+Forward::Forward(const Config& config, const backend::Compute& compute, const at::Tensor& positions,
                  const at::Tensor& attends)
     : config_(config), compute_(compute), length_(positions.size(1)) {
-  for (const AttentionReach& settings : config.reaches) {
+  for (const LayerType& settings : config.layer_types) {
     Reach& reach = reaches_.emplace_back();
     set_angles(reach, settings, positions);
     reach.mask = attends.unsqueeze(1);
@@ -73,30 +73,30 @@ Forward::Forward(const Config& config, const Compute& compute, const at::Tensor&
 }
 
 const Forward::Reach& Forward::reach(const Block& block) const {
-  if (config_.reach_of_block.empty()) return reaches_.front();
-  return reaches_[static_cast<size_t>(config_.reach_of_block[static_cast<size_t>(block.index)])];
+  if (config_.layer_type_of_block.empty()) return reaches_.front();
+  return reaches_[static_cast<size_t>(config_.layer_type_of_block[static_cast<size_t>(block.index)])];
 }
 
-Norm Forward::norm(const Block& block, Part::Kind weight) const {
-  return norm_of(config_, weight, [&](Part part) { return block[part]; });
+Norm Forward::norm(const Block& block, WeightRole::Kind weight) const {
+  return norm_of(config_, weight, [&](WeightRole role) { return block[role]; });
 }
 
-Norm Forward::norm_before(const Block& block, Half half) const {
-  return norm(block, half == Half::kAttention ? Part::kAttentionNorm : Part::kMlpNorm);
+Norm Forward::norm_before(const Block& block, Sublayer sublayer) const {
+  return norm(block, sublayer == Sublayer::kAttention ? WeightRole::kAttentionNorm : WeightRole::kMlpNorm);
 }
 
-bool Forward::trained_through_matrices(const Block& block, Half half, const at::Tensor& x) const {
-  const Norm norm = norm_before(block, half);
+bool Forward::trained_through_matrices(const Block& block, Sublayer sublayer, const at::Tensor& x) const {
+  const Norm norm = norm_before(block, sublayer);
   // elsewhere products cost less than finding out about zeros
   if (!config_.rms_norms() || !x.is_cpu() || compute_.dtype == at::kDouble) return false;
   if (!at::GradMode::is_enabled() || x.requires_grad() || !norm.weight.requires_grad()) return false;
-  const bool others_read = half == Half::kMlp && block[Part::kRouter].defined();
+  const bool others_read = sublayer == Sublayer::kMlp && block[WeightRole::kRouter].defined();
   return !others_read && !norm.gain().eq(0).any().item<bool>();
 }
 
-at::Tensor Forward::first_linear(const Block& block, Part part, const at::Tensor& normed) const {
-  const at::Tensor &weight = block[part], &bias = block[bias_of(part)];
-  const Norm norm = norm_before(block, half_of(part));
+at::Tensor Forward::first_linear(const Block& block, WeightRole role, const at::Tensor& normed) const {
+  const at::Tensor &weight = block[role], &bias = block[bias_of(role)];
+  const Norm norm = norm_before(block, sublayer_of(role));
   const bool trained = config_.norms_input() && norm.weight.defined() && norm.weight.requires_grad();
   if (trained && at::GradMode::is_enabled() && !normed.requires_grad())  // by trained_through_matrices()
     return linear_of_normed(normed, weight, bias, norm.gain(), compute_.dtype);
@@ -111,18 +111,18 @@ at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {
   return at::cat({rotate(heads.narrow(-1, 0, dim).contiguous(), reach.cos, reach.sin), rest}, -1);
 }
 
-at::Tensor Forward::normed(const Block& block, Half half, const at::Tensor& x) const {
-  const at::Tensor read = config_.parallel && half == Half::kMlp ? x.narrow(-1, 0, config_.width) : x;
+at::Tensor Forward::normed(const Block& block, Sublayer sublayer, const at::Tensor& x) const {
+  const at::Tensor read = config_.parallel && sublayer == Sublayer::kMlp ? x.narrow(-1, 0, config_.width) : x;
   if (!config_.norms_input()) return read.to(compute_.dtype);
   const at::AutoGradMode with_gradient(at::GradMode::is_enabled() &&
-                                       !trained_through_matrices(block, half, read));
-  return norm_before(block, half)(read, compute_.dtype);
+                                       !trained_through_matrices(block, sublayer, read));
+  return norm_before(block, sublayer)(read, compute_.dtype);
 }
 
 at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
-  const auto heads = [&](Part part, int64_t count, std::optional<Part::Kind> weight) {
-    at::Tensor y = first_linear(block, part, normed);
-    if (tap) tap(part, y);
+  const auto heads = [&](WeightRole role, int64_t count, std::optional<WeightRole::Kind> weight) {
+    at::Tensor y = first_linear(block, role, normed);
+    if (tap) tap(role, y);
     if (weight && config_.head_norm == HeadNorm::kAll)
       y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
     y = y.view({normed.size(0), normed.size(1), count, config_.head_dim});
@@ -131,9 +131,9 @@ at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const
     return y;
   };
   const Reach& reach = this->reach(block);
-  at::Tensor q = turned(reach, heads(Part::kQuery, config_.heads, Part::kQueryNorm));
-  const at::Tensor k = turned(reach, heads(Part::kKey, config_.kv_heads, Part::kKeyNorm));
-  const at::Tensor v = heads(Part::kValue, config_.kv_heads, std::nullopt);
+  at::Tensor q = turned(reach, heads(WeightRole::kQuery, config_.heads, WeightRole::kQueryNorm));
+  const at::Tensor k = turned(reach, heads(WeightRole::kKey, config_.kv_heads, WeightRole::kKeyNorm));
+  const at::Tensor v = heads(WeightRole::kValue, config_.kv_heads, std::nullopt);
   if (config_.attention_scale)  // attention() divides by the root of the head's size
     q = q * (*config_.attention_scale * std::sqrt(static_cast<double>(config_.head_dim)));
   if (config_.attention_soft_cap > 0)
@@ -142,42 +142,42 @@ at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const
 }
 
 at::Tensor Forward::mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
-  const auto map = [&](Part part) {
-    const at::Tensor y = first_linear(block, part, normed);
-    if (tap) tap(part, y);
+  const auto map = [&](WeightRole role) {
+    const at::Tensor y = first_linear(block, role, normed);
+    if (tap) tap(role, y);
     return y;
   };
-  if (block[Part::kRouter].defined()) return mixture(block, normed, tap);
-  if (!config_.gated) return activated(config_.activation, map(Part::kUp));
-  const at::Tensor gate = map(Part::kGate);
-  const at::Tensor up = map(Part::kUp);
+  if (block[WeightRole::kRouter].defined()) return mixture(block, normed, tap);
+  if (!config_.gated) return activated(config_.activation, map(WeightRole::kUp));
+  const at::Tensor gate = map(WeightRole::kGate);
+  const at::Tensor up = map(WeightRole::kUp);
   return config_.activation == Activation::kSilu ? silu_product(gate, up)
                                                  : activated(config_.activation, gate) * up;
 }
 
 at::Tensor Forward::expert_tokens(const Block& block, const at::Tensor& normed, int64_t expert) const {
-  return tokens_of(route(config_.experts, block[Part::kRouter], normed.flatten(0, 1)), expert);
+  return tokens_of(route(config_.experts, block[WeightRole::kRouter], normed.flatten(0, 1)), expert);
 }
 
 at::Tensor Forward::expert_inner(const Block& block, const at::Tensor& x, int32_t expert,
                                  const OutputTap& tap) const {
-  const auto map = [&](Part part) {
-    const at::Tensor y = linear(x, block[part], {}, compute_.dtype);
-    if (tap) tap(part, y);
+  const auto map = [&](WeightRole role) {
+    const at::Tensor y = linear(x, block[role], {}, compute_.dtype);
+    if (tap) tap(role, y);
     return y;
   };
-  return activated(config_.activation, map({Part::kGate, expert})) * map({Part::kUp, expert});
+  return activated(config_.activation, map({WeightRole::kGate, expert})) * map({WeightRole::kUp, expert});
 }
 
 at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
   const at::Tensor flat = normed.flatten(0, 1);
-  const Routing routing = route(config_.experts, block[Part::kRouter], flat);
+  const Routing routing = route(config_.experts, block[WeightRole::kRouter], flat);
   at::Tensor sum = at::zeros(flat.sizes(), flat.options().dtype(at::kFloat));
   for (int32_t e = 0; e < config_.experts.count; ++e) {
     const at::Tensor tokens = tokens_of(routing, e);
     if (tokens.numel() == 0) continue;
     const at::Tensor inner = expert_inner(block, flat.index_select(0, tokens), e, tap);
-    const Part down{Part::kDown, e};
+    const WeightRole down{WeightRole::kDown, e};
     const at::Tensor y = linear(inner, block[down], {}, compute_.dtype);
     if (tap) tap(down, y);
     sum = sum.index_add(0, tokens, y.to(at::kFloat) * weights_of(routing, e, tokens));
@@ -185,28 +185,28 @@ at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const 
   return sum.view(normed.sizes());
 }
 
-at::Tensor Forward::inner(const Block& block, Half half, const at::Tensor& normed,
+at::Tensor Forward::inner(const Block& block, Sublayer sublayer, const at::Tensor& normed,
                           const OutputTap& tap) const {
   count_pass(normed.size(0) * normed.size(1));
-  return half == Half::kAttention ? attended(block, normed, tap) : mlp(block, normed, tap);
+  return sublayer == Sublayer::kAttention ? attended(block, normed, tap) : mlp(block, normed, tap);
 }
 
-at::Tensor Forward::add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
-                               const OutputTap& tap) const {
-  const bool first = half == Half::kAttention;
-  const Part last = first ? Part::kOutput : Part::kDown;
+at::Tensor Forward::add_output(const Block& block, Sublayer sublayer, const at::Tensor& x,
+                               const at::Tensor& inner, const OutputTap& tap) const {
+  const bool first = sublayer == Sublayer::kAttention;
+  const WeightRole last = first ? WeightRole::kOutput : WeightRole::kDown;
   at::Tensor y = inner;  // a mixture of experts has been through its last matrices
-  if (first || !block[Part::kRouter].defined()) {
+  if (first || !block[WeightRole::kRouter].defined()) {
     y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
     if (tap) tap(last, y);
   }
   if (config_.norm_place == NormPlace::kAfter || config_.norm_place == NormPlace::kBeforeAndAfter)
-    y = norm(block, first ? Part::kAttentionPostNorm : Part::kMlpPostNorm)(y.to(at::kFloat));
+    y = norm(block, first ? WeightRole::kAttentionPostNorm : WeightRole::kMlpPostNorm)(y.to(at::kFloat));
   if (config_.parallel) {
     return first ? at::cat({x, x + y}, -1) : x.narrow(-1, config_.width, config_.width) + y;
   }
   if (config_.norm_place == NormPlace::kAfterSum)
-    return norm(block, first ? Part::kAttentionNorm : Part::kMlpNorm)(x + y);
+    return norm(block, first ? WeightRole::kAttentionNorm : WeightRole::kMlpNorm)(x + y);
   return add_branch(x, y);
 }
 

@@ -4,50 +4,51 @@
 #include <functional>
 #include <vector>
 
-#include "model/block.h"
-#include "model/config.h"
-#include "model/elementwise.h"
-#include "model/linear.h"
-#include "model/norm.h"
-#include "model/weights.h"
+#include "freelunch/architecture/config.h"
+#include "freelunch/model/block.h"
+#include "freelunch/model/weight_view.h"
+#include "freelunch/nn/elementwise.h"
+#include "freelunch/nn/linear.h"
+#include "freelunch/nn/norm.h"
 
 namespace freelunch::model {
 
 /// Sees what a matrix gives, before anything else is done to it: (n, l, out) in the compute dtype; for an
 /// expert (its tokens, out).
-using OutputTap = std::function<void(Part, const at::Tensor&)>;
+using OutputTap = std::function<void(WeightRole, const at::Tensor&)>;
 
 /// What every forward pass over windows of one length shares: rotary tables and, for sliding windows, the
 /// masks. The functions below are ordinary and differentiable; the residual stream is fp32, matrix products
 /// run in the compute dtype. n windows of l tokens; d width; m intermediate.
 ///
-/// Where both halves read the block's input (Config::parallel), the stream between the halves is (n, l, 2 d):
-/// that input, and the sum so far.
+/// Where both sublayers read the block's input (Config::parallel), the stream between the sublayers is (n, l,
+/// 2 d): that input, and the sum so far.
 class Forward {
  public:
-  Forward(const Config& config, const Compute& compute, int64_t length);
+  Forward(const Config& config, const backend::Compute& compute, int64_t length);
   /// For windows that are no plain sequences: positions (n, l) int64 on the CPU, and which positions each may
   /// attend to, (n, l, l) bool, to be narrowed by a sliding window.
-  Forward(const Config& config, const Compute& compute, const at::Tensor& positions,
+  Forward(const Config& config, const backend::Compute& compute, const at::Tensor& positions,
           const at::Tensor& attends);
 
   const Config& config() const { return config_; }
-  const Compute& compute() const { return compute_; }
+  const backend::Compute& compute() const { return compute_; }
   int64_t length() const { return length_; }
-  /// Of the stream after a half: d, or 2 d inside a parallel block.
-  int64_t stream_width(Half after) const {
-    return config_.parallel && after == Half::kAttention ? 2 * config_.width : config_.width;
+  /// Of the stream after a sublayer: d, or 2 d inside a parallel block.
+  int64_t stream_width(Sublayer after) const {
+    return config_.parallel && after == Sublayer::kAttention ? 2 * config_.width : config_.width;
   }
 
-  /// The input of a half, normed where a norm comes before: x (n, l, d) -> (n, l, d) in the compute dtype.
-  /// What q, k, v or gate, up read. Where x has no gradient and the norm has, the result has none either if
-  /// inner() can give the norm its gradient (linear_of_normed).
-  at::Tensor normed(const Block& block, Half half, const at::Tensor& x) const;
-  /// What the half's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
+  /// The input of a sublayer, normed where a norm comes before: x (n, l, d) -> (n, l, d) in the compute
+  /// dtype. What q, k, v or gate, up read. Where x has no gradient and the norm has, the result has none
+  /// either if inner() can give the norm its gradient (linear_of_normed).
+  at::Tensor normed(const Block& block, Sublayer sublayer, const at::Tensor& x) const;
+  /// What the sublayer's last matrix reads: normed (n, l, d) -> (n, l, heads * head_dim) for o, (n, l, m) for
   /// down. Of a mixture of experts what it gives, (n, l, d).
-  at::Tensor inner(const Block& block, Half half, const at::Tensor& normed, const OutputTap& tap = {}) const;
-  /// x (n, l, d), inner -> the stream after the half, (n, l, d) fp32.
-  at::Tensor add_output(const Block& block, Half half, const at::Tensor& x, const at::Tensor& inner,
+  at::Tensor inner(const Block& block, Sublayer sublayer, const at::Tensor& normed,
+                   const OutputTap& tap = {}) const;
+  /// x (n, l, d), inner -> the stream after the sublayer, (n, l, d) fp32.
+  at::Tensor add_output(const Block& block, Sublayer sublayer, const at::Tensor& x, const at::Tensor& inner,
                         const OutputTap& tap = {}) const;
 
   /// Which tokens of normed (n, l, d) reach an expert of the block: indices into n l, ascending.
@@ -56,11 +57,12 @@ class Forward {
   at::Tensor expert_inner(const Block& block, const at::Tensor& x, int32_t expert,
                           const OutputTap& tap = {}) const;
 
-  at::Tensor half(const Block& block, Half half, const at::Tensor& x, const OutputTap& tap = {}) const {
-    return add_output(block, half, x, inner(block, half, normed(block, half, x), tap), tap);
+  at::Tensor forward_sublayer(const Block& block, Sublayer sublayer, const at::Tensor& x,
+                              const OutputTap& tap = {}) const {
+    return add_output(block, sublayer, x, inner(block, sublayer, normed(block, sublayer, x), tap), tap);
   }
-  at::Tensor block(const Block& block, const at::Tensor& x) const {
-    return half(block, Half::kMlp, half(block, Half::kAttention, x));
+  at::Tensor forward_block(const Block& block, const at::Tensor& x) const {
+    return forward_sublayer(block, Sublayer::kMlp, forward_sublayer(block, Sublayer::kAttention, x));
   }
 
  private:
@@ -68,22 +70,22 @@ class Forward {
     at::Tensor cos, sin;  // (l, pairs) or (n, l, pairs) fp32; undefined without rotary positions
     at::Tensor mask;      // (l, l) or (n, 1, l, l) bool, undefined where causal masking is enough
   };
-  void set_angles(Reach& reach, const AttentionReach& settings, const at::Tensor& positions) const;
+  void set_angles(Reach& reach, const LayerType& settings, const at::Tensor& positions) const;
   const Reach& reach(const Block& block) const;
-  Norm norm(const Block& block, Part::Kind weight) const;
-  Norm norm_before(const Block& block, Half half) const;
-  bool trained_through_matrices(const Block& block, Half half, const at::Tensor& x) const;
+  Norm norm(const Block& block, WeightRole::Kind weight) const;
+  Norm norm_before(const Block& block, Sublayer sublayer) const;
+  bool trained_through_matrices(const Block& block, Sublayer sublayer, const at::Tensor& x) const;
   /// What a matrix that reads `normed` gives, with its bias.
-  at::Tensor first_linear(const Block& block, Part part, const at::Tensor& normed) const;
+  at::Tensor first_linear(const Block& block, WeightRole role, const at::Tensor& normed) const;
   at::Tensor turned(const Reach& reach, const at::Tensor& heads) const;
   at::Tensor attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
   at::Tensor mixture(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
   at::Tensor mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const;
 
   Config config_;
-  Compute compute_;
+  backend::Compute compute_;
   int64_t length_;
-  std::vector<Reach> reaches_;  // as Config::reaches
+  std::vector<Reach> reaches_;  // as Config::layer_types
 };
 
 }  // namespace freelunch::model

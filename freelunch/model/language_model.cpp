@@ -1,4 +1,4 @@
-#include "model/language_model.h"
+#include "freelunch/model/language_model.h"
 
 #include <ATen/ATen.h>
 
@@ -8,11 +8,11 @@
 #include <span>
 #include <sstream>
 
-#include "base/error.h"
-#include "checkpoint/bitmask_checkpoint.h"
-#include "model/architecture.h"
-#include "model/gguf_config.h"
-#include "model/hf_config.h"
+#include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/gguf_config.h"
+#include "freelunch/architecture/hf_config.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
 
 namespace freelunch::model {
 namespace {
@@ -39,8 +39,8 @@ NameTable without_base_prefix(NameTable names) {
     if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
   };
   strip(names.block_prefix);
-  for (PartName& name : names.parts) {
-    if (!is_in_block(name.part)) strip(name.name);
+  for (RoleName& name : names.parts) {
+    if (!is_in_block(name.role)) strip(name.name);
   }
   return names;
 }
@@ -55,7 +55,7 @@ DType saved_dtype_of(DType stored) {
 DType saved_dtype_of(const std::vector<SavedPart>& parts) {
   const DType first = parts[0].tensor->saved_dtype;
   const bool same = std::all_of(parts.begin(), parts.end(),
-                                [&](const SavedPart& part) { return part.tensor->saved_dtype == first; });
+                                [&](const SavedPart& role) { return role.tensor->saved_dtype == first; });
   return same ? first : DType::kF32;
 }
 
@@ -93,12 +93,12 @@ void LanguageModel::open_folder() {
   checkpoint_ = checkpoint::open_safetensors(path_);
   NameTable names = architecture_of_model_type(config_.architecture, "model").hugging_face;
   const NameTable body = without_base_prefix(names);
-  if (checkpoint_->find(part_name(names, Part::kEmbedding, -1)) == nullptr &&
-      checkpoint_->find(part_name(body, Part::kEmbedding, -1)) != nullptr) {
+  if (checkpoint_->find(role_name(names, WeightRole::kEmbedding, -1)) == nullptr &&
+      checkpoint_->find(role_name(body, WeightRole::kEmbedding, -1)) != nullptr) {
     names = body;
   }
   // Files of tied models may still hold a copy of the head; files without one are tied whatever they say.
-  if (checkpoint_->find(part_name(names, Part::kHead, -1)) == nullptr) config_.tied_embeddings = true;
+  if (checkpoint_->find(role_name(names, WeightRole::kHead, -1)) == nullptr) config_.tied_embeddings = true;
   check_blocks(names);
   folder_ = layout(config_, names);
   check_complete(folder_);
@@ -113,8 +113,8 @@ void LanguageModel::open_folder() {
            .shape = info.shape,
            .stored_dtype = info.dtype,
            .saved_dtype = info.dtype,
-           .placement = {},
-           .part = {}});
+           .slice = {},
+           .role = {}});
     }
   }
 }
@@ -148,21 +148,21 @@ bool LanguageModel::fits(const ModelTensor& tensor, DType dtype) const {
 
 void LanguageModel::add(ModelTensor tensor) {
   by_name_[tensor.name] = tensors_.size();
-  if (tensor.part) by_part_[{tensor.block, *tensor.part}] = tensors_.size();
+  if (tensor.role) by_role_[{tensor.block, *tensor.role}] = tensors_.size();
   tensors_.push_back(std::move(tensor));
 }
 
 void LanguageModel::add_parts(const StoredTensor& stored, const NameTable& named) {
   const TensorInfo& info = checkpoint_->at(stored.name);
-  for (const StoredPart& part : stored.parts) {
-    add({.name = part_name(named, part.part, part.block),
+  for (const StoredPart& role : stored.parts) {
+    add({.name = role_name(named, role.role, role.block),
          .stored_name = stored.name,
-         .shape = part.shape,
+         .shape = role.shape,
          .stored_dtype = info.dtype,
          .saved_dtype = saved_dtype_of(info.dtype),
-         .placement = part.placement,
-         .block = part.block,
-         .part = part.part});
+         .slice = role.slice,
+         .block = role.block,
+         .role = role.role});
   }
 }
 
@@ -170,7 +170,7 @@ void LanguageModel::add_parts(const StoredTensor& stored, const NameTable& named
 /// have at least one.
 void LanguageModel::check_blocks(const NameTable& names) const {
   for (int64_t b = 0; b < config_.blocks; ++b) {
-    const std::string name = stored_name(names, Part::kQuery, b);
+    const std::string name = stored_name(names, WeightRole::kQuery, b);
     if (checkpoint_->find(name) != nullptr) continue;
     fail(ErrorKind::kBadFile, "{}: needs tensor '{}' for {}, but no file holds it; incomplete download?",
          path_.filename().string(), name, config_.architecture);
@@ -194,7 +194,7 @@ void LanguageModel::check_complete(const std::vector<StoredTensor>& needed) cons
 
 std::vector<const ModelTensor*> LanguageModel::block_tensors(int64_t block) const {
   std::vector<const ModelTensor*> found;
-  for (const Part part : block_parts(config_, block)) found.push_back(find(block, part));
+  for (const WeightRole role : block_roles(config_, block)) found.push_back(find(block, role));
   return found;
 }
 
@@ -205,12 +205,12 @@ SavedTensor LanguageModel::saved_from(const StoredTensor& stored) const {
                     .dtype = DType::kF32,
                     .parts = {},
                     .source = nullptr};
-  for (const StoredPart& part : stored.parts)
-    saved.parts.push_back({.tensor = find(part.block, part.part), .placement = part.placement});
+  for (const StoredPart& role : stored.parts)
+    saved.parts.push_back({.tensor = find(role.block, role.role), .slice = role.slice});
   saved.dtype = saved_dtype_of(saved.parts);
   const ModelTensor& first = *saved.parts[0].tensor;
   const TensorInfo& info = checkpoint_->at(first.stored_name);
-  if (saved.is_one_part() && first.placement.whole(info.shape, first.shape)) saved.source = &info;
+  if (saved.is_one_part() && first.slice.is_whole(info.shape, first.shape)) saved.source = &info;
   return saved;
 }
 
@@ -226,12 +226,12 @@ std::vector<SavedTensor> LanguageModel::hugging_face_tensors() const {
     if (const auto it = known.find(info.name); it != known.end()) {
       result.push_back(saved_from(*it->second));
     } else {
-      const Placement whole{.group_rows = info.shape.empty() ? 1 : info.shape[0]};
+      const TensorSlice whole{.group_rows = info.shape.empty() ? 1 : info.shape[0]};
       result.push_back({.name = info.name,
                         .file = "",
                         .shape = info.shape,
                         .dtype = info.dtype,
-                        .parts = {{.tensor = &at(info.name), .placement = whole}},
+                        .parts = {{.tensor = &at(info.name), .slice = whole}},
                         .source = nullptr});
     }
     result.back().file = info.file;
@@ -268,9 +268,9 @@ std::vector<SavedTensor> LanguageModel::gguf_tensors() const {
   return result;
 }
 
-const ModelTensor* LanguageModel::find(int64_t block, Part part) const {
-  const auto it = by_part_.find({block, part});
-  return it == by_part_.end() ? nullptr : &tensors_[it->second];
+const ModelTensor* LanguageModel::find(int64_t block, WeightRole role) const {
+  const auto it = by_role_.find({block, role});
+  return it == by_role_.end() ? nullptr : &tensors_[it->second];
 }
 
 const ModelTensor& LanguageModel::at(const std::string& name) const {
@@ -280,7 +280,7 @@ const ModelTensor& LanguageModel::at(const std::string& name) const {
 }
 
 const ModelTensor& LanguageModel::head() const {
-  return config_.tied_embeddings ? embedding() : *find(-1, Part::kHead);
+  return config_.tied_embeddings ? embedding() : *find(-1, WeightRole::kHead);
 }
 
 int64_t LanguageModel::parameters() const {
@@ -299,27 +299,26 @@ void LanguageModel::require_finite(const at::Tensor& data, const ModelTensor& te
 
 at::Tensor LanguageModel::read(const ModelTensor& tensor) const {
   const TensorInfo& info = checkpoint_->at(tensor.stored_name);
-  const Placement& placement = tensor.placement;
+  const TensorSlice& slice = tensor.slice;
   // Rows that follow each other are read alone, other parts are cut from the whole.
-  const bool rows_alone =
-      tensor.part && placement.groups == 1 && !placement.transposed && !info.shape.empty();
+  const bool rows_alone = tensor.role && slice.groups == 1 && !slice.transposed && !info.shape.empty();
   at::Tensor data = at::empty(rows_alone ? tensor.shape : info.shape, at::kFloat);
   const std::span<float> out{data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())};
   if (rows_alone) {
     const int64_t rows = info.shape.size() == 3 ? info.shape[1] : 1;  // of one expert in a stack
-    checkpoint_->read_f32_rows(info, placement.offset / rows, tensor.shape[0] / rows, out);
+    checkpoint_->read_f32_rows(info, slice.offset / rows, tensor.shape[0] / rows, out);
   } else {
     checkpoint_->read_f32(info, out);
   }
   checkpoint_->release(info);
   require_finite(data, tensor);
-  if (!tensor.part) return data;
-  Placement rest = placement;
+  if (!tensor.role) return data;
+  TensorSlice rest = slice;
   if (rows_alone) {
     rest.group_rows = tensor.shape[0];
     rest.offset = 0;
   }
-  return rest.whole(data.sizes().vec(), tensor.shape) ? data : extract(data, rest, tensor.shape);
+  return rest.is_whole(data.sizes().vec(), tensor.shape) ? data : extract(data, rest, tensor.shape);
 }
 
 at::Tensor LanguageModel::read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const {

@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/gguf.h"
-#include "model/block.h"
-#include "model/config.h"
-#include "model/layout.h"
+#include "freelunch/architecture/config.h"
+#include "freelunch/checkpoint/checkpoint.h"
+#include "freelunch/checkpoint/gguf/gguf.h"
+#include "freelunch/model/block.h"
+#include "freelunch/model/layout.h"
 
 namespace freelunch::model {
 
@@ -24,15 +24,15 @@ struct ModelTensor {
   std::string stored_name;  ///< name in the checkpoint
   std::vector<int64_t> shape;
   checkpoint::DType stored_dtype;
-  checkpoint::DType saved_dtype;  ///< dtype in a Hugging Face folder made from this model
-  Placement placement;            ///< in the stored tensor
-  int64_t block = -1;             ///< -1: outside the blocks
-  std::optional<Part> part;       ///< none: not known to the architecture, kept as it is
+  checkpoint::DType saved_dtype;   ///< dtype in a Hugging Face folder made from this model
+  TensorSlice slice;               ///< in the stored tensor
+  int64_t block = -1;              ///< -1: outside the blocks
+  std::optional<WeightRole> role;  ///< none: not known to the architecture, kept as it is
 };
 
 struct SavedPart {
   const ModelTensor* tensor;
-  Placement placement;  ///< in the saved tensor
+  TensorSlice slice;  ///< in the saved tensor
 };
 
 /// A tensor of a Hugging Face folder or a GGUF file made from a model.
@@ -47,7 +47,7 @@ struct SavedTensor {
 
   /// Whether it is one tensor of the model as it stands.
   bool is_one_part() const {
-    return parts.size() == 1 && parts[0].placement.whole(shape, parts[0].tensor->shape);
+    return parts.size() == 1 && parts[0].slice.is_whole(shape, parts[0].tensor->shape);
   }
 };
 
@@ -63,7 +63,7 @@ class LanguageModel {
   const std::filesystem::path& path() const { return path_; }
   const std::vector<ModelTensor>& tensors() const { return tensors_; }
   /// nullptr if this model has none. Block -1 holds what lies outside the blocks.
-  const ModelTensor* find(int64_t block, Part part) const;
+  const ModelTensor* find(int64_t block, WeightRole role) const;
   /// A block's, in the order of the forward pass.
   std::vector<const ModelTensor*> block_tensors(int64_t block) const;
   const ModelTensor& at(const std::string& name) const;
@@ -85,7 +85,7 @@ class LanguageModel {
   at::Tensor read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const;
   /// `rows` consecutive ones from `first` on.
   at::Tensor read_rows(const ModelTensor& tensor, int64_t first, int64_t rows) const;
-  const ModelTensor& embedding() const { return *find(-1, Part::kEmbedding); }
+  const ModelTensor& embedding() const { return *find(-1, WeightRole::kEmbedding); }
   /// The LM head's matrix, or the embedding where they are tied.
   const ModelTensor& head() const;
 
@@ -110,7 +110,7 @@ class LanguageModel {
   Config config_;
   std::vector<ModelTensor> tensors_;
   std::map<std::string, size_t> by_name_;
-  std::map<std::pair<int64_t, Part>, size_t> by_part_;
+  std::map<std::pair<int64_t, WeightRole>, size_t> by_role_;
   std::vector<StoredTensor> folder_;  ///< the parts of each known tensor of a Hugging Face folder
 };
 

@@ -1,4 +1,4 @@
-#include "model/passes.h"
+#include "freelunch/model/passes.h"
 
 #include <ATen/core/grad_mode.h>
 

@@ -3,7 +3,7 @@
 
 namespace freelunch::model {
 
-/// Tokens that went through a half of a block, each half counted by itself.
+/// Tokens that went through a sublayer of a block, each sublayer counted by itself.
 struct Passes {
   int64_t forward = 0;
   int64_t recorded = 0;  ///< of those, with the graph that a backward pass needs

@@ -1,34 +1,35 @@
-#include "pipeline/compress.h"
+#include "freelunch/pipeline/compress.h"
 
 #include <ATen/ATen.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "checkpoint/atomic_file.h"
-#include "pipeline/compression.h"
-#include "pipeline/evaluator.h"
-#include "pipeline/export.h"
-#include "pipeline/given_masks.h"
-#include "pipeline/opened_model.h"
-#include "pipeline/report_page.h"
-#include "pipeline/run_report.h"
-#include "pipeline/run_setup.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/files/atomic_file.h"
+#include "freelunch/model_io/export.h"
+#include "freelunch/model_io/opened_model.h"
+#include "freelunch/pipeline/evaluator.h"
+#include "freelunch/pipeline/given_masks.h"
+#include "freelunch/pipeline/run_context.h"
+#include "freelunch/pipeline/run_setup.h"
+#include "freelunch/record/report_page.h"
+#include "freelunch/record/run_report.h"
 
 namespace freelunch::pipeline {
 namespace {
 
 namespace fs = std::filesystem;
 
-void run_stages(Compression& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
+void run_stages(RunContext& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
   RunReport& report = run.report;
   const bool given = !run.plan.dense.empty();
   choose_masks(run, patterns);
   if (evaluator.wanted()) {
     run_stage(run, "evaluate pruned", [&] {
-      report.pruned = evaluator.run(given ? model::Weights(run.model())
-                                          : model::Weights(run.model(), &run.store, model::Overlay::kPruned));
+      report.pruned =
+          evaluator.run(given ? model::WeightView(run.model())
+                              : model::WeightView(run.model(), &run.scratch, model::Overlay::kPruned));
       return fmt::format("perplexity {:.3f}", report.pruned->perplexity);
     });
   }
@@ -50,43 +51,43 @@ void keeping_what_is_finished(checkpoint::OutputFolder& output, const Journal& j
   try {
     work();
   } catch (const Error& error) {
-    if (journal.has_progress() && !needs_another_run(error.kind())) output.keep();
-    if (!journal.has_progress() || !output.kept()) throw;
+    if (journal.has_progress() && !needs_another_run(error.kind())) output.keep_partial();
+    if (!journal.has_progress() || !output.keeps_partial()) throw;
     fail(error.kind(),
          "{}; what is finished is kept in '{}': the same command goes on from there, --restart starts over",
          error.what(), output.work().string());
   } catch (...) {
-    if (journal.has_progress()) output.keep();
+    if (journal.has_progress()) output.keep_partial();
     throw;
   }
 }
 
 /// What was decided by the memory that is free or the machine's speed stays as the first process decided it,
 /// as far as it changes what is written.
-void keep_decisions(SettledPlan& settled, Journal& journal) {
+void record_decisions(ResolvedPlan& resolved, Journal& journal) {
   const nlohmann::json decided = journal.choice("settled", [&] {
     nlohmann::json stages = nlohmann::json::array();
-    for (const Stage& stage : settled.stages) stages.push_back(to_string(stage));
+    for (const Stage& stage : resolved.stages) stages.push_back(to_string(stage));
     return nlohmann::json{
         {"stages", stages},
-        {"region batch", settled.plan.region.batch},
-        {"model batch", settled.plan.whole.batch},
-        {"activation dtype", static_cast<int>(settled.plan.memory.activation_dtype.value())}};
+        {"region batch", resolved.plan.region.batch},
+        {"model batch", resolved.plan.model_stage.batch},
+        {"activation dtype", static_cast<int>(resolved.plan.memory.activation_dtype.value())}};
   });
   std::string list;
   for (const nlohmann::json& name : decided.at("stages")) {
     if (!list.empty()) list += ',';
     list += name.get<std::string>();
   }
-  settled.stages = list.empty() ? std::vector<Stage>() : parse_repair(list).stages;
-  settled.plan.region.batch = decided.at("region batch");
-  settled.plan.whole.batch = decided.at("model batch");
-  settled.plan.memory.activation_dtype =
+  resolved.stages = list.empty() ? std::vector<Stage>() : parse_repair(list).stages;
+  resolved.plan.region.batch = decided.at("region batch");
+  resolved.plan.model_stage.batch = decided.at("model batch");
+  resolved.plan.memory.activation_dtype =
       static_cast<at::ScalarType>(decided.at("activation dtype").get<int>());
 }
 
 /// From the opened model to the files of the output folder but the report.
-void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& patterns,
+void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& patterns,
                   checkpoint::OutputFolder& output) {
   const Evaluator& evaluator = *in.evaluator;
   RunReport& report = run.report;
@@ -98,7 +99,7 @@ void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& p
   }
   run_stages(run, patterns, evaluator);
   count_zeros(run);
-  output.keep();  // whatever goes wrong from here on, the work is done
+  output.keep_partial();  // whatever goes wrong from here on, the work is done
   timed(report, run.compute.device, "save", [&] {
     export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks.progress);
     return std::string();
@@ -107,7 +108,7 @@ void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& p
   // Of the folder as it was written, not of what was meant to be in it.
   timed(report, run.compute.device, "evaluate repaired", [&] {
     const auto saved = model::LanguageModel::open(output.path());
-    report.repaired = evaluator.run(model::Weights(*saved));
+    report.repaired = evaluator.run(model::WeightView(*saved));
     return fmt::format("perplexity {:.3f}", report.repaired->perplexity);
   });
 }
@@ -117,7 +118,7 @@ void run_and_save(const RunInputs& in, Compression& run, sparsity::PatternMap& p
 RunReport compress(const CompressPlan& asked, Sinks sinks) {
   const auto start = std::chrono::steady_clock::now();
   validate(asked);
-  const model::Compute compute = resolve(asked.compute);
+  const backend::Compute compute = resolve(asked.compute);
   checkpoint::OutputFolder output(asked.output, asked.overwrite, checkpoint::Staging::kLasting);
   if (asked.restart) output.start_over();
   RunReport report;
@@ -127,38 +128,38 @@ RunReport compress(const CompressPlan& asked, Sinks sinks) {
     report.digests = digest_inputs(asked);
     return std::string();
   });
-  SettledPlan settled = settle_run(asked, inputs, compute, sinks);
+  ResolvedPlan resolved = resolve_run(asked, inputs, compute, sinks);
   sparsity::PatternMap patterns = checked_patterns(asked, *inputs.opened.model);
-  model::TensorFile store(output.work() / "weights.scratch", model::TensorFile::Lifetime::kFolder);
-  Journal journal(output.work(), fingerprint(asked, compute, report.digests), store, report,
+  model::TensorFile scratch(output.work() / "weights.scratch", model::TensorFile::Lifetime::kFolder);
+  Journal journal(output.work(), fingerprint(asked, compute, report.digests), scratch, report,
                   std::chrono::seconds(asked.commit_seconds));
   if (journal.has_progress())
     sinks.log.log(LogLevel::kInfo,
                   fmt::format("going on with the run that '{}' holds", output.work().string()));
-  keep_decisions(settled, journal);
-  report.planned = settled.budget;
-  const CompressPlan& plan = settled.plan;
-  Compression run{.plan = plan,
-                  .opened = inputs.opened,
-                  .teacher = inputs.teacher(),
-                  .patterns = patterns,
-                  .compute = compute,
-                  .windows = inputs.windows,
-                  .held_out = inputs.windows.defined() ? plan.calibration.held_out : 0,
-                  .store = store,
-                  .dense_store = store,
-                  .report = report,
-                  .journal = journal,
-                  .stages = settled.stages,
-                  .sinks = sinks,
-                  .activations = activation_settings(plan.memory, output.work()),
-                  .dense_stream = std::nullopt};
+  record_decisions(resolved, journal);
+  report.planned = resolved.budget;
+  const CompressPlan& plan = resolved.plan;
+  RunContext run{.plan = plan,
+                 .opened = inputs.opened,
+                 .teacher = inputs.teacher(),
+                 .patterns = patterns,
+                 .compute = compute,
+                 .windows = inputs.windows,
+                 .held_out = inputs.windows.defined() ? plan.calibration.held_out : 0,
+                 .scratch = scratch,
+                 .dense_scratch = scratch,
+                 .report = report,
+                 .journal = journal,
+                 .stages = resolved.stages,
+                 .sinks = sinks,
+                 .activations = activation_settings(plan.memory, output.work()),
+                 .dense_stream = std::nullopt};
   keeping_what_is_finished(output, journal, [&] {
     output.clear();  // of what an earlier process half saved
     run_and_save(inputs, run, patterns, output);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.seconds = seconds + journal.earlier_seconds();
-    const nlohmann::json json = to_json(report, plan, *inputs.opened.model, compute, settled.stages);
+    const nlohmann::json json = to_json(report, plan, *inputs.opened.model, compute, resolved.stages);
     report.json = json.dump(2);
     checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
     checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));

@@ -1,7 +1,7 @@
 #pragma once
-#include "base/sinks.h"
-#include "pipeline/plan.h"
-#include "pipeline/run_report.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/plan/plan.h"
+#include "freelunch/record/run_report.h"
 
 namespace freelunch::pipeline {
 

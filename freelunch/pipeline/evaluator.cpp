@@ -1,14 +1,14 @@
-#include "pipeline/evaluator.h"
+#include "freelunch/pipeline/evaluator.h"
 
 #include <algorithm>
 
-#include "base/error.h"
-#include "calibration/text.h"
+#include "freelunch/base/error.h"
+#include "freelunch/calibration/text.h"
 
 namespace freelunch::pipeline {
 
 Evaluator::Evaluator(const EvaluationOptions& options, const OpenedModel& opened,
-                     const model::Compute& compute, ProgressSink& progress)
+                     const backend::Compute& compute, ProgressSink& progress)
     : compute_(compute), progress_(progress) {
   if (options.text.empty()) return;
   for (const std::string& document : calibration::read_documents(options.text)) {

@@ -1,10 +1,10 @@
 #pragma once
 #include <vector>
 
-#include "base/sinks.h"
-#include "evaluate/perplexity.h"
-#include "pipeline/opened_model.h"
-#include "pipeline/plan.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/evaluate/perplexity.h"
+#include "freelunch/model_io/opened_model.h"
+#include "freelunch/plan/plan.h"
 
 namespace freelunch::pipeline {
 
@@ -12,19 +12,19 @@ namespace freelunch::pipeline {
 class Evaluator {
  public:
   /// Throws InvalidArgument if the text has fewer tokens than one window.
-  Evaluator(const EvaluationOptions& options, const OpenedModel& opened, const model::Compute& compute,
+  Evaluator(const EvaluationOptions& options, const OpenedModel& opened, const backend::Compute& compute,
             ProgressSink& progress);
 
   /// Windows that will be scored, and tokens of each.
   int64_t windows() const;
   int64_t length() const { return settings_.length; }
   bool wanted() const { return !tokens_.empty(); }
-  evaluate::Perplexity run(const model::Weights& weights) const {
+  evaluate::Perplexity run(const model::WeightView& weights) const {
     return evaluate::perplexity(weights, tokens_, settings_, compute_, progress_);
   }
 
  private:
-  model::Compute compute_;
+  backend::Compute compute_;
   ProgressSink& progress_;
   std::vector<int64_t> tokens_;
   evaluate::PerplexitySettings settings_;

@@ -1,10 +1,10 @@
-#include "pipeline/given_masks.h"
+#include "freelunch/pipeline/given_masks.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -38,31 +38,31 @@ void check_same_model(const model::LanguageModel& pruned, const model::LanguageM
          d.vocabulary);
   }
   for (const model::ModelTensor& tensor : pruned.tensors()) {
-    if (!tensor.part || tensor.block < 0) continue;
-    const model::ModelTensor* other = dense.find(tensor.block, *tensor.part);
+    if (!tensor.role || tensor.block < 0) continue;
+    const model::ModelTensor* other = dense.find(tensor.block, *tensor.role);
     if (other == nullptr || other->shape != tensor.shape) {
       fail(ErrorKind::kInvalidArgument, "{} are not one model: tensor '{}' differs in shape or is missing",
            names, tensor.name);
     }
   }
-  const bool distils =
-      plan.whole.loss == reconstruct::TokenLoss::kKl && std::any_of(stages.begin(), stages.end(), is_global);
+  const bool distils = plan.model_stage.loss == reconstruct::TokenLoss::kKl &&
+                       std::any_of(stages.begin(), stages.end(), is_global);
   if (distils && !same_values(pruned, pruned.head(), dense, dense.head())) {
     fail(ErrorKind::kInvalidArgument,
          "{} have different heads, so their next-token distributions cannot be compared on one; pass "
-         "--model-loss ce, or --repair solve,half",
+         "--model-loss ce, or --repair solve,sublayer",
          names);
   }
 }
 
-std::string take_given_masks(Compression& run) {
+std::string take_given_masks(RunContext& run) {
   int64_t zeros = 0;
   int64_t elements = 0;
   for (const model::ModelTensor& tensor : run.model().tensors()) {
-    if (!tensor.part || !model::is_matrix(*tensor.part)) continue;
+    if (!tensor.role || !model::is_prunable(*tensor.role)) continue;
     const at::Tensor W = run.model().read(tensor);
     const sparsity::Observed seen = sparsity::observe(W);
-    run.store.put(model::mask_name(tensor.name), W.ne(0));
+    run.scratch.put(model::mask_name(tensor.name), W.ne(0));
     run.report.tensors.push_back(
         {.name = tensor.name,
          .shape = tensor.shape,

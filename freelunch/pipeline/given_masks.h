@@ -1,5 +1,5 @@
 #pragma once
-#include "pipeline/compression.h"
+#include "freelunch/pipeline/run_context.h"
 
 namespace freelunch::pipeline {
 
@@ -11,6 +11,6 @@ void check_same_model(const model::LanguageModel& pruned, const model::LanguageM
 
 /// Makes the zeros of the opened model's matrices its masks. Returns a note for the report. Throws
 /// InvalidArgument if it has next to none.
-std::string take_given_masks(Compression& run);
+std::string take_given_masks(RunContext& run);
 
 }  // namespace freelunch::pipeline

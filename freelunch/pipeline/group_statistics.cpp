@@ -1,12 +1,12 @@
-#include "pipeline/group_statistics.h"
+#include "freelunch/pipeline/group_statistics.h"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 #include <utility>
 
-#include "base/error.h"
-#include "pipeline/memory.h"
+#include "freelunch/base/error.h"
+#include "freelunch/memory/process_memory.h"
 
 namespace freelunch::pipeline {
 
@@ -15,7 +15,7 @@ GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted
   if (!wanted.gram) return;
   for (const bool held_out : {false, true}) {
     Side& side = sides_.at(held_out ? 1 : 0);
-    const at::ScalarType dtype = held_out ? kHeldOutSums : at::kDouble;
+    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : at::kDouble;
     side.H.emplace(width, device, dtype);
     if (!wanted.cross) continue;
     side.C.emplace(width, device);
@@ -52,26 +52,26 @@ void GroupStatistics::check_finite() const {
   }
 }
 
-criteria::Evidence GroupStatistics::evidence(criteria::Needs needs, double& damping) const {
-  criteria::Evidence evidence;
-  if (needs == criteria::Needs::kNothing) return evidence;
-  evidence.column_norms =
+criteria::CalibrationStats GroupStatistics::stats(criteria::StatsNeeded needs, double& damping) const {
+  criteria::CalibrationStats stats;
+  if (needs == criteria::StatsNeeded::kNothing) return stats;
+  stats.column_norms =
       wanted_.gram ? sides_[0].H->diagonal().clamp_min(0).sqrt().to(at::kFloat) : norms_.norms();
-  if (needs == criteria::Needs::kGram) {
+  if (needs == criteria::StatsNeeded::kGram) {
     criteria::InverseFactor factor = criteria::inverse_factor(sides_[0].H->sum());
-    evidence.inverse_factor = factor.U;
+    stats.inverse_factor = factor.U;
     damping = factor.used;
   }
-  return evidence;
+  return stats;
 }
 
-criteria::Evidence GroupStatistics::evidence_of_nothing(criteria::Needs needs) const {
-  criteria::Evidence evidence;
+criteria::CalibrationStats GroupStatistics::stats_of_no_tokens(criteria::StatsNeeded needs) const {
+  criteria::CalibrationStats stats;
   const at::Tensor ones = at::ones_like(norms_.norms());
-  if (needs != criteria::Needs::kNothing) evidence.column_norms = ones;
-  if (needs == criteria::Needs::kGram)
-    evidence.inverse_factor = criteria::inverse_factor(ones.to(at::kDouble).diag()).U;
-  return evidence;
+  if (needs != criteria::StatsNeeded::kNothing) stats.column_norms = ones;
+  if (needs == criteria::StatsNeeded::kGram)
+    stats.inverse_factor = criteria::inverse_factor(ones.to(at::kDouble).diag()).U;
+  return stats;
 }
 
 const reconstruct::Moments& GroupStatistics::moments(bool held_out) {

@@ -2,14 +2,11 @@
 #include <array>
 #include <optional>
 
-#include "criteria/criterion.h"
-#include "reconstruct/closed_form.h"
-#include "statistics/gram.h"
+#include "freelunch/closed_form/closed_form.h"
+#include "freelunch/criteria/criterion.h"
+#include "freelunch/statistics/gram.h"
 
 namespace freelunch::pipeline {
-
-/// Few windows are held out, and what comes of their sums is rounded to fp32 anyway.
-constexpr at::ScalarType kHeldOutSums = at::kFloat;
 
 /// Second moments of what one group of matrices reads, over the windows trained on and over those held out.
 class GroupStatistics {
@@ -29,9 +26,9 @@ class GroupStatistics {
   /// Throws Numerical if an input was not finite.
   void check_finite() const;
   /// What a criterion that needs that much may look at.
-  criteria::Evidence evidence(criteria::Needs needs, double& damping) const;
+  criteria::CalibrationStats stats(criteria::StatsNeeded needs, double& damping) const;
   /// Where no token was seen: every input counts the same.
-  criteria::Evidence evidence_of_nothing(criteria::Needs needs) const;
+  criteria::CalibrationStats stats_of_no_tokens(criteria::StatsNeeded needs) const;
   /// fp32. Made when first asked for, after the last add() and evidence(): what they are made of goes away.
   const reconstruct::Moments& moments(bool held_out);
 

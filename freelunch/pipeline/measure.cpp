@@ -1,10 +1,10 @@
-#include "pipeline/measure.h"
+#include "freelunch/pipeline/measure.h"
 
 #include <algorithm>
 
-#include "base/error.h"
-#include "calibration/text.h"
-#include "pipeline/opened_model.h"
+#include "freelunch/base/error.h"
+#include "freelunch/calibration/text.h"
+#include "freelunch/model_io/opened_model.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -27,7 +27,7 @@ std::vector<int64_t> tokens_of(const PerplexityPlan& plan, const tokenizer::Toke
 }  // namespace
 
 evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks) {
-  const model::Compute compute = resolve(plan.compute);
+  const backend::Compute compute = resolve(plan.compute);
   const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
   const bool papers = plan.protocol == evaluate::Protocol::kPapers;
   evaluate::PerplexitySettings settings{
@@ -38,12 +38,12 @@ evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks)
       .from_end = plan.from_end};
   const tokenizer::Tokenizer& tokenizer = opened.require_tokenizer();
   if (!papers && tokenizer.adds_bos()) settings.bos = tokenizer.bos();
-  return evaluate::perplexity(model::Weights(*opened.model), tokens_of(plan, tokenizer), settings, compute,
+  return evaluate::perplexity(model::WeightView(*opened.model), tokens_of(plan, tokenizer), settings, compute,
                               sinks.progress);
 }
 
 std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks) {
-  const model::Compute compute = resolve(plan.compute);
+  const backend::Compute compute = resolve(plan.compute);
   const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
   std::vector<std::vector<evaluate::ChoiceExample>> examples;  // all read before anything long starts
   for (const evaluate::ChoiceTask& task : plan.tasks)
@@ -52,14 +52,14 @@ std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks si
   for (size_t i = 0; i < plan.tasks.size(); ++i) {
     results.push_back(
         {.task = plan.tasks[i].name,
-         .score = evaluate::score_choices(model::Weights(*opened.model), opened.require_tokenizer(),
+         .score = evaluate::score_choices(model::WeightView(*opened.model), opened.require_tokenizer(),
                                           examples[i], compute, sinks.progress)});
   }
   return results;
 }
 
 Generation generate_text(const GenerationPlan& plan, Sinks sinks) {
-  const model::Compute compute = resolve(plan.compute);
+  const backend::Compute compute = resolve(plan.compute);
   const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
   const tokenizer::Tokenizer& tokenizer = opened.require_tokenizer();
   Generation result;
@@ -69,7 +69,7 @@ Generation generate_text(const GenerationPlan& plan, Sinks sinks) {
   if (!plan.past_end) settings.stop = opened.model->config().eos;
   sinks.progress.begin("generate", plan.tokens, "tokens");
   int64_t done = 0;
-  result.tokens = evaluate::generate(model::Weights(*opened.model), result.prompt, settings, compute,
+  result.tokens = evaluate::generate(model::WeightView(*opened.model), result.prompt, settings, compute,
                                      [&](int64_t) { sinks.progress.advance(++done, ""); });
   sinks.progress.end();
   std::vector<tokenizer::TokenId> ids;

@@ -2,11 +2,11 @@
 #include <filesystem>
 #include <optional>
 
-#include "base/sinks.h"
-#include "evaluate/choice_score.h"
-#include "evaluate/generation.h"
-#include "evaluate/perplexity.h"
-#include "pipeline/plan.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/evaluate/choice_score.h"
+#include "freelunch/evaluate/generation.h"
+#include "freelunch/evaluate/perplexity.h"
+#include "freelunch/plan/plan.h"
 
 namespace freelunch::pipeline {
 
@@ -23,7 +23,7 @@ struct PerplexityPlan {
   std::optional<int64_t> length;  ///< absent: min(model's maximum, 2048), or 512 under llama.cpp's protocol
   std::optional<int64_t> windows;
   bool from_end = false;
-  ComputeOptions compute;
+  backend::ComputeOptions compute;
 };
 
 /// Perplexity of a model on a text. Throws Error.
@@ -33,7 +33,7 @@ struct ZeroShotPlan {
   std::filesystem::path model;
   std::vector<evaluate::ChoiceTask> tasks;
   std::optional<int64_t> limit;  ///< examples of each task; all if absent
-  ComputeOptions compute;
+  backend::ComputeOptions compute;
 };
 
 struct ZeroShotResult {
@@ -49,7 +49,7 @@ struct GenerationPlan {
   std::string prompt;
   int64_t tokens = 64;
   bool past_end = false;  ///< goes on after EOS
-  ComputeOptions compute;
+  backend::ComputeOptions compute;
 };
 
 struct Generation {

@@ -3,25 +3,25 @@
 
 #include <nlohmann/json.hpp>
 
-#include "pipeline/run_setup.h"
+#include "freelunch/pipeline/run_setup.h"
 
 namespace freelunch::pipeline {
 
 nlohmann::json planned_run(const CompressPlan& plan, Sinks sinks) {
   using nlohmann::json;
   validate(plan);
-  const model::Compute compute = resolve(plan.compute);
+  const backend::Compute compute = resolve(plan.compute);
   const RunInputs inputs = open_inputs(plan, compute, sinks);
   checked_patterns(plan, *inputs.opened.model);
-  const SettledPlan settled = settle_run(plan, inputs, compute, sinks);
+  const ResolvedPlan resolved = resolve_run(plan, inputs, compute, sinks);
   json repair = json::array();
-  for (const Stage& stage : settled.stages) repair.push_back(to_string(stage));
-  json object = to_json(settled.budget);
+  for (const Stage& stage : resolved.stages) repair.push_back(to_string(stage));
+  json object = to_json(resolved.budget);
   object["model"] = inputs.opened.model->path().filename().string();
   object["repair"] = repair;
-  object["activations"] = name(settled.plan.memory.activations);
-  object["activation_dtype"] = settled.plan.memory.activation_dtype == at::kBFloat16 ? "bf16" : "fp32";
-  object["changes"] = settled.changes;
+  object["activations"] = name(resolved.plan.memory.activations);
+  object["activation_dtype"] = resolved.plan.memory.activation_dtype == at::kBFloat16 ? "bf16" : "fp32";
+  object["changes"] = resolved.changes;
   object["compute"] = compute.dtype == at::kBFloat16 ? "bf16" : "fp32";
   object["threads"] = at::get_num_threads();
   if (plan.memory.limit) object["memory_limit"] = *plan.memory.limit;

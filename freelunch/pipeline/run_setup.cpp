@@ -1,10 +1,10 @@
-#include "pipeline/run_setup.h"
+#include "freelunch/pipeline/run_setup.h"
 
 #include <ATen/ATen.h>
 
-#include "calibration/text.h"
-#include "pipeline/given_masks.h"
-#include "pipeline/memory.h"
+#include "freelunch/calibration/text.h"
+#include "freelunch/memory/process_memory.h"
+#include "freelunch/pipeline/given_masks.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 std::vector<std::string> matrix_names(const model::LanguageModel& model) {
   std::vector<std::string> names;
   for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.part && model::is_matrix(*tensor.part)) names.push_back(tensor.name);
+    if (tensor.role && model::is_prunable(*tensor.role)) names.push_back(tensor.name);
   }
   return names;
 }
@@ -29,7 +29,7 @@ at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& open
                                     options.samples + options.held_out, options.length, random);
 }
 
-RunInputs open_inputs(const CompressPlan& plan, const model::Compute& compute, Sinks sinks) {
+RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute, Sinks sinks) {
   RunInputs inputs;
   const bool reads = !plan.calibration.text.empty() || !plan.evaluation.text.empty();
   inputs.opened = open_model(plan.model, reads ? TokenizerUse::kRequired : TokenizerUse::kNone);
@@ -40,18 +40,18 @@ RunInputs open_inputs(const CompressPlan& plan, const model::Compute& compute, S
   return inputs;
 }
 
-SettledPlan settle_run(const CompressPlan& plan, const RunInputs& inputs, const model::Compute& compute,
-                       Sinks sinks) {
+ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, const backend::Compute& compute,
+                         Sinks sinks) {
   const model::LanguageModel& model = *inputs.opened.model;
   const MachineRates rates = measure_rates(model.config(), compute);
   release_freed_memory();
   const bool evaluates = inputs.evaluator->wanted();
-  const RunSize size{.runtime = compute.device.is_cpu() ? resident_bytes() : 0,
-                     .evaluated = evaluates ? inputs.evaluator->windows() : 0,
-                     .eval_length = evaluates ? inputs.evaluator->length() : 0};
-  SettledPlan settled = settle(plan, model, compute, size, rates, sinks.log);
-  if (inputs.dense) check_same_model(model, *inputs.dense, settled.plan, settled.stages);
-  return settled;
+  const MeasuredSizes size{.runtime = compute.device.is_cpu() ? resident_bytes() : 0,
+                           .evaluated = evaluates ? inputs.evaluator->windows() : 0,
+                           .eval_length = evaluates ? inputs.evaluator->length() : 0};
+  ResolvedPlan resolved = resolve_plan(plan, model, compute, size, rates, sinks.log);
+  if (inputs.dense) check_same_model(model, *inputs.dense, resolved.plan, resolved.stages);
+  return resolved;
 }
 
 sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model) {
@@ -65,14 +65,14 @@ sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::Lan
   return patterns;
 }
 
-void count_zeros(Compression& run) {
+void count_zeros(RunContext& run) {
   RunReport& report = run.report;
   report.parameters = run.model().parameters();
   report.zeros = 0;
   for (TensorRecord& record : report.tensors) {
     const model::ModelTensor& tensor = run.model().at(record.name);
-    const at::Tensor W = run.store.get(record.name);
-    sparsity::check_respected(W, {run.store.get(model::mask_name(record.name))}, record.name);
+    const at::Tensor W = run.scratch.get(record.name);
+    sparsity::check_respected(W, {run.scratch.get(model::mask_name(record.name))}, record.name);
     record.zeros = W.to(tensor.saved_dtype == checkpoint::DType::kF32   ? at::kFloat
                         : tensor.saved_dtype == checkpoint::DType::kF16 ? at::kHalf
                                                                         : at::kBFloat16)

@@ -2,9 +2,9 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 
-#include "pipeline/compression.h"
-#include "pipeline/evaluator.h"
-#include "pipeline/settled_plan.h"
+#include "freelunch/pipeline/evaluator.h"
+#include "freelunch/pipeline/run_context.h"
+#include "freelunch/planner/resolved_plan.h"
 
 namespace freelunch::pipeline {
 
@@ -21,11 +21,11 @@ struct RunInputs {
   const model::LanguageModel& teacher() const { return dense ? *dense : *opened.model; }
 };
 /// Opens the models and tokenises the texts; the tokenizer is dropped, no stage needs it.
-RunInputs open_inputs(const CompressPlan& plan, const model::Compute& compute, Sinks sinks);
+RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute, Sinks sinks);
 
 /// Decides what the plan leaves open, after a short measurement of the machine.
-SettledPlan settle_run(const CompressPlan& plan, const RunInputs& inputs, const model::Compute& compute,
-                       Sinks sinks);
+ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, const backend::Compute& compute,
+                         Sinks sinks);
 
 /// What `freelunch plan` prints: the plan as `compress` would run it. Nothing is written. Throws Error.
 nlohmann::json planned_run(const CompressPlan& plan, Sinks sinks);
@@ -35,6 +35,6 @@ sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::Lan
 
 /// Counts the zeros of what will be saved, in its saved dtype, against what the pattern asked for. Throws
 /// Numerical if a weight that its mask removes is not zero.
-void count_zeros(Compression& run);
+void count_zeros(RunContext& run);
 
 }  // namespace freelunch::pipeline

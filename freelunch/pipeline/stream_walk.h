@@ -3,17 +3,17 @@
 
 #include <optional>
 
-#include "model/activation_store.h"
-#include "model/forward.h"
+#include "freelunch/model/forward.h"
+#include "freelunch/storage/activation_store.h"
 
 namespace freelunch::pipeline {
 
-/// A residual stream on its way through the blocks, as the matrices see it: half by half, and in each half
-/// the input of one group of matrices after the other. What the second group reads is kept, so that a half
-/// runs once. No gradients.
+/// A residual stream on its way through the blocks, as the matrices see it: sublayer by sublayer, and in each
+/// sublayer the input of one group of matrices after the other. What the second group reads is kept, so that
+/// a sublayer runs once. No gradients.
 class StreamWalk {
  public:
-  /// stream (windows, l, d), changed in place by advance(); what the second group of a half reads is kept
+  /// stream (windows, l, d), changed in place by advance(); what the second group of a sublayer reads is kept
   /// with the same settings.
   StreamWalk(const model::Forward& forward, const model::ActivationSettings& settings,
              model::ActivationStore stream)
@@ -21,19 +21,19 @@ class StreamWalk {
 
   /// Gives the stream away, at the end.
   model::ActivationStore take_stream() { return std::move(stream_); }
-  /// What a group of the half (model::matrix_groups) reads for windows [begin, begin + n): (n, l, in) in the
-  /// compute dtype; of an expert (1, its tokens, in), which are `tokens` if given.
-  at::Tensor input(const model::Block& block, model::Half half, size_t group, int64_t begin, int64_t n,
-                   const at::Tensor& tokens = {});
+  /// What a group of the sublayer (model::matrix_groups) reads for windows [begin, begin + n): (n, l, in) in
+  /// the compute dtype; of an expert (1, its tokens, in), which are `tokens` if given.
+  at::Tensor input(const model::Block& block, model::Sublayer sublayer, size_t group, int64_t begin,
+                   int64_t n, const at::Tensor& tokens = {});
   /// Which tokens of those windows reach the group's expert, indices into n l; undefined for all.
-  at::Tensor tokens(const model::Block& block, model::Half half, size_t group, int64_t begin,
+  at::Tensor tokens(const model::Block& block, model::Sublayer sublayer, size_t group, int64_t begin,
                     int64_t n) const;
-  /// Past the half, for the same windows; input() of group 1 must have seen them.
-  void advance(const model::Block& block, model::Half half, int64_t begin, int64_t n);
-  /// Past a half of which nothing is asked: input() and advance() in one.
-  void pass(const model::Block& block, model::Half half, int64_t begin, int64_t n);
+  /// Past the sublayer, for the same windows; input() of group 1 must have seen them.
+  void advance(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n);
+  /// Past a sublayer of which nothing is asked: input() and advance() in one.
+  void pass(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n);
   /// Drops what advance() no longer needs.
-  void end_half();
+  void end_sublayer();
 
  private:
   const model::Forward* forward_;

@@ -1,11 +1,11 @@
-#include "sparsity/allocation.h"
+#include "freelunch/sparsity/allocation.h"
 
 #include <fnmatch.h>
 
 #include <algorithm>
 #include <numeric>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::sparsity {
 namespace {
@@ -58,14 +58,14 @@ std::vector<double> owl_fractions(const std::vector<double>& outliers, const std
   const auto [least, most] = std::minmax_element(outliers.begin(), outliers.end());
   const double range = *most - *least;
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  std::vector<double> kept(outliers.size(), 0.0);
+  std::vector<double> retained(outliers.size(), 0.0);
   double mean = 0;
   for (size_t i = 0; i < outliers.size(); ++i) {
-    kept[i] = range > 0 ? (outliers[i] - *least) / range * 2 * spread : 0.0;
-    mean += kept[i] * weights[i] / total;
+    retained[i] = range > 0 ? (outliers[i] - *least) / range * 2 * spread : 0.0;
+    mean += retained[i] * weights[i] / total;
   }
   std::vector<double> fractions;
-  for (const double k : kept) {
+  for (const double k : retained) {
     const double fraction = zero_fraction - (k - mean);
     if (!(fraction >= 0 && fraction < 1)) {
       fail(

@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-#include "sparsity/pattern.h"
+#include "freelunch/sparsity/pattern.h"
 
 namespace freelunch::sparsity {
 

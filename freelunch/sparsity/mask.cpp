@@ -1,11 +1,11 @@
-#include "sparsity/mask.h"
+#include "freelunch/sparsity/mask.h"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 #include <tuple>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::sparsity {
 namespace {
@@ -63,7 +63,7 @@ int64_t expected_zeros(int64_t rows, int64_t columns, const Pattern& pattern, Gr
 }
 
 void check_respected(const at::Tensor& W, const Mask& mask, const std::string& tensor) {
-  const int64_t wrong = W.ne(0).logical_and(mask.kept.logical_not()).sum().item<int64_t>();
+  const int64_t wrong = W.ne(0).logical_and(mask.retained.logical_not()).sum().item<int64_t>();
   if (wrong != 0)
     fail(ErrorKind::kNumerical, "tensor '{}' has {} non-zero weights where its mask removes", tensor, wrong);
 }

@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "sparsity/pattern.h"
+#include "freelunch/sparsity/pattern.h"
 
 namespace freelunch::sparsity {
 
 /// Which weights of a matrix stay: bool, (out, in), true = kept.
 struct Mask {
-  at::Tensor kept;
+  at::Tensor retained;
 };
 
 /// Keeps the largest scores (out, in) that the pattern allows. Unstructured removes exactly

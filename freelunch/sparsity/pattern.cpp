@@ -1,8 +1,8 @@
-#include "sparsity/pattern.h"
+#include "freelunch/sparsity/pattern.h"
 
 #include <charconv>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::sparsity {
 namespace {

@@ -1,4 +1,4 @@
-#include "statistics/gram.h"
+#include "freelunch/statistics/gram.h"
 
 #include <ATen/ATen.h>
 
@@ -6,11 +6,11 @@
 #include <array>
 #include <vector>
 
-#include "base/error.h"
-#include "kernels/attention_tiles.h"
-#include "kernels/column_sums.h"
-#include "kernels/parallel.h"
-#include "products/bf16_product.h"
+#include "freelunch/base/error.h"
+#include "freelunch/gemm/gemm_bf16.h"
+#include "freelunch/kernels/attention_tiles.h"
+#include "freelunch/kernels/column_sums.h"
+#include "freelunch/kernels/parallel.h"
 
 namespace freelunch::statistics {
 namespace {
@@ -100,8 +100,7 @@ at::Tensor Gram::panel(int64_t i) const {
 
 void Gram::add(const at::Tensor& X) {
   const int64_t width = width_;
-  if (products::has_bf16_products() && X.is_cpu() && X.scalar_type() == at::kBFloat16 &&
-      X.size(-1) == width) {
+  if (gemm::has_bf16_gemm() && X.is_cpu() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
     add_bf16(X.reshape({-1, width}).contiguous());
   } else {
     add_products(factor_of(X, width));
@@ -123,7 +122,7 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
   const int64_t pairs = (tokens + 1) / 2;
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
   // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
-  const int64_t stride = 2 * pairs + products::kApart;
+  const int64_t stride = 2 * pairs + gemm::kApart;
   const at::Tensor column_memory = at::empty({width, stride}, rows.options());
   const at::Tensor pair_memory = at::empty({width, pairs}, rows.options().dtype(at::kInt));
   auto* columns = static_cast<kernels::Bf16*>(column_memory.mutable_data_ptr());
@@ -142,8 +141,8 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
     std::array<float, kPanel * kPanel> product;
     for (int64_t row = 0; row <= first; row += kPanel) {
       const int64_t m = std::min(kPanel, width - row);
-      products::multiply_bf16(m, n, 2 * pairs, columns + row * stride, stride, paired + first * pairs,
-                              product.data(), n, false);
+      gemm::gemm_bf16(m, n, 2 * pairs, columns + row * stride, stride, paired + first * pairs, product.data(),
+                      n, false);
       const int64_t stored = row / kStored;
       const int64_t length = width - stored * kStored;
       Sum* sum =
@@ -151,7 +150,7 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
       for (int64_t r = 0; r < m; ++r)
         for (int64_t c = 0; c < n; ++c) sum[r * length + c] += product[static_cast<size_t>(r * n + c)];
     }
-    products::end_bf16_products();
+    gemm::end_bf16_gemm();
   });
 }
 

@@ -3,6 +3,9 @@
 
 namespace freelunch::statistics {
 
+/// The dtype of sums over held-out windows: these are few, and their results are rounded to fp32 anyway.
+inline constexpr at::ScalarType kHeldOutSums = at::kFloat;
+
 /// Sum of squares of each input feature, one pass, fp64: what wanda and ria need.
 class ColumnNorms {
  public:

@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "embedded/study_template.h"
-#include "pipeline/report_page.h"
-#include "study/results.h"
+#include "freelunch/record/report_page.h"
+#include "freelunch/study/results.h"
 
 namespace freelunch::study {
 

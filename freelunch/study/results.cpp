@@ -1,13 +1,13 @@
-#include "study/results.h"
+#include "freelunch/study/results.h"
 
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <map>
 
-#include "base/error.h"
-#include "checkpoint/atomic_file.h"
-#include "pipeline/plan.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/files/atomic_file.h"
+#include "freelunch/plan/plan.h"
 
 namespace freelunch::study {
 namespace {
@@ -121,7 +121,7 @@ std::string number(const json& value, int digits) {
   return value.is_number() ? fmt::format("{:.{}f}", value.get<double>(), digits) : "";
 }
 
-/// "solve,half": settings that differ from the defaults in brackets.
+/// "solve,sublayer": settings that differ from the defaults in brackets.
 std::string repair_label(const json& settings) {
   std::string details;
   const auto add = [&](const std::string& text) { details += (details.empty() ? "" : ", ") + text; };

@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 
-#include "study/study_plan.h"
+#include "freelunch/study/study_plan.h"
 
 namespace freelunch::study {
 

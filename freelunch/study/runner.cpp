@@ -1,4 +1,4 @@
-#include "study/runner.h"
+#include "freelunch/study/runner.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -8,21 +8,21 @@
 #include <map>
 #include <set>
 
-#include "base/error.h"
-#include "checkpoint/atomic_file.h"
-#include "evaluate/choice_score.h"
-#include "pipeline/compression.h"
-#include "pipeline/evaluator.h"
-#include "pipeline/run_setup.h"
-#include "pipeline/version.h"
-#include "study/results.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/version.h"
+#include "freelunch/checkpoint/files/atomic_file.h"
+#include "freelunch/evaluate/choice_score.h"
+#include "freelunch/pipeline/evaluator.h"
+#include "freelunch/pipeline/run_context.h"
+#include "freelunch/pipeline/run_setup.h"
+#include "freelunch/study/results.h"
 
 namespace freelunch::study {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using pipeline::Compression;
+using pipeline::RunContext;
 using pipeline::RunReport;
 
 json read_json(const fs::path& path) {
@@ -41,7 +41,7 @@ json figure(const evaluate::Perplexity& p) {
 /// One of the study's models, open, with its evaluation texts tokenised.
 class StudyModel {
  public:
-  StudyModel(const StudyPlan& study, const fs::path& path, const model::Compute& compute, Sinks sinks)
+  StudyModel(const StudyPlan& study, const fs::path& path, const backend::Compute& compute, Sinks sinks)
       : study_(study),
         compute_(compute),
         sinks_(sinks),
@@ -55,7 +55,7 @@ class StudyModel {
   const pipeline::OpenedModel& opened() const { return opened_; }
 
   /// {"figures": {name: ...}, "tasks": {name: ...}}
-  json measure(const model::Weights& weights) {
+  json measure(const model::WeightView& weights) {
     json result{{"figures", json::object()}, {"tasks", json::object()}};
     for (size_t i = 0; i < evaluators_.size(); ++i)
       result["figures"][study_.evaluations[i].name] = figure(evaluators_[i].run(weights));
@@ -73,7 +73,7 @@ class StudyModel {
 
  private:
   const StudyPlan& study_;
-  model::Compute compute_;
+  backend::Compute compute_;
   Sinks sinks_;
   pipeline::OpenedModel opened_;
   std::vector<pipeline::Evaluator> evaluators_;
@@ -92,8 +92,8 @@ json region_summary(const RunReport& report) {
   std::map<std::string, std::pair<double, int64_t>> sums;
   for (const pipeline::RegionRecord& r : report.regions) {
     auto& [sum, count] = sums[r.stage];
-    if (r.outcome.held_before > 0) {
-      sum += r.outcome.held_after / r.outcome.held_before;
+    if (r.outcome.held_out_before > 0) {
+      sum += r.outcome.held_out_after / r.outcome.held_out_before;
       ++count;
     }
   }
@@ -194,7 +194,7 @@ class StudyRun {
   void open(const Cell& cell) {
     const fs::path& path = cell.plan.model;
     if (model_ && model_path_ == path) return;
-    compute_ = pipeline::resolve(cell.plan.compute);
+    compute_ = backend::resolve(cell.plan.compute);
     model_ = std::make_unique<StudyModel>(study_, path, compute_, sinks_);
     model_path_ = path;
     dense_store_.reset();
@@ -204,13 +204,13 @@ class StudyRun {
     if (known.is_object() && std::none_of(study_.evaluations.begin(), study_.evaluations.end(), missing) &&
         known["tasks"].size() == study_.tasks.size())
       return;
-    json dense = model_->measure(model::Weights(*model_->opened().model));
+    json dense = model_->measure(model::WeightView(*model_->opened().model));
     dense["model"] = path.filename().string();
     write_json(record, dense);
   }
 
   /// The file of what the dense model gives on the cell's windows, shared by all cells on the same ones.
-  model::TensorFile& dense_store(const Cell& cell) {
+  model::TensorFile& dense_scratch(const Cell& cell) {
     const pipeline::CalibrationOptions& c = cell.plan.calibration;
     const std::string key =
         fmt::format("{} {} {} {} {}", c.text.string(), c.samples, c.length, c.held_out, cell.plan.seed);
@@ -230,23 +230,23 @@ class StudyRun {
     const size_t first = stages.size() - after_masks;
     RunReport report;
     sparsity::PatternMap patterns = pipeline::checked_patterns(plan, *model_->opened().model);
-    model::TensorFile store(folder_ / "cell.scratch");
+    model::TensorFile scratch(folder_ / "cell.scratch");
     pipeline::Journal journal;  // a cell that is stopped starts over, from the last state that another shares
-    Compression run{.plan = plan,
-                    .opened = model_->opened(),
-                    .teacher = *model_->opened().model,
-                    .patterns = patterns,
-                    .compute = compute_,
-                    .windows = pipeline::calibration_windows(plan, model_->opened()),
-                    .held_out = plan.calibration.held_out,
-                    .store = store,
-                    .dense_store = dense_store(cell),
-                    .report = report,
-                    .journal = journal,
-                    .stages = stages,
-                    .sinks = sinks_,
-                    .activations = pipeline::activation_settings(plan.memory, folder_),
-                    .dense_stream = std::nullopt};
+    RunContext run{.plan = plan,
+                   .opened = model_->opened(),
+                   .teacher = *model_->opened().model,
+                   .patterns = patterns,
+                   .compute = compute_,
+                   .windows = pipeline::calibration_windows(plan, model_->opened()),
+                   .held_out = plan.calibration.held_out,
+                   .scratch = scratch,
+                   .dense_scratch = dense_scratch(cell),
+                   .report = report,
+                   .journal = journal,
+                   .stages = stages,
+                   .sinks = sinks_,
+                   .activations = pipeline::activation_settings(plan.memory, folder_),
+                   .dense_stream = std::nullopt};
     const std::set<std::string> wanted = needed_states(later);
     size_t done = 0;  // 1: masks; then a stage each
     for (size_t i = after_masks + 1; i-- > 0 && done == 0;) {
@@ -286,8 +286,8 @@ class StudyRun {
     write_json(cell_path(cell), result);
   }
 
-  void save_state(const std::string& key, const Compression& run) const {
-    run.store.save(state_path(key));
+  void save_state(const std::string& key, const RunContext& run) const {
+    run.scratch.save(state_path(key));
     json record{
         {"stages", stage_records(run.report)}, {"tensors", json::array()}, {"regions", json::array()}};
     for (const pipeline::TensorRecord& t : run.report.tensors)
@@ -299,16 +299,16 @@ class StudyRun {
     for (const pipeline::RegionRecord& r : run.report.regions)
       record["regions"].push_back({{"stage", r.stage},
                                    {"region", r.region},
-                                   {"held_before", r.outcome.held_before},
-                                   {"held_after", r.outcome.held_after}});
+                                   {"held_out_before", r.outcome.held_out_before},
+                                   {"held_out_after", r.outcome.held_out_after}});
     write_json(state_path(key).string() + ".report.json", record);  // last: a state without it is not there
   }
 
-  bool load_state(const std::string& key, Compression& run) const {
+  bool load_state(const std::string& key, RunContext& run) const {
     const json record = read_json(state_path(key).string() + ".report.json");
     if (!record.is_object()) return false;
     try {
-      run.store.load(state_path(key));
+      run.scratch.load(state_path(key));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kBadFile) throw;
       return false;  // torn: the work is done again
@@ -327,7 +327,7 @@ class StudyRun {
       run.report.regions.push_back(
           {.stage = r["stage"],
            .region = r["region"],
-           .outcome = {.held_before = r["held_before"], .held_after = r["held_after"]}});
+           .outcome = {.held_out_before = r["held_out_before"], .held_out_after = r["held_out_after"]}});
     return true;
   }
 
@@ -335,7 +335,7 @@ class StudyRun {
   fs::path folder_;
   Sinks sinks_;
   std::map<fs::path, int64_t> widths_;  ///< of the residual streams
-  model::Compute compute_;
+  backend::Compute compute_;
   fs::path model_path_;
   std::unique_ptr<StudyModel> model_;
   std::unique_ptr<model::TensorFile> dense_store_;

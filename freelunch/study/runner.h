@@ -1,8 +1,8 @@
 #pragma once
 #include <filesystem>
 
-#include "base/sinks.h"
-#include "study/study_plan.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/study/study_plan.h"
 
 namespace freelunch::study {
 

@@ -1,4 +1,4 @@
-#include "study/study_file.h"
+#include "freelunch/study/study_file.h"
 
 #include <toml++/toml.h>
 
@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "base/error.h"
-#include "base/json_nesting.h"
-#include "base/utf8.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/json_nesting.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch::study {
 namespace {

@@ -1,13 +1,13 @@
-#include "study/study_plan.h"
+#include "freelunch/study/study_plan.h"
 
 #include <algorithm>
 #include <functional>
 #include <map>
 #include <set>
 
-#include "base/error.h"
-#include "base/random.h"
-#include "study/study_file.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/random.h"
+#include "freelunch/study/study_file.h"
 
 namespace freelunch::study {
 namespace {
@@ -74,7 +74,7 @@ const std::map<std::string, Setter>& setters() {
        }},
       {"sensitivity_damping", [](CompressPlan& p, const Value& v) { p.sensitivity_damping = v.number(); }},
       {"sensitivity_masks", [](CompressPlan& p, const Value& v) { p.sensitivity_masks = v.flag(); }},
-      {"blend", [](CompressPlan& p, const Value& v) { p.grid.betas = v.numbers(); }},
+      {"blend", [](CompressPlan& p, const Value& v) { p.grid.blends = v.numbers(); }},
       {"lambda", [](CompressPlan& p, const Value& v) { p.grid.lambdas = v.numbers(); }},
       {"iterations", [](CompressPlan& p, const Value& v) { p.grid.iterations = v.integer(); }},
       {"propagation",
@@ -85,11 +85,12 @@ const std::map<std::string, Setter>& setters() {
       {"batch", [](CompressPlan& p, const Value& v) { p.region.batch = v.integer(); }},
       {"freeze_norms", [](CompressPlan& p, const Value& v) { p.region.freeze_norms = v.flag(); }},
       {"model_loss",
-       [](CompressPlan& p, const Value& v) { p.whole.loss = reconstruct::parse_token_loss(v.text()); }},
-      {"model_learning_rate", [](CompressPlan& p, const Value& v) { p.whole.learning_rate = v.number(); }},
-      {"model_epochs", [](CompressPlan& p, const Value& v) { p.whole.epochs = v.integer(); }},
-      {"model_batch", [](CompressPlan& p, const Value& v) { p.whole.batch = v.integer(); }},
-      {"lora_rank", [](CompressPlan& p, const Value& v) { p.whole.lora.rank = v.integer(); }},
+       [](CompressPlan& p, const Value& v) { p.model_stage.loss = reconstruct::parse_token_loss(v.text()); }},
+      {"model_learning_rate",
+       [](CompressPlan& p, const Value& v) { p.model_stage.learning_rate = v.number(); }},
+      {"model_epochs", [](CompressPlan& p, const Value& v) { p.model_stage.epochs = v.integer(); }},
+      {"model_batch", [](CompressPlan& p, const Value& v) { p.model_stage.batch = v.integer(); }},
+      {"lora_rank", [](CompressPlan& p, const Value& v) { p.model_stage.lora.rank = v.integer(); }},
       {"samples", [](CompressPlan& p, const Value& v) { p.calibration.samples = v.integer(); }},
       {"length", [](CompressPlan& p, const Value& v) { p.calibration.length = v.integer(); }},
       {"seed", [](CompressPlan& p, const Value& v) { p.seed = static_cast<uint64_t>(v.integer()); }},
@@ -140,7 +141,7 @@ json mask_settings(const CompressPlan& p, bool trains) {
   if (solves) {
     const reconstruct::ClosedFormGrid defaults;
     s["solve"] = json::object();
-    if (p.grid.betas != defaults.betas) s["solve"]["blend"] = p.grid.betas;
+    if (p.grid.blends != defaults.blends) s["solve"]["blend"] = p.grid.blends;
     if (p.grid.lambdas != defaults.lambdas) s["solve"]["lambda"] = p.grid.lambdas;
     if (p.grid.iterations != defaults.iterations) s["solve"]["iterations"] = p.grid.iterations;
     if (p.sensitivity) {
@@ -163,11 +164,11 @@ json stage_settings(const CompressPlan& p, const Stage& stage) {
     if (p.region.learning_rate) s["learning_rate"] = *p.region.learning_rate;
     if (p.region.freeze_norms) s["freeze_norms"] = true;
   } else {
-    s["loss"] = reconstruct::name(p.whole.loss);
-    s["epochs"] = p.whole.epochs.value_or(pipeline::default_epochs(p.repair.stages));
-    s["batch"] = p.whole.batch;
-    if (p.whole.learning_rate) s["learning_rate"] = *p.whole.learning_rate;
-    if (stage.kind == StageKind::kLora) s["rank"] = p.whole.lora.rank;
+    s["loss"] = reconstruct::name(p.model_stage.loss);
+    s["epochs"] = p.model_stage.epochs.value_or(pipeline::default_epochs(p.repair.stages));
+    s["batch"] = p.model_stage.batch;
+    if (p.model_stage.learning_rate) s["learning_rate"] = *p.model_stage.learning_rate;
+    if (stage.kind == StageKind::kLora) s["rank"] = p.model_stage.lora.rank;
   }
   return s;
 }
@@ -234,7 +235,7 @@ void expand(const json& grid, const std::string& where, const CompressPlan& base
 }
 
 CompressPlan base_plan(const json& file, const std::filesystem::path& folder,
-                       const pipeline::ComputeOptions& compute) {
+                       const backend::ComputeOptions& compute) {
   CompressPlan plan;
   plan.compute = compute;
   plan.output = "study";  // no cell writes a model
@@ -300,7 +301,7 @@ json learning_rates(const Cell& cell, int64_t width) {
   return rates;
 }
 
-StudyPlan read_study(const std::filesystem::path& path, const pipeline::ComputeOptions& compute) {
+StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOptions& compute) {
   const json file = read_study_file(path);
   check_keys(file, "the file", {"models", "calibration", "evaluate", "tasks", "grid"});
   const std::filesystem::path folder = path.parent_path();

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "evaluate/choice_task.h"
-#include "pipeline/plan.h"
+#include "freelunch/evaluate/choice_task.h"
+#include "freelunch/plan/plan.h"
 
 namespace freelunch::study {
 
@@ -21,7 +21,7 @@ struct Cell {
   pipeline::CompressPlan plan;
   /// The settings that matter to this cell, and no others: cells are the same if these are.
   nlohmann::json settings;
-  /// "wanda-50-solve,half-0f3a...": a file name that says what it is.
+  /// "wanda-50-solve,sublayer-0f3a...": a file name that says what it is.
   std::string id;
 };
 
@@ -35,7 +35,7 @@ struct StudyPlan {
 
 /// Reads a .toml or .json study file; paths in it are relative to its folder. Throws BadFile for what cannot
 /// be parsed, InvalidArgument for unknown keys and for combinations that cannot run, naming the cell.
-StudyPlan read_study(const std::filesystem::path& path, const pipeline::ComputeOptions& compute);
+StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOptions& compute);
 
 /// The settings that decide what a cell's weights are after choosing masks and the first `stages` stages
 /// after that (solve belongs to choosing masks), the learning rates that follow from the width of the

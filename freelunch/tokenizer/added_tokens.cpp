@@ -1,8 +1,8 @@
-#include "tokenizer/added_tokens.h"
+#include "freelunch/tokenizer/added_tokens.h"
 
 #include <unicode/uchar.h>
 
-#include "base/utf8.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch::tokenizer {
 namespace {

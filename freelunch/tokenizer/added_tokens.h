@@ -3,8 +3,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/byte_trie.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/byte_trie.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,11 +1,11 @@
-#include "tokenizer/bpe.h"
+#include "freelunch/tokenizer/bpe.h"
 
 #include <bit>
 #include <queue>
 #include <tuple>
 
-#include "base/utf8.h"
-#include "tokenizer/byte_alphabet.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
 
 namespace freelunch::tokenizer {
 namespace {

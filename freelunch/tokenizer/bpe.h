@@ -8,7 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,6 +1,6 @@
-#include "tokenizer/byte_alphabet.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
 
-#include "base/utf8.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch::tokenizer {
 namespace {

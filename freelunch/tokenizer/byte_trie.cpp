@@ -1,4 +1,4 @@
-#include "tokenizer/byte_trie.h"
+#include "freelunch/tokenizer/byte_trie.h"
 
 #include <algorithm>
 #include <numeric>

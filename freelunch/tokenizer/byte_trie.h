@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,4 +1,4 @@
-#include "tokenizer/charsmap.h"
+#include "freelunch/tokenizer/charsmap.h"
 
 #include <cstdint>
 #include <cstring>

@@ -1,9 +1,9 @@
-#include "tokenizer/decoder.h"
+#include "freelunch/tokenizer/decoder.h"
 
 #include <nlohmann/json.hpp>
 
-#include "tokenizer/byte_alphabet.h"
-#include "tokenizer/normalizer.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
+#include "freelunch/tokenizer/normalizer.h"
 
 namespace freelunch::tokenizer {
 

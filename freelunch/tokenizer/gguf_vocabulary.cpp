@@ -1,16 +1,16 @@
-#include "tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "base/utf8.h"
-#include "tokenizer/normalizer.h"
-#include "tokenizer/pre_tokenizer_family.h"
-#include "tokenizer/scored_merges.h"
-#include "tokenizer/token_type.h"
-#include "tokenizer/tokenizer_json.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/normalizer.h"
+#include "freelunch/tokenizer/pre_tokenizer_family.h"
+#include "freelunch/tokenizer/scored_merges.h"
+#include "freelunch/tokenizer/token_type.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
 namespace {

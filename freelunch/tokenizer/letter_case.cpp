@@ -1,4 +1,4 @@
-#include "tokenizer/letter_case.h"
+#include "freelunch/tokenizer/letter_case.h"
 
 #include <unicode/locid.h>
 #include <unicode/stringoptions.h>

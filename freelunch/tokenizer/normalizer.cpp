@@ -1,4 +1,4 @@
-#include "tokenizer/normalizer.h"
+#include "freelunch/tokenizer/normalizer.h"
 
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "base/utf8.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -1,8 +1,8 @@
-#include "tokenizer/post_processor.h"
+#include "freelunch/tokenizer/post_processor.h"
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::tokenizer {
 namespace {

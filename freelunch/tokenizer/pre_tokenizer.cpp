@@ -1,10 +1,10 @@
-#include "tokenizer/pre_tokenizer.h"
+#include "freelunch/tokenizer/pre_tokenizer.h"
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "base/utf8.h"
-#include "tokenizer/normalizer.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/normalizer.h"
 
 namespace freelunch::tokenizer {
 namespace {

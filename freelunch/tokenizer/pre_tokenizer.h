@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "tokenizer/regex.h"
+#include "freelunch/tokenizer/regex.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,8 +1,8 @@
-#include "tokenizer/pre_tokenizer_family.h"
+#include "freelunch/tokenizer/pre_tokenizer_family.h"
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,4 +1,4 @@
-#include "tokenizer/regex.h"
+#include "freelunch/tokenizer/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -1,10 +1,10 @@
-#include "tokenizer/scored_merges.h"
+#include "freelunch/tokenizer/scored_merges.h"
 
 #include <algorithm>
 #include <string_view>
 #include <unordered_set>
 
-#include "base/utf8.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,4 +1,4 @@
-#include "tokenizer/scored_vocabulary.h"
+#include "freelunch/tokenizer/scored_vocabulary.h"
 
 #include <algorithm>
 #include <map>
@@ -6,12 +6,12 @@
 #include <set>
 #include <unordered_map>
 
-#include "base/error.h"
-#include "tokenizer/normalizer.h"
-#include "tokenizer/pre_tokenizer_family.h"
-#include "tokenizer/scored_merges.h"
-#include "tokenizer/sentencepiece_model.h"
-#include "tokenizer/token_type.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/normalizer.h"
+#include "freelunch/tokenizer/pre_tokenizer_family.h"
+#include "freelunch/tokenizer/scored_merges.h"
+#include "freelunch/tokenizer/sentencepiece_model.h"
+#include "freelunch/tokenizer/token_type.h"
 
 namespace freelunch::tokenizer {
 namespace {

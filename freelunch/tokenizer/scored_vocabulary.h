@@ -3,8 +3,8 @@
 #include <optional>
 #include <string_view>
 
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/sentencepiece_tokenizer.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/sentencepiece_tokenizer.h"
 
 namespace freelunch::tokenizer {
 

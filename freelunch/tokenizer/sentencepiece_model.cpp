@@ -1,15 +1,15 @@
-#include "tokenizer/sentencepiece_model.h"
+#include "freelunch/tokenizer/sentencepiece_model.h"
 
 #include <bit>
 #include <cmath>
 #include <unordered_set>
 
-#include "base/error.h"
-#include "base/utf8.h"
-#include "tokenizer/byte_alphabet.h"
-#include "tokenizer/charsmap.h"
-#include "tokenizer/post_processor.h"
-#include "tokenizer/protobuf_reader.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
+#include "freelunch/tokenizer/charsmap.h"
+#include "freelunch/tokenizer/post_processor.h"
+#include "freelunch/tokenizer/protobuf_reader.h"
 
 namespace freelunch::tokenizer {
 namespace {

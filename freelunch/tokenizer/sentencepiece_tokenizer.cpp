@@ -1,13 +1,13 @@
-#include "tokenizer/sentencepiece_tokenizer.h"
+#include "freelunch/tokenizer/sentencepiece_tokenizer.h"
 
 #include <sentencepiece_processor.h>
 
 #include <unordered_set>
 
-#include "base/error.h"
-#include "base/utf8.h"
-#include "tokenizer/decoder.h"
-#include "tokenizer/sentencepiece_model.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/decoder.h"
+#include "freelunch/tokenizer/sentencepiece_model.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/added_tokens.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/added_tokens.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

@@ -1,9 +1,9 @@
-#include "tokenizer/text_tokenizer.h"
+#include "freelunch/tokenizer/text_tokenizer.h"
 
 #include <algorithm>
 
-#include "base/error.h"
-#include "base/utf8.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
 
 namespace freelunch::tokenizer {
 

@@ -4,13 +4,13 @@
 #include <variant>
 #include <vector>
 
-#include "tokenizer/added_tokens.h"
-#include "tokenizer/bpe.h"
-#include "tokenizer/decoder.h"
-#include "tokenizer/normalizer.h"
-#include "tokenizer/pre_tokenizer.h"
-#include "tokenizer/tokenizer.h"
-#include "tokenizer/unigram.h"
+#include "freelunch/tokenizer/added_tokens.h"
+#include "freelunch/tokenizer/bpe.h"
+#include "freelunch/tokenizer/decoder.h"
+#include "freelunch/tokenizer/normalizer.h"
+#include "freelunch/tokenizer/pre_tokenizer.h"
+#include "freelunch/tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/unigram.h"
 
 namespace freelunch::tokenizer {
 

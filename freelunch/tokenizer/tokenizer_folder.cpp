@@ -1,17 +1,17 @@
-#include "tokenizer/tokenizer_folder.h"
+#include "freelunch/tokenizer/tokenizer_folder.h"
 
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "base/error.h"
-#include "tokenizer/added_tokens.h"
-#include "tokenizer/post_processor.h"
-#include "tokenizer/scored_vocabulary.h"
-#include "tokenizer/sentencepiece_tokenizer.h"
-#include "tokenizer/tokenizer_json.h"
-#include "tokenizer/vocabulary_of_json.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/added_tokens.h"
+#include "freelunch/tokenizer/post_processor.h"
+#include "freelunch/tokenizer/scored_vocabulary.h"
+#include "freelunch/tokenizer/sentencepiece_tokenizer.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
+#include "freelunch/tokenizer/vocabulary_of_json.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

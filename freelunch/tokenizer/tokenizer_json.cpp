@@ -1,14 +1,14 @@
-#include "tokenizer/tokenizer_json.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "base/error.h"
-#include "base/json_nesting.h"
-#include "tokenizer/byte_alphabet.h"
-#include "tokenizer/post_processor.h"
-#include "tokenizer/text_tokenizer.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/json_nesting.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
+#include "freelunch/tokenizer/post_processor.h"
+#include "freelunch/tokenizer/text_tokenizer.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -3,7 +3,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

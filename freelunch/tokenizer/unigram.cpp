@@ -1,12 +1,12 @@
-#include "tokenizer/unigram.h"
+#include "freelunch/tokenizer/unigram.h"
 
 #include <algorithm>
 #include <limits>
 #include <utility>
 
-#include "base/error.h"
-#include "base/utf8.h"
-#include "tokenizer/byte_alphabet.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
 
 namespace freelunch::tokenizer {
 namespace {

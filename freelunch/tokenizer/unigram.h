@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tokenizer/byte_trie.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/byte_trie.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

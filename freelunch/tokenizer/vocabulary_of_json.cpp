@@ -1,13 +1,13 @@
-#include "tokenizer/vocabulary_of_json.h"
+#include "freelunch/tokenizer/vocabulary_of_json.h"
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "tokenizer/byte_alphabet.h"
-#include "tokenizer/pre_tokenizer_family.h"
-#include "tokenizer/scored_vocabulary.h"
-#include "tokenizer/token_type.h"
-#include "tokenizer/tokenizer_json.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
+#include "freelunch/tokenizer/pre_tokenizer_family.h"
+#include "freelunch/tokenizer/scored_vocabulary.h"
+#include "freelunch/tokenizer/token_type.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -2,8 +2,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 namespace freelunch::tokenizer {
 

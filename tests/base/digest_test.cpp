@@ -1,11 +1,11 @@
-#include "base/digest.h"
+#include "freelunch/base/digest.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <fstream>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch {
 namespace {

@@ -1,12 +1,12 @@
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <thread>
 
-#include "base/interrupt.h"
-#include "base/printable.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/base/printable.h"
 
 namespace freelunch {
 namespace {

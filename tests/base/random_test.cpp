@@ -1,4 +1,4 @@
-#include "base/random.h"
+#include "freelunch/base/random.h"
 
 #include <gtest/gtest.h>
 

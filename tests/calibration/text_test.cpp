@@ -1,4 +1,4 @@
-#include "calibration/text.h"
+#include "freelunch/calibration/text.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "base/error.h"
-#include "calibration/windows.h"
+#include "freelunch/base/error.h"
+#include "freelunch/calibration/windows.h"
 #include "test_folder.h"
 
 namespace freelunch::calibration {

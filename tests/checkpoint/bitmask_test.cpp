@@ -1,4 +1,4 @@
-#include "checkpoint/bitmask.h"
+#include "freelunch/checkpoint/bitmask/bitmask.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,9 +6,9 @@
 #include <cstring>
 #include <fstream>
 
-#include "base/error.h"
-#include "checkpoint/bitmask_checkpoint.h"
-#include "checkpoint/safetensors_writer.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
+#include "freelunch/checkpoint/safetensors/safetensors_writer.h"
 #include "test_folder.h"
 
 namespace freelunch::checkpoint {
@@ -80,7 +80,7 @@ TEST(Bitmask, RefusesMasksThatDoNotFit) {
 /// An archive of one 2 x 10 matrix and one plain tensor, with parts to be spoilt.
 class ArchiveTest : public ::testing::Test {
  protected:
-  struct Part {
+  struct WeightRole {
     DType dtype;
     std::vector<int64_t> shape;
     std::vector<std::byte> data;
@@ -137,7 +137,7 @@ class ArchiveTest : public ::testing::Test {
   }
 
   fs::path folder_;
-  std::map<std::string, Part> parts_;
+  std::map<std::string, WeightRole> parts_;
 };
 
 TEST_F(ArchiveTest, ReadsPackedTensorsAsIfTheyWereDense) {

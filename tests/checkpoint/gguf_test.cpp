@@ -1,4 +1,4 @@
-#include "checkpoint/gguf.h"
+#include "freelunch/checkpoint/gguf/gguf.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 #include "test_folder.h"
 
 namespace freelunch::checkpoint {

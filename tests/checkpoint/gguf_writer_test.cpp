@@ -1,4 +1,4 @@
-#include "checkpoint/gguf_writer.h"
+#include "freelunch/checkpoint/gguf/gguf_writer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,11 +9,11 @@
 #include <iterator>
 #include <limits>
 
-#include "base/error.h"
-#include "checkpoint/dequantise.h"
-#include "checkpoint/gguf.h"
-#include "checkpoint/gguf_types.h"
-#include "checkpoint/quantise.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/dequantise.h"
+#include "freelunch/checkpoint/gguf/gguf.h"
+#include "freelunch/checkpoint/gguf/gguf_types.h"
+#include "freelunch/checkpoint/quantise.h"
 #include "test_folder.h"
 
 namespace freelunch::checkpoint {

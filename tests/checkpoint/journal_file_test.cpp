@@ -1,4 +1,4 @@
-#include "checkpoint/journal_file.h"
+#include "freelunch/checkpoint/files/journal_file.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -6,7 +6,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::checkpoint {
 namespace {

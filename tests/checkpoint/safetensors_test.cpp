@@ -1,4 +1,4 @@
-#include "checkpoint/safetensors.h"
+#include "freelunch/checkpoint/safetensors/safetensors.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,9 +8,9 @@
 #include <fstream>
 #include <thread>
 
-#include "base/error.h"
-#include "checkpoint/atomic_file.h"
-#include "checkpoint/safetensors_writer.h"
+#include "freelunch/base/error.h"
+#include "freelunch/checkpoint/files/atomic_file.h"
+#include "freelunch/checkpoint/safetensors/safetensors_writer.h"
 #include "test_folder.h"
 
 namespace freelunch::checkpoint {
@@ -260,7 +260,7 @@ TEST_F(SafetensorsTest, ALastingStagingFolderIsFoundAgainByOneProcessAtATime) {
     EXPECT_EQ(stopped.work(), work);
     write_file_atomically(stopped.work() / "journal", "2");
     write_file_atomically(stopped.path() / "half-written", "x");
-    stopped.keep();
+    stopped.keep_partial();
     EXPECT_THROW(OutputFolder(out, false, Staging::kLasting), Error);
   }
   EXPECT_FALSE(fs::exists(out));

@@ -1,4 +1,4 @@
-#include "checkpoint/shards.h"
+#include "freelunch/checkpoint/shards.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -33,9 +33,9 @@ def check(name, base):
     run("convert", folder, "--output", untouched)
     assert np.array_equal(logits(probe, untouched, ids), logits(probe, folder, ids))
 
-    runs = [["--sparsity", 0.5, "--repair", "solve,half,model", "--sensitivity", "kronecker"], ["--pattern", "2:4", "--criterion", "sparsegpt", "--repair", "matrix,block"]]
+    runs = [["--sparsity", 0.5, "--repair", "solve,sublayer,model", "--sensitivity", "kronecker"], ["--pattern", "2:4", "--criterion", "sparsegpt", "--repair", "matrix,block"]]
     if name in ("gpt_neox", "mixtral", "opt, 350m"):  # streams of two widths, experts, norms after the sum
-        runs.append(["--sparsity", 0.6, "--repair", "solve,half", "--loss", "next-norm", "--allocation", "owl", "--blend", "0,0.5"])
+        runs.append(["--sparsity", 0.6, "--repair", "solve,sublayer", "--loss", "next-norm", "--allocation", "owl", "--blend", "0,0.5"])
     for options in runs:
         out = base / "out"
         report = json.loads(run("compress", folder, "--output", out, "--overwrite", *options, *common))
@@ -58,9 +58,9 @@ def check(name, base):
         error = np.abs(logits(probe, out, ids) - expected).max() / np.abs(expected).max()
         assert error < 1e-4, error
         regions = report["regions"]
-        assert all(r["held_after"] <= r["held_before"] for r in regions)
+        assert all(r["held_out_after"] <= r["held_out_before"] for r in regions)
         if "owl" not in options:  # what was repaired is nearer to the dense model than what was only pruned
-            assert sum(r["held_after"] for r in regions) < sum(r["held_before"] for r in regions)
+            assert sum(r["held_out_after"] for r in regions) < sum(r["held_out_before"] for r in regions)
         f = report["figures"]
         print(f"{name}, {' '.join(map(str, options))}: dense {f['dense']['perplexity']:.2f}, pruned {f['pruned']['perplexity']:.2f}, repaired "
               f"{f['repaired']['perplexity']:.2f}, logits differ by {error:.1e}", flush=True)

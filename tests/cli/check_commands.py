@@ -50,14 +50,14 @@ with tempfile.TemporaryDirectory() as temporary:
 
     # compress: every repair, exact zeros, a folder that transformers loads and scores alike
     dense = tensors(base / "dense")
-    for name, options in {"none": ["--repair", "none"], "solve": ["--repair", "solve"], "solve,half,model": ["--repair", "solve,half,model"], "block": ["--repair", "block", "--loss", "cosine"],
-                          "half next-norm": ["--repair", "half", "--loss", "next-norm"], "auto": [], "model ce": ["--repair", "model", "--model-loss", "ce"],
+    for name, options in {"none": ["--repair", "none"], "solve": ["--repair", "solve"], "solve,sublayer,model": ["--repair", "solve,sublayer,model"], "block": ["--repair", "block", "--loss", "cosine"],
+                          "sublayer next-norm": ["--repair", "sublayer", "--loss", "next-norm"], "auto": [], "model ce": ["--repair", "model", "--model-loss", "ce"],
                           "blend": ["--repair", "solve", "--blend", "0,0.5,1"], "crop": ["--repair", "solve", "--windows", "crop"],
                           "matrix": ["--repair", "matrix"], "two blocks": ["--repair", "blocks:2", "--learning-rate", "5e-4"], "lora": ["--repair", "lora"], "bias-norm": ["--repair", "bias-norm"],
-                          "matrix dense": ["--repair", "matrix", "--propagation", "dense", "--statistics", "dense"], "half dense": ["--repair", "half", "--propagation", "dense"],
-                          "half sparse": ["--repair", "half", "--propagation", "sparse"], "matrix sparse": ["--repair", "matrix", "--propagation", "sparse"],
+                          "matrix dense": ["--repair", "matrix", "--propagation", "dense", "--statistics", "dense"], "sublayer dense": ["--repair", "sublayer", "--propagation", "dense"],
+                          "sublayer sparse": ["--repair", "sublayer", "--propagation", "sparse"], "matrix sparse": ["--repair", "matrix", "--propagation", "sparse"],
                           "solve dense": ["--repair", "solve", "--statistics", "dense"], "sensitivity": ["--repair", "solve", "--sensitivity", "kronecker"],
-                          "ria": ["--criterion", "ria", "--repair", "half"], "sparsegpt": ["--criterion", "sparsegpt", "--group", "row", "--repair", "none"],
+                          "ria": ["--criterion", "ria", "--repair", "sublayer"], "sparsegpt": ["--criterion", "sparsegpt", "--group", "row", "--repair", "none"],
                           "sparsegpt solve": ["--criterion", "sparsegpt", "--group", "row", "--repair", "solve"]}.items():
         out = base / name.replace(" ", "_").replace(",", "_")
         stdout = run("compress", base / "dense", "--output", out, "--sparsity", 0.5, *common, *options, "--json")
@@ -74,17 +74,17 @@ with tempfile.TemporaryDirectory() as temporary:
         figures = report["figures"]
         assert abs(figures["repaired"]["perplexity"] / perplexity(out, (base / "test.txt").read_text(), 128)[0] - 1) < 0.005, name
         regions = report["regions"]
-        assert all(r["held_after"] <= r["held_before"] for r in regions), name
+        assert all(r["held_out_after"] <= r["held_out_before"] for r in regions), name
         if name not in ("none", "model ce", "sparsegpt"):  # a random model on random text has little to learn from the text itself
             few = name in ("lora", "bias-norm")  # few numbers to move
-            assert sum(r["held_after"] for r in regions) < (1 if few else 0.99) * sum(r["held_before"] for r in regions), name
+            assert sum(r["held_out_after"] for r in regions) < (1 if few else 0.99) * sum(r["held_out_before"] for r in regions), name
         assert (out / "report.html").stat().st_size > 100000
         # how often each stage goes through the model, of all 20 windows: statistics share a pass with what they lead to, targets with what comes next
         passes = {stage["name"]: (stage["passes"]["forward"], stage["passes"]["backward"]) for stage in report["stages"] if "passes" in stage}
         for stage, expected in {"evaluate dense": (1, 0), "prune": (1, 0), "solve": (2 if name == "blend" else 1, 0), "matrix": (2 if name == "matrix" else 1, 0)}.items():
             assert passes.get(stage, expected) == expected, (name, passes)
-        trained = 0.8 if name in ("solve,half,model", "auto") else 1.6  # 16 windows, once or twice
-        for stage in ("half", "block", "model", "lora", "bias-norm"):
+        trained = 0.8 if name in ("solve,sublayer,model", "auto") else 1.6  # 16 windows, once or twice
+        for stage in ("sublayer", "block", "model", "lora", "bias-norm"):
             if stage not in passes:
                 continue
             attempts = [1 + r["retries"] for r in regions if r["stage"] == stage and "retries" in r] or [1]  # a rate that did not help is tried lower
@@ -131,7 +131,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (base / "other" / file).write_text((base / "dense" / file).read_text())
     start = tensors(base / "other")
-    for repair in ("solve", "solve,half,model"):
+    for repair in ("solve", "solve,sublayer,model"):
         out = base / f"reconstructed-{repair}"
         report = json.loads(run("reconstruct", base / "other", "--dense", base / "dense", "--output", out, "--repair", repair, *common, "--json"))
         for key, tensor in tensors(out).items():
@@ -146,7 +146,7 @@ with tempfile.TemporaryDirectory() as temporary:
     assert refused.returncode == 2 and "not pruned" in refused.stderr and not (base / "no").exists(), refused.stderr
 
     # N:M, and what inspect finds in it
-    run("compress", base / "dense", "--output", base / "nm", "--pattern", "2:4", "--repair", "solve,half", *common)
+    run("compress", base / "dense", "--output", base / "nm", "--pattern", "2:4", "--repair", "solve,sublayer", *common)
     for key, tensor in tensors(base / "nm").items():
         if is_matrix(key):
             assert ((tensor != 0).view(-1, 4).sum(1) == 2).all(), key
@@ -161,9 +161,9 @@ with tempfile.TemporaryDirectory() as temporary:
 
     # the same command twice gives the same bytes
     digest = lambda folder: hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    run("compress", base / "dense", "--output", base / "again", "--repair", "solve,half,model", *common)
+    run("compress", base / "dense", "--output", base / "again", "--repair", "solve,sublayer,model", *common)
     assert digest(base / "again") == digest(base / "solve_half_model")
-    run("compress", base / "dense", "--output", base / "again", "--overwrite", "--repair", "solve,half,model", "--seed", 1, *common)
+    run("compress", base / "dense", "--output", base / "again", "--overwrite", "--repair", "solve,sublayer,model", "--seed", 1, *common)
     assert digest(base / "again") != digest(base / "solve_half_model")
     print("determinism: same bytes, another seed others")
 

@@ -38,7 +38,7 @@ with tempfile.TemporaryDirectory() as temporary:
     base = pathlib.Path(temporary)
     tiny_model.make(base / "dense", num_hidden_layers=3, vocab_size=6000)
     (base / "train.txt").write_text(tiny_model.text(6000))
-    compress = lambda model: ["compress", model, "--calibration", base / "train.txt", "--samples", 8, "--length", 32, "--held-out", 2, "--repair", "solve,half",
+    compress = lambda model: ["compress", model, "--calibration", base / "train.txt", "--samples", 8, "--length", 32, "--held-out", 2, "--repair", "solve,sublayer",
                               "--compute", "fp32", "--threads", 2]
     disk = base / "disk"
     disk.mkdir()

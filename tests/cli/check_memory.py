@@ -34,7 +34,7 @@ with tempfile.TemporaryDirectory() as temporary:
         return json.loads((base / "out/freelunch.json").read_text()), digest
 
     # Where streams are kept is nobody's business but the memory's.
-    for repair in ("solve,half,model", "solve,block --propagation sparse", "matrix,blocks:2 --propagation dense", "matrix", "solve --blend 0,0.5 --sensitivity kronecker"):
+    for repair in ("solve,sublayer,model", "solve,block --propagation sparse", "matrix,blocks:2 --propagation dense", "matrix", "solve --blend 0,0.5 --sensitivity kronecker"):
         options = (*small, "--repair", *repair.split())
         memory, expected = compress("tiny", *options, "--activations", "memory")
         disk, found = compress("tiny", *options, "--activations", "disk")
@@ -48,17 +48,17 @@ with tempfile.TemporaryDirectory() as temporary:
     # Without the model stage the peak is one region's, however many there are.
     reports = {}
     for blocks in (2, 8):
-        options = (*text, "--samples", 24, "--held-out", 8, "--length", 128, "--repair", "solve,half")
+        options = (*text, "--samples", 24, "--held-out", 8, "--length", 128, "--repair", "solve,sublayer")
         reports[blocks], _ = compress(f"wide{blocks}", *options)
     for few, many in zip(reports[2]["stages"], reports[8]["stages"]):
-        if few["name"] in ("solve", "half"):
+        if few["name"] in ("solve", "sublayer"):
             print(f"{few['name']}: {few['peak_bytes'] / 1e6:.0f} MB with 2 blocks, {many['peak_bytes'] / 1e6:.0f} MB with 8")
             # six more blocks' weights alone would be 20 %
             assert abs(many["peak_bytes"] / few["peak_bytes"] - 1) < 0.05, (few, many)
 
     # Planned against used, stage by stage.
     options = (*text, "--samples", 64, "--held-out", 8, "--length", 128, "--evaluate", base / "train.txt")
-    for extra in (("--repair", "solve,half"), ("--repair", "matrix,block", "--activations", "disk"), ("--repair", "none", "--criterion", "sparsegpt")):
+    for extra in (("--repair", "solve,sublayer"), ("--repair", "matrix,block", "--activations", "disk"), ("--repair", "none", "--criterion", "sparsegpt")):
         planned = json.loads(run("plan", base / "wide2", *options, *extra, "--json"))
         report, _ = compress("wide2", *options, *extra)
         assert [s["name"] for s in planned["stages"]] == [s["name"] for s in report["planned"]["stages"]]
@@ -74,24 +74,24 @@ with tempfile.TemporaryDirectory() as temporary:
         assert compared >= 3
         assert planned["operations"] > 0 and planned["seconds"] > 0
     assert not (base / "freelunch.json").exists()
-    table = run("plan", base / "wide2", *options, "--repair", "solve,half")
+    table = run("plan", base / "wide2", *options, "--repair", "solve,sublayer")
     assert "evaluate dense" in table and "activations" in table, table
 
     # A limit: kept by giving something up, in order, or refused with what would do.
     def plan(limit, *extra):
         return json.loads(run("plan", base / "wide2", *text, "--samples", 256, "--held-out", 8, "--length", 128, "--json", "--memory-limit", limit, *extra))
 
-    free = plan("100GB", "--repair", "solve,half")
+    free = plan("100GB", "--repair", "solve,sublayer")
     assert free["activations"] == "memory" and free["activation_dtype"] == "fp32" and free["changes"] == []
-    tight = plan(free["peak_bytes"] - 10_000_000, "--repair", "solve,half")
+    tight = plan(free["peak_bytes"] - 10_000_000, "--repair", "solve,sublayer")
     assert tight["activations"] == "disk" and tight["peak_bytes"] <= tight["memory_limit"] and tight["disk_bytes"] > free["disk_bytes"], tight
-    by_name = ("--repair", "solve,half", "--activations", "memory")
+    by_name = ("--repair", "solve,sublayer", "--activations", "memory")
     rounded = plan(free["peak_bytes"] - 10_000_000, *by_name)
     assert rounded["activations"] == "memory" and rounded["activation_dtype"] == "bf16", rounded
     with_model = plan("100GB", "--repair", "auto")
-    assert with_model["repair"] == ["solve", "half", "model"], with_model
+    assert with_model["repair"] == ["solve", "sublayer", "model"], with_model
     without = plan(with_model["peak_bytes"] * 2 // 3, "--repair", "auto")
-    assert without["repair"] == ["solve", "half"] and "no model stage" in without["changes"], without
+    assert without["repair"] == ["solve", "sublayer"] and "no model stage" in without["changes"], without
     for arguments, words in (
             (("--memory-limit", "20MB"), ("20 MB", "the least that would do is --memory-limit")),
             (("--memory-limit", "2 bananas"), ("2 bananas", "2GiB")),

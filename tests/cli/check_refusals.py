@@ -122,7 +122,7 @@ with tempfile.TemporaryDirectory() as temporary:
         (compress(dense, "--pattern", "2:4", "--group", "row", *text), 2, "--group"),
         (compress(dense, "--criterion", "wander", *text), 2, "wanda"),
         (compress(dense, "--repair", "solve,solve", *text), 2, "twice"),
-        (compress(dense, "--repair", "half,solve", *text), 2, "first"),
+        (compress(dense, "--repair", "sublayer,solve", *text), 2, "first"),
         (compress(dense, "--repair", "magic", *text), 2, "magic"),
         (compress(dense, "--loss", "l1", *text), 2, "l1"),
         (compress(dense), 2, "--calibration"),
@@ -189,7 +189,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen([command, *map(str, compress(dense, *text, "--epochs", "100000"))], stderr=subprocess.PIPE, text=True)
         for line in process.stderr:
-            if line.startswith("half:"):
+            if line.startswith("sublayer:"):
                 break
         process.send_signal(number)
         rest = process.stderr.read()

@@ -40,17 +40,17 @@ with tempfile.TemporaryDirectory() as temporary:
     pruned = fresh("pruned", [*compress, "--criterion", "magnitude", "--repair", "none"])
     pruned.finish()
     kinds = {
-        "main": [*compress, "--repair", "solve,half,model"],
+        "main": [*compress, "--repair", "solve,sublayer,model"],
         "blend and sensitivity": [*compress, "--repair", "solve,lora", "--blend", "0,0.5", "--sensitivity", "kronecker", "--allocation", "owl", "--sparsity", 0.6],
         "matrix": [*compress, "--criterion", "sparsegpt", "--group", "row", "--statistics", "dense", "--repair", "matrix,blocks:2", "--learning-rate", "1e-3",
                    "--activations", "disk", "--activation-dtype", "bf16"],
-        "given": ["reconstruct", base / "pruned", "--dense", base / "dense", *common, "--repair", "solve,half,bias-norm"],
+        "given": ["reconstruct", base / "pruned", "--dense", base / "dense", *common, "--repair", "solve,sublayer,bias-norm"],
     }
     if slow:
         kinds |= {
-            "dense": [*compress, "--repair", "matrix,half,model", "--propagation", "dense", "--model-loss", "ce"],
-            "sparse": [*compress, "--repair", "matrix,half", "--propagation", "sparse", "--criterion", "magnitude"],
-            "two epochs": [*compress, "--repair", "solve,half,model,lora", "--epochs", 3, "--model-epochs", 3, "--batch", 2],
+            "dense": [*compress, "--repair", "matrix,sublayer,model", "--propagation", "dense", "--model-loss", "ce"],
+            "sparse": [*compress, "--repair", "matrix,sublayer", "--propagation", "sparse", "--criterion", "magnitude"],
+            "two epochs": [*compress, "--repair", "solve,sublayer,model,lora", "--epochs", 3, "--model-epochs", 3, "--batch", 2],
         }
     undisturbed = {}
     for name, arguments in kinds.items():
@@ -109,7 +109,7 @@ with tempfile.TemporaryDirectory() as temporary:
         assert run.journal.read_bytes() == kept
     refused("--seed was 0, is 1", "--seed", 1)
     refused("--batch was 1, is 2", "--batch", 2)
-    refused("--repair", arguments=[*compress, "--repair", "solve,half"])
+    refused("--repair", arguments=[*compress, "--repair", "solve,sublayer"])
     text = (base / "train.txt").read_bytes()
     (base / "train.txt").write_bytes(text + b" more")
     refused("calibration text")
@@ -168,7 +168,7 @@ with tempfile.TemporaryDirectory() as temporary:
         large[f"model.layers.1.mlp.{part}.weight"] *= 1e21
     shutil.copytree(base / "dense", base / "large")
     save_file(large, base / "large/model.safetensors", metadata={"format": "pt"})
-    for repair in ("solve", "half"):
+    for repair in ("solve", "sublayer"):
         run = fresh("overflow", ["compress", base / "large", *windows, "--compute", "fp32", "--repair", repair])
         line = run.finish(code=5).splitlines()[-1]
         assert "blocks.1.mlp" in line and "not finite" in line and "goes on" in line, line

@@ -47,7 +47,7 @@ with tempfile.TemporaryDirectory() as temporary:
     print(f"convert: {seconds:.2f} s")
     digests = {}
     # reference/results.md: pruned and repaired perplexity on 10 windows
-    for repair, least in (("none", None), ("solve", 37.46), ("solve,half", 32.82), ("solve,model", 31.94), ("solve,half,model", 31.37), ("auto", 31.37)):
+    for repair, least in (("none", None), ("solve", 37.46), ("solve,sublayer", 32.82), ("solve,model", 31.94), ("solve,sublayer,model", 31.37), ("auto", 31.37)):
         out = pathlib.Path(temporary) / repair
         stdout, seconds = run("compress", gguf, "--output", out, "--sparsity", 0.5, "--repair", repair, "--calibration", c4, "--samples", 64, "--length", 512, "--evaluate", wiki, "--json")
         report = json.loads(stdout)
@@ -57,8 +57,8 @@ with tempfile.TemporaryDirectory() as temporary:
         assert all(t["zeros"] == t["shape"][0] * (t["shape"][1] // 2) for t in report["tensors"])
         assert abs(got / 44.66 - 1) < 0.02 if least is None else got < 1.01 * least, repair
         digests[repair] = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-    assert digests["auto"] == digests["solve,half,model"]  # the same plan twice: the same bytes
-    print("auto and solve,half,model, which it stands for: the same bytes")
+    assert digests["auto"] == digests["solve,sublayer,model"]  # the same plan twice: the same bytes
+    print("auto and solve,sublayer,model, which it stands for: the same bytes")
     theirs = reference(out, 10)
     print(f"transformers on the last folder: {theirs:.3f}")
     assert abs(theirs / got - 1) < 0.005

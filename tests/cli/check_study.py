@@ -34,21 +34,21 @@ limit = 5
 name = "criteria"
 pattern = ["50%", "70%", "2:4"]
 criterion = ["magnitude", "wanda"]
-repair = ["none", "solve,half"]
+repair = ["none", "solve,sublayer"]
 learning_rate = 1e-3
 [[grid]]
 name = "granularity"
-repair = ["matrix", "half", "block", "blocks:2", "model"]
+repair = ["matrix", "sublayer", "block", "blocks:2", "model"]
 learning_rate = 1e-3
 seed = [0, 1, 2]
 [[grid]]
 name = "budget"
 samples = [4, 16]
-repair = ["half", "model"]
+repair = ["sublayer", "model"]
 model_loss = ["kl", "ce"]
 [[grid]]
 name = "propagation and loss"
-repair = "half"
+repair = "sublayer"
 propagation = ["dense", "sparse-dense"]
 loss = ["mse", "relative-mse"]
 """
@@ -96,8 +96,8 @@ with tempfile.TemporaryDirectory() as temporary:
     rows = {(r["settings"]["criterion"], r["settings"]["pattern"], r["label"], r["settings"].get("samples")): r for r in results["rows"]}
     common = ["--calibration", base / "train.txt", "--samples", 16, "--length", 64, "--held-out", 4, "--evaluate", base / "test.txt", "--evaluate-length", 64,
               "--evaluate-windows", 4, "--compute", "fp32", "--threads", 2, "--json"]
-    for criterion, pattern, repair, label, extra in (("wanda", ["--sparsity", 0.5], "solve,half", "solve,half (rate 0.001)", ["--learning-rate", 1e-3]), ("magnitude", ["--pattern", "2:4"], "none", "none", []),
-                                                     ("wanda", ["--sparsity", 0.7], "solve,half", "solve,half (rate 0.001)", ["--learning-rate", 1e-3])):
+    for criterion, pattern, repair, label, extra in (("wanda", ["--sparsity", 0.5], "solve,sublayer", "solve,sublayer (rate 0.001)", ["--learning-rate", 1e-3]), ("magnitude", ["--pattern", "2:4"], "none", "none", []),
+                                                     ("wanda", ["--sparsity", 0.7], "solve,sublayer", "solve,sublayer (rate 0.001)", ["--learning-rate", 1e-3])):
         single = json.loads(run("compress", base / "dense", "-o", base / "single", "--overwrite", "--criterion", criterion, *pattern, "--repair", repair, *extra, *common).stdout)
         text = {0.5: "50%", 0.7: "70%"}.get(pattern[1], pattern[1])
         row = rows[(criterion, text, label, None if criterion == "magnitude" else 16)]
@@ -105,7 +105,7 @@ with tempfile.TemporaryDirectory() as temporary:
         dense = single["figures"]["dense"]["perplexity"]
     assert abs(results["dense"][0]["figures"]["test"]["perplexity"] / dense - 1) < 1e-6
     # the gap that repair closed, by its definition
-    row, start = rows[("wanda", "70%", "solve,half (rate 0.001)", 16)], rows[("wanda", "70%", "none", 16)]
+    row, start = rows[("wanda", "70%", "solve,sublayer (rate 0.001)", 16)], rows[("wanda", "70%", "none", 16)]
     top, here, bottom = (math.log(x) for x in (start["figures"]["test"]["mean"], row["figures"]["test"]["mean"], dense))
     assert abs(row["figures"]["test"].get("gap_closed", 0) - ((top - here) / (top - bottom) if top > bottom else 0)) < 1e-9
     # seeds: mean and sample deviation over three
@@ -127,19 +127,19 @@ with tempfile.TemporaryDirectory() as temporary:
     assert f"{len(cells) + 6} cells: 6 run now, 0 of them failed" in more, more
 
     # a cell of other learning rates than it would have now is out of date
-    path = next(p for p in (out / "cells").glob("*-half-*.json"))
+    path = next(p for p in (out / "cells").glob("*-sublayer-*.json"))
     cell = json.loads(path.read_text())
-    assert list(cell["learning_rates"]) == ["half"], cell
-    cell["learning_rates"]["half"] *= 2
+    assert list(cell["learning_rates"]) == ["sublayer"], cell
+    cell["learning_rates"]["sublayer"] *= 2
     path.write_text(json.dumps(cell))
     assert "cells: 1 run now, 0 of them failed" in run("study", base / "study.toml", "-o", out, "--compute", "fp32", "--threads", "2").stdout
 
     # what cannot run is refused before anything runs, with the cell and the reason
     refused(base, STUDY.replace('loss = ["mse"', 'loss = ["l1"'), "l1")
     refused(base, STUDY.replace("samples = [4, 16]", 'sample = 4'), "'sample'")
-    refused(base, STUDY.replace('repair = "half"\npropagation', 'repair = "auto"\npropagation'), "auto")
+    refused(base, STUDY.replace('repair = "sublayer"\npropagation', 'repair = "auto"\npropagation'), "auto")
     refused(base, STUDY.replace('pattern = ["50%", "70%", "2:4"]', 'pattern = ["5:4"]'), "5:4")
-    refused(base, STUDY.replace('repair = ["none", "solve,half"]\nlearning', 'repair = ["matrix"]\nloss = "next-norm"\nlearning'), "matrix")
+    refused(base, STUDY.replace('repair = ["none", "solve,sublayer"]\nlearning', 'repair = ["matrix"]\nloss = "next-norm"\nlearning'), "matrix")
     print("refusals: one line each")
 
     browser = chromium()

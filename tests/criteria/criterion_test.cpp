@@ -1,9 +1,9 @@
-#include "criteria/criterion.h"
+#include "freelunch/criteria/criterion.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::criteria {
 namespace {
@@ -13,10 +13,10 @@ using sparsity::Unstructured;
 
 TEST(Wanda, WeighsEachWeightByTheNormOfItsInput) {
   const at::Tensor W = at::tensor({1.0F, -2.0F, 3.0F, 0.5F}).view({1, 4});
-  const Evidence evidence{.column_norms = at::tensor({10.0F, 1.0F, 1.0F, 1.0F})};
+  const CalibrationStats stats{.column_norms = at::tensor({10.0F, 1.0F, 1.0F, 1.0F})};
   // scores 10, 2, 3, 0.5
-  const at::Tensor kept = prune(wanda(), W, evidence, Unstructured{0.5}, Group::kRow).mask.kept;
-  EXPECT_TRUE(at::equal(kept, at::tensor({1, 0, 1, 0}).view({1, 4}).to(at::kBool)));
+  const at::Tensor retained = prune(wanda(), W, stats, Unstructured{0.5}, Group::kRow).mask.retained;
+  EXPECT_TRUE(at::equal(retained, at::tensor({1, 0, 1, 0}).view({1, 4}).to(at::kBool)));
 }
 
 TEST(Wanda, RefusesMissingOrWrongNorms) {
@@ -27,24 +27,24 @@ TEST(Wanda, RefusesMissingOrWrongNorms) {
 
 TEST(Ria, IsTheRelativeImportanceOfItsFormula) {
   const at::Tensor W = at::tensor({1.0F, -3.0F, 2.0F, 4.0F}).view({2, 2});
-  const Evidence evidence{.column_norms = at::tensor({4.0F, 9.0F})};
+  const CalibrationStats stats{.column_norms = at::tensor({4.0F, 9.0F})};
   // (|W| / row sum + |W| / column sum) * sqrt(norm): rows sum to 4 and 6, columns to 3 and 7
   const at::Tensor expected = at::tensor({(1.0F / 4 + 1.0F / 3) * 2, (3.0F / 4 + 3.0F / 7) * 3,
                                           (2.0F / 6 + 2.0F / 3) * 2, (4.0F / 6 + 4.0F / 7) * 3})
                                   .view({2, 2});
-  EXPECT_TRUE(at::allclose(ria().score(W, evidence), expected));
+  EXPECT_TRUE(at::allclose(ria().score(W, stats), expected));
 }
 
 /// A case where inputs are correlated, so that moving weights pays.
 struct Correlated {
   at::Tensor W, H;
-  Evidence evidence;
+  CalibrationStats stats;
   Correlated(int64_t rows, int64_t columns) {
     at::manual_seed(3);
     W = at::randn({rows, columns});
     const at::Tensor X = at::matmul(at::randn({400, columns}), at::randn({columns, columns}));
     H = at::mm(X.t(), X).to(at::kDouble);
-    evidence = {.column_norms = H.diagonal().sqrt().to(at::kFloat), .inverse_factor = inverse_factor(H).U};
+    stats = {.column_norms = H.diagonal().sqrt().to(at::kFloat), .inverse_factor = inverse_factor(H).U};
   }
   double error(const at::Tensor& V) const {
     const at::Tensor E = (V - W).to(at::kDouble);
@@ -68,12 +68,12 @@ TEST(InverseFactor, RaisesTheDampingOfASingularMatrixAndGivesUpOnNan) {
 }
 
 /// The sweep of the paper, written out weight by weight in fp64.
-at::Tensor plain_sweep(const at::Tensor& W, const at::Tensor& kept, const at::Tensor& U) {
+at::Tensor plain_sweep(const at::Tensor& W, const at::Tensor& retained, const at::Tensor& U) {
   at::Tensor V = W.to(at::kDouble).clone();
   const at::Tensor u = U.to(at::kDouble);
   for (int64_t j = 0; j < V.size(1); ++j) {
     for (int64_t i = 0; i < V.size(0); ++i) {
-      if (kept[i][j].item<bool>()) continue;
+      if (retained[i][j].item<bool>()) continue;
       const double error = (V[i][j] / u[j][j]).item<double>();
       V[i].narrow(0, j, V.size(1) - j).sub_(u[j].narrow(0, j, V.size(1) - j), error);
       V[i][j].zero_();
@@ -86,16 +86,16 @@ class SparseGptTest : public ::testing::TestWithParam<sparsity::Pattern> {};
 
 TEST_P(SparseGptTest, MovesWeightsAsTheSweepSaysAndBeatsItsOwnMask) {
   const Correlated c(6, 160);  // more than one block of 128 columns
-  const Pruned pruned = prune(sparsegpt(), c.W, c.evidence, GetParam(), sparsegpt().group);
+  const Pruned pruned = prune(sparsegpt(), c.W, c.stats, GetParam(), sparsegpt().group);
   EXPECT_TRUE(at::allclose(pruned.W.to(at::kDouble),
-                           plain_sweep(c.W, pruned.mask.kept, c.evidence.inverse_factor), 1e-3, 1e-3));
+                           plain_sweep(c.W, pruned.mask.retained, c.stats.inverse_factor), 1e-3, 1e-3));
   sparsity::check_respected(pruned.W, pruned.mask, "W");
-  EXPECT_EQ(pruned.mask.kept.logical_not().sum().item<int64_t>(),
+  EXPECT_EQ(pruned.mask.retained.logical_not().sum().item<int64_t>(),
             sparsity::expected_zeros(6, 160, GetParam(), sparsegpt().group));
-  // Above half, the last columns of so narrow a matrix have nothing to their right to repair them.
+  // Above sublayer, the last columns of so narrow a matrix have nothing to their right to repair them.
   if (sparsity::zero_fraction(GetParam()) > 0.5) return;
-  EXPECT_LT(c.error(pruned.W), 0.7 * c.error(c.W * pruned.mask.kept));
-  const Pruned by_wanda = prune(wanda(), c.W, c.evidence, GetParam(), Group::kRow);
+  EXPECT_LT(c.error(pruned.W), 0.7 * c.error(c.W * pruned.mask.retained));
+  const Pruned by_wanda = prune(wanda(), c.W, c.stats, GetParam(), Group::kRow);
   EXPECT_LT(c.error(pruned.W), 0.7 * c.error(by_wanda.W));
 }
 
@@ -105,11 +105,11 @@ INSTANTIATE_TEST_SUITE_P(Patterns, SparseGptTest,
 
 TEST(SparseGpt, CountsExactZerosByRowAndSparesInputsThatFire) {
   Correlated c(6, 160);
-  const Pruned pruned = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.3}, Group::kRow);
-  EXPECT_TRUE(at::equal(pruned.mask.kept.sum(1), at::full({6}, 160 - 48, at::kLong)));
-  c.evidence.column_norms[7] = 0;  // an input that never fired goes first
-  const Pruned dead = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.3}, Group::kRow);
-  EXPECT_EQ(dead.mask.kept.select(1, 7).sum().item<int64_t>(), 0);
+  const Pruned pruned = prune(sparsegpt(), c.W, c.stats, Unstructured{0.3}, Group::kRow);
+  EXPECT_TRUE(at::equal(pruned.mask.retained.sum(1), at::full({6}, 160 - 48, at::kLong)));
+  c.stats.column_norms[7] = 0;  // an input that never fired goes first
+  const Pruned dead = prune(sparsegpt(), c.W, c.stats, Unstructured{0.3}, Group::kRow);
+  EXPECT_EQ(dead.mask.retained.select(1, 7).sum().item<int64_t>(), 0);
 }
 
 TEST(SparseGpt, RefusesMissingGrams) {
@@ -143,13 +143,13 @@ struct Degenerate {
 TEST(EveryCriterion, GivesExactZerosAndFiniteWeightsOnDegenerateInput) {
   for (const Criterion* criterion : all_criteria()) {
     const Pruned pruned = Degenerate().prune_by(*criterion);
-    EXPECT_TRUE(at::equal(pruned.mask.kept.sum(1), at::full({6}, 16, at::kLong))) << criterion->name;
+    EXPECT_TRUE(at::equal(pruned.mask.retained.sum(1), at::full({6}, 16, at::kLong))) << criterion->name;
     EXPECT_TRUE(pruned.W.isfinite().all().item<bool>()) << criterion->name;
     sparsity::check_respected(pruned.W, pruned.mask, "W");
     EXPECT_EQ(pruned.W[2].abs().max().item<float>(), 0.0F) << criterion->name;
     if (!criterion->needs_inputs()) continue;
     // a weight that reads nothing is worth nothing; in the row of zeros all are worth the same
-    const at::Tensor dead = pruned.mask.kept.select(1, 7);
+    const at::Tensor dead = pruned.mask.retained.select(1, 7);
     EXPECT_EQ((dead.sum() - dead[2].to(at::kLong)).item<int64_t>(), 0) << criterion->name;
   }
 }
@@ -158,49 +158,49 @@ TEST(EveryCriterion, WindowsThatRepeatChangeNothing) {
   for (const Criterion* criterion : all_criteria()) {
     const Pruned once = Degenerate(1).prune_by(*criterion);
     const Pruned thrice = Degenerate(3).prune_by(*criterion);
-    EXPECT_TRUE(at::equal(once.mask.kept, thrice.mask.kept)) << criterion->name;
+    EXPECT_TRUE(at::equal(once.mask.retained, thrice.mask.retained)) << criterion->name;
     EXPECT_TRUE(at::allclose(once.W, thrice.W, 1e-3, 1e-4)) << criterion->name;
   }
 }
 
 TEST(Magnitude, ComparesAcrossRows) {
   const at::Tensor W = at::tensor({-9.0F, 8.0F, 1.0F, -2.0F}).view({2, 2});
-  const at::Tensor kept = prune(magnitude(), W, {}, Unstructured{0.5}, magnitude().group).mask.kept;
-  EXPECT_TRUE(at::equal(kept, at::tensor({1, 1, 0, 0}).view({2, 2}).to(at::kBool)));
+  const at::Tensor retained = prune(magnitude(), W, {}, Unstructured{0.5}, magnitude().group).mask.retained;
+  EXPECT_TRUE(at::equal(retained, at::tensor({1, 1, 0, 0}).view({2, 2}).to(at::kBool)));
 }
 
 TEST(RowWeights, DecideBetweenRowsAndNotWithinOne) {
   const at::Tensor W = at::tensor({4.0F, 3.0F, 2.0F, 1.0F}).view({2, 2});
-  Evidence evidence{.column_norms = at::tensor({1.0F, 1.0F}), .row_weights = at::tensor({1.0F, 10.0F})};
+  CalibrationStats stats{.column_norms = at::tensor({1.0F, 1.0F}), .row_weights = at::tensor({1.0F, 10.0F})};
   // scores 4, 3, 20, 10
-  const at::Tensor kept = prune(wanda(), W, evidence, Unstructured{0.5}, Group::kMatrix).mask.kept;
-  EXPECT_TRUE(at::equal(kept, at::tensor({0, 0, 1, 1}).view({2, 2}).to(at::kBool)));
-  const at::Tensor by_row = prune(wanda(), W, evidence, Unstructured{0.5}, Group::kRow).mask.kept;
+  const at::Tensor retained = prune(wanda(), W, stats, Unstructured{0.5}, Group::kMatrix).mask.retained;
+  EXPECT_TRUE(at::equal(retained, at::tensor({0, 0, 1, 1}).view({2, 2}).to(at::kBool)));
+  const at::Tensor by_row = prune(wanda(), W, stats, Unstructured{0.5}, Group::kRow).mask.retained;
   EXPECT_TRUE(at::equal(by_row, at::tensor({1, 0, 1, 0}).view({2, 2}).to(at::kBool)));
-  evidence.row_weights = at::ones(3);
-  EXPECT_THROW(prune(wanda(), W, evidence, Unstructured{0.5}, Group::kMatrix), Error);
+  stats.row_weights = at::ones(3);
+  EXPECT_THROW(prune(wanda(), W, stats, Unstructured{0.5}, Group::kMatrix), Error);
 }
 
 TEST(RowWeights, AreSquaredForSparseGptAsItsScoreIs) {
   Correlated c(6, 160);
-  const at::Tensor plain = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.5}, Group::kMatrix).mask.kept;
-  c.evidence.row_weights = at::tensor({1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1e3F});
-  const Pruned weighed = prune(sparsegpt(), c.W, c.evidence, Unstructured{0.5}, Group::kMatrix);
-  EXPECT_EQ(weighed.mask.kept.select(0, 5).sum().item<int64_t>(), 160);  // the dear row keeps all
+  const at::Tensor plain = prune(sparsegpt(), c.W, c.stats, Unstructured{0.5}, Group::kMatrix).mask.retained;
+  c.stats.row_weights = at::tensor({1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1e3F});
+  const Pruned weighed = prune(sparsegpt(), c.W, c.stats, Unstructured{0.5}, Group::kMatrix);
+  EXPECT_EQ(weighed.mask.retained.select(0, 5).sum().item<int64_t>(), 160);  // the dear row keeps all
   EXPECT_LT(plain.select(0, 5).sum().item<int64_t>(), 160);
-  EXPECT_EQ(weighed.mask.kept.sum().item<int64_t>(), 480);
+  EXPECT_EQ(weighed.mask.retained.sum().item<int64_t>(), 480);
   // An error of 1 in a row of weight 1e3 counts as one of 1e6 in squares: scaling all rows alike changes
   // nothing.
-  c.evidence.row_weights = at::full({6}, 7.0F);
+  c.stats.row_weights = at::full({6}, 7.0F);
   EXPECT_TRUE(
-      at::equal(prune(sparsegpt(), c.W, c.evidence, Unstructured{0.5}, Group::kMatrix).mask.kept, plain));
+      at::equal(prune(sparsegpt(), c.W, c.stats, Unstructured{0.5}, Group::kMatrix).mask.retained, plain));
 }
 
 TEST(Random, RepeatsWithItsSeedAndIgnoresTheWeights) {
   const auto mask = [](uint64_t seed, double scale) {
     RandomStream stream(seed, "mask");
     return prune(random(), at::ones({8, 8}) * scale, {.random = &stream}, Unstructured{0.5}, Group::kMatrix)
-        .mask.kept;
+        .mask.retained;
   };
   EXPECT_TRUE(at::equal(mask(1, 1), mask(1, 5)));
   EXPECT_FALSE(at::equal(mask(1, 1), mask(2, 1)));

@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "checkpoint/bitmask_checkpoint.h"
+#include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
+#include "freelunch/architecture/hf_config.h"
 #include "hostile_input.h"
-#include "model/hf_config.h"
 
 using namespace freelunch;
 
@@ -13,8 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const model::Config again = model::parse_config(text, "config.json");
     fuzz::require(again.width == config.width && again.head_dim == config.head_dim &&
                       again.kv_heads == config.kv_heads &&
-                      again.reaches[0].window == config.reaches[0].window &&
-                      again.reaches[0].rope_scaling.kind == config.reaches[0].rope_scaling.kind,
+                      again.layer_types[0].window == config.layer_types[0].window &&
+                      again.layer_types[0].rope_scaling.kind == config.layer_types[0].rope_scaling.kind,
                   "a configuration survives writing");
   });
 }

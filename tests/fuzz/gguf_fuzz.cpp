@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "checkpoint/dequantise.h"
-#include "checkpoint/gguf_header.h"
+#include "freelunch/checkpoint/dequantise.h"
+#include "freelunch/checkpoint/gguf/gguf_header.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

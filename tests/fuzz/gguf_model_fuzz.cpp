@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
+#include "freelunch/architecture/gguf_config.h"
+#include "freelunch/model_io/gguf_tokenizer.h"
 #include "hostile_input.h"
-#include "model/gguf_config.h"
-#include "pipeline/gguf_tokenizer.h"
 
 using namespace freelunch;
 

@@ -1,4 +1,4 @@
-#include "checkpoint/journal_file.h"
+#include "freelunch/checkpoint/files/journal_file.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

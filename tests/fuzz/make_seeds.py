@@ -186,11 +186,11 @@ for name, example in {
     seed("task", name, json.dumps(example) + "\n")
 dictionary("task", JSON + ["passage", "question", "question_stem", "answer", "prompt", "choices", "text", "label", "answerKey", "gold", "sentence1", "sentence2", "premise", "hypothesis", "ctx", "ctx_a", "ctx_b",
            "activity_label", "endings", "sentence", "option1", "option2", "goal", "sol1", "sol2", "contexts", "continuation", "[title]"])
-seed("study", "toml", 'models = ["m"]\n[calibration]\ntext = "t.txt"\n[[evaluate]]\nname = "e"\ntext = "e.txt"\n[[grid]]\nrepair = ["none", "solve,half"]\nlearning_rate = [1e-3, inf]\n')
-seed("study", "json", json.dumps({"models": ["m"], "calibration": {"text": "t.txt"}, "evaluate": [{"name": "e", "text": "e.txt"}], "grid": [{"repair": "half", "blend": [[0, 0.5]]}]}))
+seed("study", "toml", 'models = ["m"]\n[calibration]\ntext = "t.txt"\n[[evaluate]]\nname = "e"\ntext = "e.txt"\n[[grid]]\nrepair = ["none", "solve,sublayer"]\nlearning_rate = [1e-3, inf]\n')
+seed("study", "json", json.dumps({"models": ["m"], "calibration": {"text": "t.txt"}, "evaluate": [{"name": "e", "text": "e.txt"}], "grid": [{"repair": "sublayer", "blend": [[0, 0.5]]}]}))
 dictionary("study", JSON + ["[[grid]]", "1979-05-27T07:32:00Z", "inf", "nan", "\'\'\'", "0x", "[a.b]"])
 digest, lines = "", ""
-for record in ('{"fingerprint":{"option":{"--seed":0}}}', '{"stage":"half","region":"blocks.0.mlp","tensors":{"W":{"offset":0,"dtype":6,"shape":[2,2],"sha256":""}}}', "[[]]"):
+for record in ('{"fingerprint":{"option":{"--seed":0}}}', '{"stage":"sublayer","region":"blocks.0.mlp","tensors":{"W":{"offset":0,"dtype":6,"shape":[2,2],"sha256":""}}}', "[[]]"):
     digest = hashlib.sha256((digest + record).encode()).hexdigest()
     lines += f'{{"sha256":"{digest}","record":{record}}}\n'
 seed("journal", "whole", lines)

@@ -1,8 +1,8 @@
 #include <set>
 #include <vector>
 
-#include "checkpoint/dequantise.h"
-#include "checkpoint/safetensors_header.h"
+#include "freelunch/checkpoint/dequantise.h"
+#include "freelunch/checkpoint/safetensors/safetensors_header.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

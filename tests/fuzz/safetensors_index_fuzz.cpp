@@ -1,4 +1,4 @@
-#include "checkpoint/safetensors_header.h"
+#include "freelunch/checkpoint/safetensors/safetensors_header.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

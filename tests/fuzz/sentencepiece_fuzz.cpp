@@ -1,6 +1,6 @@
+#include "freelunch/tokenizer/scored_vocabulary.h"
+#include "freelunch/tokenizer/sentencepiece_tokenizer.h"
 #include "hostile_input.h"
-#include "tokenizer/scored_vocabulary.h"
-#include "tokenizer/sentencepiece_tokenizer.h"
 
 using namespace freelunch;
 

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
+#include "freelunch/study/study_file.h"
 #include "hostile_input.h"
-#include "study/study_file.h"
 
 using namespace freelunch;
 

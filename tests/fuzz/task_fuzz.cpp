@@ -1,4 +1,4 @@
-#include "evaluate/choice_task.h"
+#include "freelunch/evaluate/choice_task.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

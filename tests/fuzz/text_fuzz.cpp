@@ -1,4 +1,4 @@
-#include "calibration/text.h"
+#include "freelunch/calibration/text.h"
 #include "hostile_input.h"
 
 using namespace freelunch;

@@ -1,5 +1,5 @@
+#include "freelunch/tokenizer/tokenizer_json.h"
 #include "hostile_input.h"
-#include "tokenizer/tokenizer_json.h"
 
 using namespace freelunch;
 

@@ -1,4 +1,4 @@
-#include "kernels/compaction.h"
+#include "freelunch/kernels/compaction.h"
 
 #include <gtest/gtest.h>
 

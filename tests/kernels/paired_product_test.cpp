@@ -1,4 +1,4 @@
-#include "kernels/paired_product.h"
+#include "freelunch/kernels/paired_product.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "model/layout.h"
+#include "freelunch/model/layout.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
-#include "model/architecture.h"
+#include "freelunch/architecture/architecture.h"
 
 namespace freelunch::model {
 namespace {
@@ -36,12 +36,12 @@ TEST_P(LayoutTest, PutsEveryPartBackWhereItWasFound) {
       at::Tensor stored = at::randn(tensor.shape);
       at::Tensor again = at::full(tensor.shape, std::nan(""));
       int64_t elements = 0;
-      for (const StoredPart& part : tensor.parts) {
-        const at::Tensor value = extract(stored, part.placement, part.shape);
-        EXPECT_EQ(value.sizes().vec(), shape_of(config, part.part));
-        EXPECT_EQ(part.placement.whole(tensor.shape, part.shape), at::equal(value, stored)) << part.name;
+      for (const StoredPart& role : tensor.parts) {
+        const at::Tensor value = extract(stored, role.slice, role.shape);
+        EXPECT_EQ(value.sizes().vec(), shape_of(config, role.role));
+        EXPECT_EQ(role.slice.is_whole(tensor.shape, role.shape), at::equal(value, stored)) << role.name;
         elements += value.numel();
-        insert(value, part.placement, again);
+        insert(value, role.slice, again);
       }
       EXPECT_EQ(elements, stored.numel()) << tensor.name;
       // A value shifted by one on its way (Gemma's norms) comes back to the rounding of one.
@@ -55,14 +55,14 @@ TEST_P(LayoutTest, NamesNoPartTwiceAndHoldsAllThatTheConfigurationNeeds) {
   std::set<std::string> names;
   size_t parts = 0;
   for (const StoredTensor& tensor : layout(config, GetParam()->hugging_face)) {
-    for (const StoredPart& part : tensor.parts) {
-      EXPECT_TRUE(names.insert(part.name).second) << part.name;
-      EXPECT_EQ(part.name, part_name(GetParam()->hugging_face, part.part, part.block));
+    for (const StoredPart& role : tensor.parts) {
+      EXPECT_TRUE(names.insert(role.name).second) << role.name;
+      EXPECT_EQ(role.name, role_name(GetParam()->hugging_face, role.role, role.block));
       ++parts;
     }
   }
   EXPECT_EQ(parts,
-            outer_parts(config).size() + block_parts(config, 0).size() + block_parts(config, 1).size());
+            outer_parts(config).size() + block_roles(config, 0).size() + block_roles(config, 1).size());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LayoutTest, ::testing::ValuesIn(all_architectures()),
@@ -70,8 +70,8 @@ INSTANTIATE_TEST_SUITE_P(All, LayoutTest, ::testing::ValuesIn(all_architectures(
 
 at::Tensor part_of(const Architecture& architecture, const std::string& name, const at::Tensor& values) {
   for (const StoredTensor& tensor : layout(sized(architecture), architecture.hugging_face)) {
-    for (const StoredPart& part : tensor.parts) {
-      if (part.name == name) return extract(values.view(tensor.shape), part.placement, part.shape);
+    for (const StoredPart& role : tensor.parts) {
+      if (role.name == name) return extract(values.view(tensor.shape), role.slice, role.shape);
     }
   }
   return {};
@@ -95,7 +95,7 @@ TEST(Layout, RotaryPairsAreNeighboursInGguf) {
   for (const StoredTensor& tensor : layout(config, llama().gguf)) {
     if (tensor.name != "blk.0.attn_q.weight") continue;
     const at::Tensor rows = at::arange(12).view({12, 1}).expand({12, 12}).contiguous();
-    const at::Tensor q = extract(rows, tensor.parts[0].placement, tensor.shape);
+    const at::Tensor q = extract(rows, tensor.parts[0].slice, tensor.shape);
     EXPECT_TRUE(at::equal(q.select(1, 0).narrow(0, 0, 4), at::tensor({0, 2, 1, 3})));
     return;
   }
@@ -104,23 +104,24 @@ TEST(Layout, RotaryPairsAreNeighboursInGguf) {
 
 TEST(Block, GroupsMatricesByTheInputTheyShare) {
   Block block;
-  for (const Part::Kind kind :
-       {Part::kQuery, Part::kKey, Part::kValue, Part::kOutput, Part::kUp, Part::kDown})
+  for (const WeightRole::Kind kind : {WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue,
+                                      WeightRole::kOutput, WeightRole::kUp, WeightRole::kDown})
     block[kind] = at::ones({2, 2});
-  using Groups = std::vector<std::vector<Part>>;
-  EXPECT_EQ(matrix_groups(block, Half::kAttention),
-            (Groups{{Part::kQuery, Part::kKey, Part::kValue}, {Part::kOutput}}));
-  EXPECT_EQ(matrix_groups(block, Half::kMlp), (Groups{{Part::kUp}, {Part::kDown}}));
-  block[Part::kRouter] = at::ones({2, 2});
+  using Groups = std::vector<std::vector<WeightRole>>;
+  EXPECT_EQ(matrix_groups(block, Sublayer::kAttention),
+            (Groups{{WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue}, {WeightRole::kOutput}}));
+  EXPECT_EQ(matrix_groups(block, Sublayer::kMlp), (Groups{{WeightRole::kUp}, {WeightRole::kDown}}));
+  block[WeightRole::kRouter] = at::ones({2, 2});
   for (int32_t e = 0; e < 2; ++e) {
-    for (const Part::Kind kind : {Part::kGate, Part::kUp, Part::kDown}) block[{kind, e}] = at::ones({2, 2});
+    for (const WeightRole::Kind kind : {WeightRole::kGate, WeightRole::kUp, WeightRole::kDown})
+      block[{kind, e}] = at::ones({2, 2});
   }
-  EXPECT_EQ(matrix_groups(block, Half::kMlp), (Groups{{{Part::kGate, 0}, {Part::kUp, 0}},
-                                                      {{Part::kGate, 1}, {Part::kUp, 1}},
-                                                      {{Part::kDown, 0}},
-                                                      {{Part::kDown, 1}}}));
-  EXPECT_EQ(short_name({Part::kUp, 1}), "experts.1.up");
-  EXPECT_EQ(half_of(Part::kRouter), Half::kMlp);
+  EXPECT_EQ(matrix_groups(block, Sublayer::kMlp), (Groups{{{WeightRole::kGate, 0}, {WeightRole::kUp, 0}},
+                                                          {{WeightRole::kGate, 1}, {WeightRole::kUp, 1}},
+                                                          {{WeightRole::kDown, 0}},
+                                                          {{WeightRole::kDown, 1}}}));
+  EXPECT_EQ(short_name({WeightRole::kUp, 1}), "experts.1.up");
+  EXPECT_EQ(sublayer_of(WeightRole::kRouter), Sublayer::kMlp);
 }
 
 }  // namespace

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 probe = sys.argv[1]
 torch.manual_seed(0)
-tensors = {"b.weight": torch.randn(3, 5).to(torch.bfloat16), "a": torch.randn(7), "half": torch.randn(2, 2, 2).half(), "scalar": torch.tensor(1.5),
+tensors = {"b.weight": torch.randn(3, 5).to(torch.bfloat16), "a": torch.randn(7), "sublayer": torch.randn(2, 2, 2).sublayer(), "scalar": torch.tensor(1.5),
            "empty": torch.zeros(0, 4), "ids": torch.arange(5), "flags": torch.tensor([True, False, True]), "double": torch.randn(3).double(),
            "名": torch.randn(1)}
 with tempfile.TemporaryDirectory() as temporary:
     theirs, ours = pathlib.Path(temporary) / "theirs.safetensors", pathlib.Path(temporary) / "ours.safetensors"
     save_file(tensors, theirs, metadata={"format": "pt", "note": "x"})
-    for name in ("b.weight", "a", "half", "scalar", "empty", "double"):
+    for name in ("b.weight", "a", "sublayer", "scalar", "empty", "double"):
         out = subprocess.run([probe, "tensor", theirs, name], capture_output=True, check=True).stdout
         assert (np.frombuffer(out, np.float32) == tensors[name].float().numpy().ravel()).all(), name
     subprocess.run([probe, "rewrite", theirs, ours], check=True)

@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/gguf.h"
-#include "checkpoint/safetensors.h"
-#include "checkpoint/safetensors_writer.h"
-#include "model/forward.h"
-#include "model/weights.h"
+#include "freelunch/checkpoint/gguf/gguf.h"
+#include "freelunch/checkpoint/safetensors/safetensors.h"
+#include "freelunch/checkpoint/safetensors/safetensors_writer.h"
+#include "freelunch/model/forward.h"
+#include "freelunch/model/weight_view.h"
 
 namespace {
 
@@ -27,13 +27,13 @@ void emit(const T* data, size_t count) {
 void logits(const std::string& path, std::vector<int64_t> ids) {
   const at::NoGradGuard no_grad;
   const auto dense = model::LanguageModel::open(path);
-  const model::Weights weights(*dense);
-  const model::Compute compute;
+  const model::WeightView weights(*dense);
+  const backend::Compute compute;
   const at::Tensor tokens = at::tensor(ids).unsqueeze(0);
   const model::Forward forward(weights.config(), compute, tokens.size(1));
   at::Tensor x = weights.embed(tokens, compute.device);
   for (int64_t b = 0; b < weights.config().blocks; ++b)
-    x = forward.block(weights.block(b, compute.device, compute.dtype), x);
+    x = forward.forward_block(weights.block(b, compute.device, compute.dtype), x);
   const at::Tensor hidden = weights.final_norm(compute.device)(x);
   const at::Tensor result = weights.head(compute).logits(hidden).contiguous();
   emit(result.const_data_ptr<float>(), static_cast<size_t>(result.numel()));

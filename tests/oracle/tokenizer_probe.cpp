@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/tokenizer_folder.h"
-#include "tokenizer/tokenizer_json.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/tokenizer_folder.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
 
 namespace {
 

@@ -15,22 +15,22 @@ from browser import check, chromium, open_page
 def sample():
     """As large as a real run: 30 blocks, three stages, 210 matrices; with text that would break a careless page."""
     regions = []
-    for stage in ("solve", "half"):
+    for stage in ("solve", "sublayer"):
         for block in range(30):
-            for half in ("attention", "mlp"):
-                error = 0.02 * math.exp(0.1 * block) * (2 if half == "mlp" else 1)
-                regions.append(dict(stage=stage, region=f"blocks.{block}.{half}", before=error, after=error * 0.6,
-                                    held_before=error * 1.1, held_after=error * 0.75, seconds=1.5, kept=True))
-    regions.append(dict(stage="model", region="model", before=0.31, after=0.26, held_before=0.31, held_after=0.26, seconds=99, kept=True))
+            for sublayer in ("attention", "mlp"):
+                error = 0.02 * math.exp(0.1 * block) * (2 if sublayer == "mlp" else 1)
+                regions.append(dict(stage=stage, region=f"blocks.{block}.{sublayer}", before=error, after=error * 0.6,
+                                    held_out_before=error * 1.1, held_out_after=error * 0.75, seconds=1.5, improved=True))
+    regions.append(dict(stage="model", region="model", before=0.31, after=0.26, held_out_before=0.31, held_out_after=0.26, seconds=99, improved=True))
     tensors = [dict(name=f"model.layers.{b}.{m}.weight", shape=[576, 576], zeros=165888, elements=331776, sparsity=0.5, pattern="50%")
                for b in range(30) for m in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
                                             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")]
     figure = lambda p: dict(perplexity=p, tokens=20480, windows=10, length=2048)
     return dict(freelunch="0.1.0", command="freelunch compress '</script><!-- x'", date="2026-01-01T00:00:00Z",
                 model=dict(name="sample", architecture="llama", parameters=134515008),
-                plan=dict(pattern="50%", criterion="wanda", repair=["solve", "half", "model"], region=dict(loss="relative-mse"), model=dict(loss="kl")),
+                plan=dict(pattern="50%", criterion="wanda", repair=["solve", "sublayer", "model"], region=dict(loss="relative-mse"), model=dict(loss="kl")),
                 figures=dict(dense=figure(19.9), pruned=figure(44.4), repaired=figure(31.2)),
-                stages=[dict(name=n, seconds=s, peak_bytes=b, note="") for n, s, b in (("solve", 90.0, 9e8), ("half", 280.0, 1.1e9), ("model", 160.0, 1.8e9))],
+                stages=[dict(name=n, seconds=s, peak_bytes=b, note="") for n, s, b in (("solve", 90.0, 9e8), ("sublayer", 280.0, 1.1e9), ("model", 160.0, 1.8e9))],
                 regions=regions, tensors=tensors, sparsity=dict(pruned_tensors=0.5, whole_model=0.39), peak_bytes=1800000000, seconds=640.0, output="out")
 
 

@@ -2,7 +2,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "pipeline/report_page.h"
+#include "freelunch/record/report_page.h"
 
 int main() {
   std::cout << freelunch::pipeline::report_page(nlohmann::json::parse(std::cin));

@@ -1,9 +1,9 @@
-#include "sparsity/mask.h"
+#include "freelunch/sparsity/mask.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::sparsity {
 namespace {
@@ -11,21 +11,21 @@ namespace {
 TEST(SelectLargest, KeepsTheLargestOfEachRow) {
   const at::Tensor scores = at::tensor({4.0, 1.0, 3.0, 2.0, 1.0, 2.0, 3.0, 4.0}).view({2, 4}).to(at::kFloat);
   const at::Tensor expected = at::tensor({1, 0, 1, 0, 0, 0, 1, 1}).view({2, 4}).to(at::kBool);
-  EXPECT_TRUE(at::equal(select_largest(scores, Unstructured{0.5}, Group::kRow).kept, expected));
+  EXPECT_TRUE(at::equal(select_largest(scores, Unstructured{0.5}, Group::kRow).retained, expected));
 }
 
 TEST(SelectLargest, ComparesTheWholeMatrixWhenAsked) {
   const at::Tensor scores = at::tensor({8.0, 7.0, 6.0, 5.0, 1.0, 2.0, 3.0, 4.0}).view({2, 4}).to(at::kFloat);
   const Mask mask = select_largest(scores, Unstructured{0.5}, Group::kMatrix);
-  EXPECT_TRUE(mask.kept[0].all().item<bool>());
-  EXPECT_FALSE(mask.kept[1].any().item<bool>());
+  EXPECT_TRUE(mask.retained[0].all().item<bool>());
+  EXPECT_FALSE(mask.retained[1].any().item<bool>());
 }
 
 TEST(SelectLargest, RemovesTiesFromTheLowerIndexOn) {
   const at::Tensor equal = at::ones({1, 6});
   const at::Tensor expected = at::tensor({0, 0, 0, 1, 1, 1}).view({1, 6}).to(at::kBool);
-  EXPECT_TRUE(at::equal(select_largest(equal, Unstructured{0.5}, Group::kRow).kept, expected));
-  EXPECT_TRUE(at::equal(select_largest(equal, NofM{.keep = 1, .of = 2}, Group::kRow).kept,
+  EXPECT_TRUE(at::equal(select_largest(equal, Unstructured{0.5}, Group::kRow).retained, expected));
+  EXPECT_TRUE(at::equal(select_largest(equal, NofM{.keep = 1, .of = 2}, Group::kRow).retained,
                         at::tensor({0, 1, 0, 1, 0, 1}).view({1, 6}).to(at::kBool)));
 }
 
@@ -33,8 +33,8 @@ TEST(SelectLargest, NofMKeepsNOfEveryMOfAnyPattern) {
   at::manual_seed(0);
   const at::Tensor scores = at::rand({16, 96});
   for (const NofM& pattern : {NofM{2, 4}, NofM{4, 8}, NofM{1, 3}, NofM{5, 32}, NofM{3, 4}}) {
-    const at::Tensor kept = select_largest(scores, pattern, Group::kRow).kept;
-    const at::Tensor groups = kept.view({-1, pattern.of});
+    const at::Tensor retained = select_largest(scores, pattern, Group::kRow).retained;
+    const at::Tensor groups = retained.view({-1, pattern.of});
     EXPECT_TRUE(groups.sum(1).eq(pattern.keep).all().item<bool>()) << to_string(Pattern(pattern));
     // the smallest kept of a group is at least the largest removed
     const at::Tensor values = scores.view({-1, pattern.of});
@@ -50,8 +50,8 @@ TEST(SelectLargest, RemovesExactlyTheFloorOfTheFraction) {
     for (const int64_t width : {7, 10, 576}) {
       const at::Tensor scores = at::randint(5, {9, width}).to(at::kFloat);  // many ties
       for (const Group group : {Group::kRow, Group::kMatrix}) {
-        const at::Tensor kept = select_largest(scores, Unstructured{fraction}, group).kept;
-        EXPECT_EQ(kept.logical_not().sum().item<int64_t>(),
+        const at::Tensor retained = select_largest(scores, Unstructured{fraction}, group).retained;
+        EXPECT_EQ(retained.logical_not().sum().item<int64_t>(),
                   expected_zeros(9, width, Unstructured{fraction}, group));
       }
     }
@@ -80,16 +80,16 @@ TEST(Observe, FindsTheTightestPattern) {
   at::manual_seed(2);
   const at::Tensor W = at::rand({8, 64}) + 0.1;
   for (const NofM& pattern : {NofM{2, 4}, NofM{4, 8}, NofM{1, 4}}) {
-    const Observed seen = observe(W * select_largest(W, pattern, Group::kRow).kept);
+    const Observed seen = observe(W * select_largest(W, pattern, Group::kRow).retained);
     ASSERT_TRUE(seen.pattern.has_value());
     EXPECT_EQ(*seen.pattern, pattern);
   }
   EXPECT_FALSE(observe(W).pattern.has_value());
   // some rows at a time: what the first obey the later may not
   Observer observer;
-  observer.add(W * select_largest(W, NofM{1, 4}, Group::kRow).kept);
+  observer.add(W * select_largest(W, NofM{1, 4}, Group::kRow).retained);
   EXPECT_EQ(observer.result().pattern, (NofM{1, 4}));
-  observer.add(W * select_largest(W, NofM{2, 4}, Group::kRow).kept);
+  observer.add(W * select_largest(W, NofM{2, 4}, Group::kRow).retained);
   EXPECT_EQ(observer.result().pattern, (NofM{2, 4}));
   EXPECT_EQ(observer.result().zeros, 8 * 64 * 3 / 4 + 8 * 64 / 2);
   observer.add(W);
@@ -97,7 +97,7 @@ TEST(Observe, FindsTheTightestPattern) {
   EXPECT_FALSE(Observer().result().pattern.has_value());
   EXPECT_FALSE(observe(at::zeros({0, 8})).pattern.has_value());
   EXPECT_FALSE(observe(at::zeros({8, 0})).pattern.has_value());
-  EXPECT_FALSE(observe(W * select_largest(W, Unstructured{0.5}, Group::kRow).kept).pattern.has_value());
+  EXPECT_FALSE(observe(W * select_largest(W, Unstructured{0.5}, Group::kRow).retained).pattern.has_value());
 }
 
 TEST(Pattern, ReadsWhatItWrites) {

@@ -1,9 +1,9 @@
-#include "statistics/gram.h"
+#include "freelunch/statistics/gram.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::statistics {
 namespace {

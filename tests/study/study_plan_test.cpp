@@ -1,4 +1,4 @@
-#include "study/study_plan.h"
+#include "freelunch/study/study_plan.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::study {
 namespace {
@@ -38,9 +38,9 @@ class StudyPlanTest : public ::testing::Test {
 };
 
 TEST_F(StudyPlanTest, MakesOneCellForEachCombinationAndNoneTwice) {
-  EXPECT_EQ(cells("[[grid]]\nrepair = ['none', 'half']\npattern = ['50%', '2:4']\nseed = [0, 1]").size(),
+  EXPECT_EQ(cells("[[grid]]\nrepair = ['none', 'sublayer']\npattern = ['50%', '2:4']\nseed = [0, 1]").size(),
             6U);  // masks of wanda draw from no seed: none counts once a pattern
-  EXPECT_EQ(cells("[[grid]]\nrepair = 'half'\n[[grid]]\nrepair = ['half', 'block']").size(), 2U);
+  EXPECT_EQ(cells("[[grid]]\nrepair = 'sublayer'\n[[grid]]\nrepair = ['sublayer', 'block']").size(), 2U);
   EXPECT_EQ(cells("[[grid]]\nrepair = 'none'\nlearning_rate = [1e-3, 2e-3]").size(), 1U);
   EXPECT_EQ(cells("[[grid]]\nrepair = 'solve'\nblend = [[0.0], [0.0, 0.5]]").size(), 2U);
   EXPECT_EQ(cells("[[grid]]\nrepair = 'solve'\nblend = [0.0, 0.5]").size(), 1U);
@@ -49,7 +49,8 @@ TEST_F(StudyPlanTest, MakesOneCellForEachCombinationAndNoneTwice) {
 
 TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
   const auto all = cells(
-      "[[grid]]\nrepair = ['solve', 'solve,half', 'solve,half,model', 'half', 'solve,block']\nlearning_rate "
+      "[[grid]]\nrepair = ['solve', 'solve,sublayer', 'solve,sublayer,model', 'sublayer', "
+      "'solve,block']\nlearning_rate "
       "= 1e-3\nepochs = 1");
   ASSERT_EQ(all.size(), 5U);
   EXPECT_EQ(prefix_key(all[0], 0, kWidth), prefix_key(all[2], 0, kWidth));
@@ -58,13 +59,13 @@ TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
             prefix_key(all[3], 0, kWidth));  // solve chooses its masks on another stream
   EXPECT_NE(prefix_key(all[1], 1, kWidth), prefix_key(all[4], 1, kWidth));
   EXPECT_EQ(prefix_key(all[4], 0, kWidth), prefix_key(all[0], 0, kWidth));
-  const auto usual_rate = cells("[[grid]]\nrepair = 'half'");
+  const auto usual_rate = cells("[[grid]]\nrepair = 'sublayer'");
   EXPECT_NE(prefix_key(usual_rate[0], 1, kWidth), prefix_key(usual_rate[0], 1, 4 * kWidth));
   EXPECT_EQ(prefix_key(usual_rate[0], 0, kWidth), prefix_key(usual_rate[0], 0, 4 * kWidth));
   // by default regions are trained twice where they alone are
-  const auto usual = cells("[[grid]]\nrepair = ['solve,half', 'solve,half,model']");
+  const auto usual = cells("[[grid]]\nrepair = ['solve,sublayer', 'solve,sublayer,model']");
   EXPECT_NE(prefix_key(usual[0], 1, kWidth), prefix_key(usual[1], 1, kWidth));
-  const auto seeds = cells("[[grid]]\nrepair = 'solve,half'\nseed = [0, 1]");
+  const auto seeds = cells("[[grid]]\nrepair = 'solve,sublayer'\nseed = [0, 1]");
   EXPECT_EQ(prefix_key(seeds[0], 0, kWidth), prefix_key(seeds[1], 0, kWidth));
   EXPECT_NE(prefix_key(seeds[0], 1, kWidth), prefix_key(seeds[1], 1, kWidth));
   const auto sizes = cells("[[grid]]\nrepair = 'solve'\nsamples = [8, 16]");
@@ -86,24 +87,24 @@ TEST_F(StudyPlanTest, SensitivityDampingMakesCellsOnlyWhereItCounts) {
 }
 
 TEST_F(StudyPlanTest, NamesAreStable) {
-  const auto one = cells("[[grid]]\nrepair = 'solve,half'\npattern = '2:4'");
-  const auto again = cells("[[grid]]\nname = 'other'\npattern = '2:4'\nrepair = 'solve,half'");
+  const auto one = cells("[[grid]]\nrepair = 'solve,sublayer'\npattern = '2:4'");
+  const auto again = cells("[[grid]]\nname = 'other'\npattern = '2:4'\nrepair = 'solve,sublayer'");
   EXPECT_EQ(one.at(0).id, again.at(0).id);
-  EXPECT_TRUE(one.at(0).id.starts_with("wanda-2x4-solve+half-")) << one.at(0).id;
+  EXPECT_TRUE(one.at(0).id.starts_with("wanda-2x4-solve+sublayer-")) << one.at(0).id;
 }
 
 TEST_F(StudyPlanTest, ReadsJsonAsToml) {
-  const auto toml = cells("[[grid]]\nrepair = ['half', 'model']");
+  const auto toml = cells("[[grid]]\nrepair = ['sublayer', 'model']");
   std::ofstream(folder_ / "s.json") << R"({"models": ["m"], "calibration": {"text": "t.txt", "samples": 8},
-    "evaluate": [{"name": "e", "text": "e.txt"}], "grid": [{"repair": ["half", "model"]}]})";
+    "evaluate": [{"name": "e", "text": "e.txt"}], "grid": [{"repair": ["sublayer", "model"]}]})";
   const auto json = read_study(folder_ / "s.json", {}).cells;
   ASSERT_EQ(json.size(), 2U);
   EXPECT_EQ(json[1].id, toml[1].id);
 }
 
 TEST_F(StudyPlanTest, CharactersBeyondAsciiStandInQuotesOnly) {
-  EXPECT_EQ(cells("# é 日本\n[[grid]]\nname = \"é \\\" é\"\nrepair = 'half' # ü").size(), 1U);
-  EXPECT_EQ(cells("[[grid]]\nname = '''é\né'''\nrepair = 'half'").size(), 1U);
+  EXPECT_EQ(cells("# é 日本\n[[grid]]\nname = \"é \\\" é\"\nrepair = 'sublayer' # ü").size(), 1U);
+  EXPECT_EQ(cells("[[grid]]\nname = '''é\né'''\nrepair = 'sublayer'").size(), 1U);
   for (const char* bad : {"[[grid]]\né = 1", "[[grid]]\nrepair = é", "[[grid]]\nname = 'a'é", "\uFDF2 = 1"}) {
     EXPECT_THROW(cells(bad), Error) << bad;
   }
@@ -112,11 +113,12 @@ TEST_F(StudyPlanTest, CharactersBeyondAsciiStandInQuotesOnly) {
 }
 
 TEST_F(StudyPlanTest, RefusesWhatItDoesNotKnow) {
-  for (const char* bad : {"[[grid]]\nrepairs = 'half'", "[[grid]]\nrepair = []", "[[grid]]\nsamples = 'many'",
-                          "[[grid]]\nrepair = 'auto'", "[[grid]]\nsensitivity = 'fisher'\nrepair = 'solve'",
-                          "[[grid]]\nrepair = 'half'\nsensitivity = 'kronecker'",
-                          "[[grid]]\nrepair = 'solve'\nsensitivity = 'kronecker'\nsensitivity_masks = true",
-                          "grid = 3\n", "[[grid]\n"}) {
+  for (const char* bad :
+       {"[[grid]]\nrepairs = 'sublayer'", "[[grid]]\nrepair = []", "[[grid]]\nsamples = 'many'",
+        "[[grid]]\nrepair = 'auto'", "[[grid]]\nsensitivity = 'fisher'\nrepair = 'solve'",
+        "[[grid]]\nrepair = 'sublayer'\nsensitivity = 'kronecker'",
+        "[[grid]]\nrepair = 'solve'\nsensitivity = 'kronecker'\nsensitivity_masks = true", "grid = 3\n",
+        "[[grid]\n"}) {
     EXPECT_THROW(cells(bad), Error) << bad;
   }
   EXPECT_THROW(read_study(folder_ / "absent.toml", {}), Error);

@@ -1,13 +1,13 @@
-#include "tokenizer/scored_vocabulary.h"
+#include "freelunch/tokenizer/scored_vocabulary.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "tokenizer/token_type.h"
-#include "tokenizer/vocabulary_of_json.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/token_type.h"
+#include "freelunch/tokenizer/vocabulary_of_json.h"
 
 namespace freelunch::tokenizer {
 namespace {

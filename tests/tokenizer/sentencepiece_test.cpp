@@ -7,12 +7,12 @@
 #include <cstring>
 #include <random>
 
-#include "base/error.h"
-#include "tokenizer/charsmap.h"
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/scored_vocabulary.h"
-#include "tokenizer/sentencepiece_model.h"
-#include "tokenizer/sentencepiece_tokenizer.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/charsmap.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/scored_vocabulary.h"
+#include "freelunch/tokenizer/sentencepiece_model.h"
+#include "freelunch/tokenizer/sentencepiece_tokenizer.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -1,4 +1,4 @@
-#include "tokenizer/tokenizer_folder.h"
+#include "freelunch/tokenizer/tokenizer_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 #include "test_folder.h"
 
 namespace freelunch::tokenizer {

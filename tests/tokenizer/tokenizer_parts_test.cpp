@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "tokenizer/tokenizer_json.h"
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
 namespace {

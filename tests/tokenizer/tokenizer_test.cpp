@@ -1,4 +1,4 @@
-#include "tokenizer/tokenizer.h"
+#include "freelunch/tokenizer/tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,12 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "base/error.h"
-#include "base/utf8.h"
-#include "tokenizer/bpe.h"
-#include "tokenizer/byte_alphabet.h"
-#include "tokenizer/gguf_vocabulary.h"
-#include "tokenizer/tokenizer_json.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/utf8.h"
+#include "freelunch/tokenizer/bpe.h"
+#include "freelunch/tokenizer/byte_alphabet.h"
+#include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
 
 namespace freelunch::tokenizer {
 namespace {

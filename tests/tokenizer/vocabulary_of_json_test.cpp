@@ -1,11 +1,11 @@
-#include "tokenizer/vocabulary_of_json.h"
+#include "freelunch/tokenizer/vocabulary_of_json.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::tokenizer {
 namespace {

@@ -1,0 +1,28 @@
+#include "freelunch/architecture/architectures/gemma.h"
+
+namespace freelunch::model {
+
+/// Gemma 2: norms before and after each sublayer, scores and logits capped, every other block attends within
+/// a window. GGUF files hold 1 + w for the norms.
+const Architecture& gemma2() {
+  static const Architecture architecture{
+      .name = "gemma2",
+      .hugging_face_class = "Gemma2ForCausalLM",
+      .gguf_name = "gemma2",
+      .base =
+          [] {
+            Config base = gemma_base({{}, {.window = 4096}});
+            base.attention_soft_cap = 50;
+            base.logit_soft_cap = 30;
+            return base;
+          }(),
+      .keys = {.activation = "hidden_activation"},
+      .hugging_face = {.parts = gemma_names(), .base_prefix = "model."},
+      .gguf = norms_plus_one(gguf_table()),
+      .adjust = [](Config& config,
+                   const nlohmann::json* hf) { read_gemma(config, hf, {.pattern = 2, .blocks_of_27b = 46}); },
+      .describe = describe_gemma};
+  return architecture;
+}
+
+}  // namespace freelunch::model

@@ -1,0 +1,27 @@
+#include "freelunch/architecture/architectures/gemma.h"
+
+namespace freelunch::model {
+
+/// Gemma 3, text: as Gemma 2 with norms on queries and keys instead of caps, five blocks in six attend within
+/// a window and have a RoPE base of their own. GGUF files hold 1 + w for the norms.
+const Architecture& gemma3() {
+  static const Architecture architecture{
+      .name = "gemma3_text",
+      .hugging_face_class = "Gemma3ForCausalLM",
+      .gguf_name = "gemma3",
+      .base =
+          [] {
+            Config base = gemma_base({{.rope_theta = 1e6}, {.rope_theta = 1e4, .window = 4096}});
+            base.head_norm = HeadNorm::kEach;
+            return base;
+          }(),
+      .keys = {.activation = "hidden_activation"},
+      .hugging_face = {.parts = gemma_names(), .base_prefix = "model."},
+      .gguf = norms_plus_one(gguf_table()),
+      .adjust = [](Config& config,
+                   const nlohmann::json* hf) { read_gemma(config, hf, {.pattern = 6, .blocks_of_27b = 62}); },
+      .describe = describe_gemma};
+  return architecture;
+}
+
+}  // namespace freelunch::model

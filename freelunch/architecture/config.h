@@ -1,0 +1,129 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace freelunch::model {
+
+enum class NormKind {
+  kNone,        ///< the identity
+  kRms,         ///< x / rms(x) * w
+  kRmsPlusOne,  ///< x / rms(x) * (1 + w)
+  kLayer        ///< (x - mean(x)) / deviation(x) * w + b
+};
+
+/// Where a sublayer f has its norms.
+enum class NormPlace {
+  kBefore,          ///< x + f(norm(x))
+  kBeforeAndAfter,  ///< x + post(f(norm(x)))
+  kAfter,           ///< x + post(f(x))
+  kAfterSum         ///< norm(x + f(x))
+};
+
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
+
+/// Norms of queries and keys: none, over each head, or over all heads together.
+enum class HeadNorm { kNone, kEach, kAll };
+
+enum class PositionKind { kRotary, kLearned };
+
+/// How rotary frequencies are stretched beyond the length a model was trained on.
+enum class RopeScalingKind { kNone, kLinear, kLlama3 };
+
+struct RopeScaling {
+  RopeScalingKind kind = RopeScalingKind::kNone;
+  double factor = 1.0;
+  double low_frequency_factor = 1.0;   ///< llama3 only
+  double high_frequency_factor = 4.0;  ///< llama3 only
+  double original_length = 8192;       ///< llama3 only, tokens
+};
+
+/// What alternating blocks do differently: how far each position sees, and the rotary frequencies that suit
+/// it.
+struct LayerType {
+  double rope_theta = 10000.0;
+  RopeScaling rope_scaling = {};
+  std::optional<int64_t> window = {};  ///< tokens each position sees, itself included; none: all before it
+};
+
+/// A mixture of experts instead of one MLP.
+struct Experts {
+  int64_t count = 0;                ///< 0: no block has any
+  int64_t chosen = 0;               ///< experts a token reaches
+  int64_t intermediate = 0;         ///< of one expert
+  bool weights_sum_to_one = true;   ///< the chosen experts' weights are scaled to sum to one
+  std::vector<bool> of_block = {};  ///< which blocks have experts; empty: all
+};
+
+/// What the forward pass of a decoder needs to know: plain data that selects parts. An architecture sets what
+/// all its models share; a config.json or GGUF metadata the rest.
+struct Config {
+  std::string architecture = {};  ///< name in all_architectures(): "llama", "gemma2", ...
+  int64_t vocabulary = 0;
+  int64_t width = 0;            ///< of the residual stream
+  int64_t embedding_width = 0;  ///< of embedding and head; another than `width` where projections lie between
+  int64_t intermediate = 0;     ///< of the MLP
+  int64_t blocks = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t max_length = 2048;  ///< positions the model was trained for, tokens
+
+  NormKind norm = NormKind::kRms;
+  NormPlace norm_place = NormPlace::kBefore;
+  double norm_epsilon = 1e-5;
+  bool final_norm = true;
+  bool parallel = false;  ///< both sublayers read the block's input, and their results are added
+
+  bool gated = true;  ///< activation(gate) * up, or activation(up)
+  Activation activation = Activation::kSilu;
+  Experts experts = {};
+
+  PositionKind positions = PositionKind::kRotary;
+  int64_t position_offset = 0;  ///< rows of the position table before position 0
+  double rotary_share = 1.0;    ///< of each head's dimensions, from the first on
+  std::vector<LayerType> layer_types = {LayerType{}};
+  std::vector<int64_t> layer_type_of_block = {};  ///< index into `layer_types`; empty: the first everywhere
+  HeadNorm head_norm = HeadNorm::kNone;
+  std::optional<double> attention_scale = {};  ///< of q k; none: head_dim^-0.5
+  double attention_soft_cap = 0;               ///< c tanh(score / c); 0: none
+  double logit_soft_cap = 0;
+  double embedding_scale = 1.0;
+
+  bool tied_embeddings = false;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  bool mlp_bias = false;
+  std::optional<int64_t> bos = {}, eos = {};
+
+  const LayerType& reach(int64_t block) const {
+    return layer_types[layer_type_of_block.empty()
+                           ? 0
+                           : static_cast<size_t>(layer_type_of_block[static_cast<size_t>(block)])];
+  }
+  /// Whether a sublayer reads the stream through a norm.
+  bool norms_input() const {
+    return norm_place == NormPlace::kBefore || norm_place == NormPlace::kBeforeAndAfter;
+  }
+  /// Whether norms scale by their root mean square alone.
+  bool rms_norms() const { return norm == NormKind::kRms || norm == NormKind::kRmsPlusOne; }
+  bool has_experts(int64_t block) const {
+    return experts.count > 0 && (experts.of_block.empty() || experts.of_block[static_cast<size_t>(block)]);
+  }
+  /// Dimensions of a head that rotary positions turn: even.
+  int64_t rotary_dim() const;
+};
+
+/// More than any decoder has: what a file announces beyond it is not believed.
+inline constexpr int64_t kMostBlocks = 65536;
+
+/// Refuses sizes that no forward pass can use (zero, negative, heads that do not divide). `where` names the
+/// file. Throws BadFile.
+void validate(const Config& config, const std::string& where);
+
+/// What each rotary frequency is divided by under llama3 scaling: rotary_dim / 2 values.
+/// Source: the formula of Llama 3.1's release ("smooth" interpolation between wavelengths).
+std::vector<double> llama3_divisors(const LayerType& reach, int64_t rotary_dim);
+
+}  // namespace freelunch::model

@@ -1,0 +1,25 @@
+#pragma once
+#include <ATen/core/TensorBody.h>
+
+#include <cstdint>
+#include <string>
+
+namespace freelunch::backend {
+
+/// Where and in which dtype matrix products run. Everything else is fp32.
+struct Compute {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+};
+
+/// Where computing happens, as the user says it.
+struct ComputeOptions {
+  std::string device = "auto";   ///< auto, cpu, cuda, cuda:i
+  std::string compute = "auto";  ///< auto, fp32, bf16
+  int64_t threads = 0;           ///< 0: as many as the machine has
+};
+/// Resolves `auto`: a CUDA device if there is one; bf16 where the device has it in hardware, else fp32. Sets
+/// the number of threads. Throws InvalidArgument for names that are not known or devices that are not there.
+Compute resolve(const ComputeOptions& options);
+
+}  // namespace freelunch::backend

@@ -1,0 +1,38 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "freelunch/checkpoint/dtype.h"
+
+// The numbers that GGUF gives to types. Source: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+namespace freelunch::checkpoint {
+
+/// Types of metadata values, numbered as in the file.
+enum class GgufType : uint32_t {
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
+};
+
+/// "uint32", "string"; "unknown" for numbers that the format lacks.
+std::string_view name(GgufType type);
+/// The type of that name, empty if there is none.
+std::optional<GgufType> gguf_type_named(std::string_view name);
+
+/// The dtype behind ggml's number of a tensor type, empty if it is not handled.
+std::optional<DType> dtype_of_ggml(uint32_t ggml_type);
+/// And back; empty for BOOL and U8, which ggml lacks.
+std::optional<uint32_t> ggml_type_of(DType dtype);
+
+}  // namespace freelunch::checkpoint

@@ -1,0 +1,31 @@
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "freelunch/checkpoint/mapped_checkpoint.h"
+
+namespace freelunch::checkpoint {
+
+/// Safetensors, one file or a folder of shards. Format: github.com/huggingface/safetensors, docs/formats.
+class SafetensorsCheckpoint : public MappedCheckpoint {
+ public:
+  /// Opens a .safetensors file, a .safetensors.index.json, or a folder that holds model.safetensors or
+  /// model.safetensors.index.json. Throws BadFile for anything broken or inconsistent, Unsupported for a
+  /// dtype that DType lacks, each naming file, tensor and cause.
+  static std::unique_ptr<SafetensorsCheckpoint> open(const std::filesystem::path& folder_or_file);
+
+  /// The free-form "__metadata__" of the header; of several shards the first that has a key counts.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  SafetensorsCheckpoint() = default;
+  void add_shard(const std::filesystem::path& path);
+  void open_index(const std::filesystem::path& index);
+  void refuse_duplicates() const;
+
+  std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace freelunch::checkpoint

@@ -1,0 +1,89 @@
+#include "freelunch/descent/loss.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <array>
+#include <utility>
+
+#include "freelunch/base/error.h"
+#include "freelunch/kernels/region_loss.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+constexpr std::array<std::pair<Loss, std::string_view>, 4> kNames{{{Loss::kMse, "mse"},
+                                                                   {Loss::kRelativeMse, "relative-mse"},
+                                                                   {Loss::kCosine, "cosine"},
+                                                                   {Loss::kNextNorm, "next-norm"}}};
+
+constexpr double kFloor = 1e-20;  // of a target's mean square
+
+double relative_mse(const at::Tensor& y, const at::Tensor& t, float* gradient) {
+  const int64_t width = y.size(-1);
+  return kernels::relative_squares(y.numel() / width, width, y.const_data_ptr<float>(),
+                                   t.const_data_ptr<float>(), static_cast<float>(kFloor), gradient);
+}
+
+/// kRelativeMse in one pass over y and t; the gradient comes with the value.
+class RelativeMse : public torch::autograd::Function<RelativeMse> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& y,
+                            const at::Tensor& t) {
+    const at::Tensor gradient = at::empty_like(y);
+    const double loss = relative_mse(y, t, gradient.mutable_data_ptr<float>());
+    context->save_for_backward({gradient});
+    return at::scalar_tensor(loss, y.options());
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    return {context->get_saved_variables()[0] * gradients[0], {}};
+  }
+};
+
+bool fits(const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous(); }
+
+/// Between the sublayers of a parallel block the stream is two in one, of which the sum is read next.
+at::Tensor read_next(const at::Tensor& y, const NextNorm& next) {
+  const int64_t width = next.weight.defined() ? next.weight.size(0) : y.size(-1);
+  return y.size(-1) == width ? y : y.narrow(-1, y.size(-1) - width, width);
+}
+
+}  // namespace
+
+Loss parse_loss(std::string_view text) {
+  std::string known;
+  for (const auto& [loss, loss_name] : kNames) {
+    if (loss_name == text) return loss;
+    known += (known.empty() ? "" : ", ") + std::string(loss_name);
+  }
+  fail(ErrorKind::kInvalidArgument, "loss '{}' is not known; expected one of {}", text, known);
+}
+
+std::string_view name(Loss loss) {
+  for (const auto& [known, loss_name] : kNames) {
+    if (known == loss) return loss_name;
+  }
+  return "";
+}
+
+at::Tensor evaluate(Loss loss, const at::Tensor& y, const at::Tensor& t, const NextNorm& next) {
+  switch (loss) {
+    case Loss::kMse:
+      return (y - t).square().mean();
+    case Loss::kRelativeMse:
+      if (fits(y) && fits(t)) {
+        if (at::GradMode::is_enabled() && y.requires_grad()) return RelativeMse::apply(y, t);
+        return at::scalar_tensor(relative_mse(y, t, nullptr), y.options());
+      }
+      return ((y - t).square().mean(-1) / t.square().mean(-1).clamp_min(kFloor)).mean();
+    case Loss::kCosine:
+      return (1 - at::cosine_similarity(y, t, -1)).mean();
+    case Loss::kNextNorm:
+      return (next(read_next(y, next)) - next(read_next(t, next))).square().mean();
+  }
+  fail(ErrorKind::kInvalidArgument, "unknown loss");
+}
+
+}  // namespace freelunch::reconstruct

@@ -1,0 +1,109 @@
+#include "freelunch/descent/token_loss.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "freelunch/base/error.h"
+#include "freelunch/kernels/token_loss.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+constexpr int64_t kChunk = 256;  // rows of logits at a time: 50 MB in fp32 for 49,152 tokens
+
+/// Logits of some rows in memory that the next rows use again: fresh pages cost more than the product.
+class Logits {
+ public:
+  explicit Logits(const model::Head& head) : head_(head) {}
+  /// rows (n, d), n <= kChunk -> (n, vocabulary) in the head's dtype
+  at::Tensor of(const at::Tensor& rows) {
+    if (!memory_.defined()) memory_ = at::empty({kChunk, head_.vocabulary()}, head_.weight.options());
+    return head_.logits(rows, memory_.narrow(0, 0, rows.size(0)));
+  }
+
+ private:
+  const model::Head& head_;
+  at::Tensor memory_;
+};
+
+/// Loss summed over the rows of logits p (n, vocabulary); with a scale p becomes scale times its gradient.
+/// Against the dense logits q, or if they are undefined against the next tokens. By ATen, on any device.
+double by_tensors(const at::Tensor& p, const at::Tensor& q, const at::Tensor& next, double scale) {
+  at::Tensor log_p = at::log_softmax(p, -1, at::kFloat);
+  double sum = 0;
+  at::Tensor difference;
+  if (q.defined()) {
+    const at::Tensor log_q = at::log_softmax(q, -1, at::kFloat);
+    const at::Tensor dense = log_q.exp();
+    sum = (dense * (log_q - log_p)).sum(-1).sum(at::kDouble).item<double>();
+    if (scale != 0) difference = log_p.exp_().sub_(dense);
+  } else {
+    const at::Tensor target = next.unsqueeze(1);
+    sum = -log_p.gather(1, target).sum(at::kDouble).item<double>();
+    if (scale != 0)
+      difference = log_p.exp_().scatter_add_(1, target, at::full(target.sizes(), -1.0, log_p.options()));
+  }
+  if (scale != 0) p.copy_(difference.mul_(scale));
+  return sum;
+}
+
+template <typename T>
+T* data(const at::Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+/// The same in one pass a row, on the CPU.
+double by_rows(const at::Tensor& p, const at::Tensor& q, const at::Tensor& next, double scale) {
+  std::vector<double> sums(static_cast<size_t>(p.size(0)));
+  const auto run = [&]<typename T>(T) {
+    if (q.defined())
+      kernels::kl_rows(p.size(0), p.size(1), data<T>(p), static_cast<const T*>(data<T>(q)),
+                       static_cast<float>(scale), sums.data());
+    else
+      kernels::ce_rows(p.size(0), p.size(1), data<T>(p), next.contiguous().const_data_ptr<int64_t>(),
+                       static_cast<float>(scale), sums.data());
+  };
+  p.scalar_type() == at::kBFloat16 ? run(kernels::Bf16{}) : run(float{});
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+}  // namespace
+
+TokenLoss parse_token_loss(std::string_view text) {
+  if (text == "kl") return TokenLoss::kKl;
+  if (text == "ce") return TokenLoss::kCe;
+  fail(ErrorKind::kInvalidArgument, "loss '{}' is not known for the whole model; expected one of kl, ce",
+       text);
+}
+
+std::string_view name(TokenLoss loss) { return loss == TokenLoss::kKl ? "kl" : "ce"; }
+
+TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& dense_hidden,
+                           const at::Tensor& next, const model::Head& head, double divisor) {
+  const at::NoGradGuard no_grad;
+  TokenLossResult result{.tokens = hidden.size(0)};
+  if (divisor != 0) result.gradient = at::empty(hidden.sizes(), hidden.options().dtype(at::kFloat));
+  const at::ScalarType dtype = head.weight.scalar_type();
+  const bool fits = head.weight.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
+  Logits ours(head);
+  Logits dense(head);
+  for (int64_t i = 0; i < hidden.size(0); i += kChunk) {
+    const int64_t n = std::min(kChunk, hidden.size(0) - i);
+    const at::Tensor p = ours.of(hidden.narrow(0, i, n));
+    const at::Tensor q = loss == TokenLoss::kKl ? dense.of(dense_hidden.narrow(0, i, n)) : at::Tensor();
+    const at::Tensor chunk_next = loss == TokenLoss::kCe ? next.narrow(0, i, n) : at::Tensor();
+    const double scale = divisor != 0 ? 1 / divisor : 0;
+    const bool capped = head.soft_cap > 0 && divisor != 0;
+    const at::Tensor slope = capped ? head.cap_slope(p) : at::Tensor();
+    result.sum += fits ? by_rows(p, q, chunk_next, scale) : by_tensors(p, q, chunk_next, scale);
+    if (capped) p.mul_(slope);
+    if (divisor != 0) result.gradient.narrow(0, i, n).copy_(at::mm(p, head.weight));
+  }
+  return result;
+}
+
+}  // namespace freelunch::reconstruct

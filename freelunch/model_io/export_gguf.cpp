@@ -1,0 +1,190 @@
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+
+#include "freelunch/architecture/architecture.h"
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/checkpoint/gguf/gguf_writer.h"
+#include "freelunch/checkpoint/shards.h"
+#include "freelunch/model_io/export.h"
+#include "freelunch/model_io/gguf_metadata.h"
+#include "freelunch/model_io/tensor_pieces.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::DType;
+using checkpoint::GgufMetadata;
+using checkpoint::GgufValue;
+using model::ModelTensor;
+using model::SavedTensor;
+
+constexpr const char* kRopeFrequencies = "rope_freqs.weight";
+constexpr std::array<std::string_view, 5> kDerived{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                                                   ".attention.bias", ".attention.masked_bias"};
+
+/// A tensor of the file: one made of the model's, or one that only the input's GGUF knows, which is copied;
+/// or rope_freqs.weight made from the configuration.
+struct Planned {
+  checkpoint::TensorPlan plan;
+  std::optional<SavedTensor> tensor = {};
+  StoredAs as = {};
+};
+
+uint64_t bytes_of(const checkpoint::TensorPlan& plan) {
+  return checkpoint::bytes_for(plan.dtype, checkpoint::element_count(plan.shape).value()).value();
+}
+
+/// llama.cpp wants F32 for norms and biases, which have one dimension, routers and learned positions.
+bool wants_f32(const SavedTensor& tensor) {
+  if (tensor.shape.size() < 2) return true;
+  const auto& role = tensor.parts[0].tensor->role;
+  return role && (role->kind == model::WeightRole::kRouter || role->kind == model::WeightRole::kPositions);
+}
+
+/// The dtype in the file; what came as GGUF and did not change is as it was.
+DType dtype_of(const model::WeightView& weights, const SavedTensor& tensor, const OutputOptions& options) {
+  if (tensor.parts.empty()) return tensor.source->dtype;
+  const bool from_gguf = weights.dense().gguf() != nullptr;
+  if (from_gguf && !checkpoint::converts_to_f32(tensor.source->dtype)) return tensor.source->dtype;
+  if (from_gguf && !options.dtype && !weights.changed(tensor)) return tensor.source->dtype;
+  if (wants_f32(tensor)) return DType::kF32;
+  const DType dtype = options.dtype.value_or(tensor.dtype);
+  const bool whole_blocks = tensor.shape.back() % checkpoint::block_elements(dtype) == 0;
+  return whole_blocks ? dtype : DType::kF16;
+}
+
+/// Buffers that old Hugging Face files hold and that follow from the configuration, causal masks among them.
+bool is_derived(const ModelTensor& tensor) {
+  return std::any_of(kDerived.begin(), kDerived.end(),
+                     [&](std::string_view end) { return tensor.name.ends_with(end); });
+}
+
+/// Refuses a folder with a tensor that the architecture does not know.
+void refuse_unknown(const model::LanguageModel& model) {
+  const model::Architecture& architecture =
+      model::architecture_of_model_type(model.config().architecture, "model");
+  const model::RoleName* head = architecture.hugging_face.find(model::WeightRole::kHead);
+  for (const ModelTensor& tensor : model.tensors()) {
+    const bool second_head = model.config().tied_embeddings && head != nullptr && tensor.name == head->name;
+    if (tensor.role || is_derived(tensor) || second_head) continue;
+    fail(ErrorKind::kUnsupported, "GGUF has no name for tensor '{}' of architecture '{}'", tensor.name,
+         model.config().architecture);
+  }
+}
+
+std::vector<Planned> plan_tensors(const model::WeightView& weights, const OutputOptions& options) {
+  const model::LanguageModel& model = weights.dense();
+  std::vector<Planned> planned;
+  if (model.gguf() == nullptr) {
+    refuse_unknown(model);
+    if (model.config().layer_types[0].rope_scaling.kind == model::RopeScalingKind::kLlama3)
+      planned.push_back({.plan = {kRopeFrequencies, DType::kF32, {model.config().rotary_dim() / 2}}});
+  }
+  for (SavedTensor& tensor : model.gguf_tensors()) {
+    const DType dtype = dtype_of(weights, tensor, options);
+    const bool plain_zeros = options.plain_zeros && !tensor.parts.empty();
+    planned.push_back({.plan = {tensor.name, dtype, tensor.shape},
+                       .tensor = std::move(tensor),
+                       .as = {.dtype = dtype, .plain_zeros = plain_zeros}});
+  }
+  return planned;
+}
+
+/// llama.cpp's number of the dtype that most weights have (enum llama_ftype), where it has one.
+std::optional<uint32_t> file_type(const std::vector<Planned>& tensors) {
+  static const std::map<DType, uint32_t> kTypes{{DType::kF32, 0},  {DType::kF16, 1},     {DType::kQ4_0, 2},
+                                                {DType::kQ4_1, 3}, {DType::kQ8_0, 7},    {DType::kQ5_0, 8},
+                                                {DType::kQ5_1, 9}, {DType::kIQ4_NL, 25}, {DType::kBF16, 32}};
+  std::map<DType, int64_t> elements;
+  for (const Planned& planned : tensors)
+    elements[planned.plan.dtype] += checkpoint::element_count(planned.plan.shape).value();
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto it = most == elements.end() ? kTypes.end() : kTypes.find(most->first);
+  return it == kTypes.end() ? std::nullopt : std::optional(it->second);
+}
+
+GgufMetadata file_metadata(const model::LanguageModel& model, const std::vector<Planned>& tensors,
+                           bool dtypes_kept) {
+  GgufMetadata metadata = gguf_metadata_of(model);
+  for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.remove(key);
+  const auto type = file_type(tensors);
+  // K-quants come in mixtures whose number only their writer knows
+  if (type && !(dtypes_kept && metadata.has("general.file_type")))
+    metadata.set("general.file_type", GgufValue::uint32(*type));
+  const bool quantised = std::any_of(tensors.begin(), tensors.end(), [](const Planned& planned) {
+    return checkpoint::is_quantised(planned.plan.dtype);
+  });
+  if (quantised) metadata.set("general.quantization_version", GgufValue::uint32(2));
+  return metadata;
+}
+
+/// The metadata of one of several files: all of it stands in the first.
+GgufMetadata split_metadata(const GgufMetadata& whole, size_t index, size_t count, size_t tensors) {
+  GgufMetadata metadata;
+  if (index == 0) metadata = whole;
+  metadata.set("split.no", GgufValue::uint16(static_cast<uint16_t>(index)));
+  metadata.set("split.count", GgufValue::uint16(static_cast<uint16_t>(count)));
+  metadata.set("split.tensors.count", GgufValue::int32(static_cast<int32_t>(tensors)));
+  return metadata;
+}
+
+void write_tensor(const model::WeightView& weights, const Planned& planned,
+                  checkpoint::TensorWriter& writer) {
+  if (!planned.tensor) {
+    const model::Config& config = weights.config();
+    const std::vector<double> divisors = model::llama3_divisors(config.layer_types[0], config.rotary_dim());
+    const std::vector<float> values(divisors.begin(), divisors.end());
+    return writer.write(planned.plan.name, std::as_bytes(std::span(values)));
+  }
+  for_each_piece(weights, *planned.tensor, planned.as,
+                 [&](std::span<const std::byte> piece) { writer.append(planned.plan.name, piece); });
+}
+
+std::vector<size_t> groups_of(const std::vector<Planned>& tensors, const OutputOptions& options) {
+  std::vector<uint64_t> sizes;
+  for (const Planned& planned : tensors) sizes.push_back(bytes_of(planned.plan));
+  return checkpoint::group_by_size(sizes, options.shard_bytes.value_or(UINT64_MAX));
+}
+
+}  // namespace
+
+void export_gguf(const OpenedModel& opened, const model::WeightView& weights, const fs::path& file,
+                 const OutputOptions& options, ProgressSink& progress) {
+  const std::vector<Planned> tensors = plan_tensors(weights, options);
+  const std::vector<size_t> groups = groups_of(tensors, options);
+  const size_t files = groups.empty() ? 1 : groups.back() + 1;
+  const bool dtypes_kept = std::all_of(tensors.begin(), tensors.end(), [](const Planned& planned) {
+    return !planned.tensor || std::all_of(planned.tensor->parts.begin(), planned.tensor->parts.end(),
+                                          [&](const model::SavedPart& role) {
+                                            return role.tensor->stored_dtype == planned.as.dtype;
+                                          });
+  });
+  const GgufMetadata metadata = file_metadata(*opened.model, tensors, dtypes_kept);
+  const std::string stem = (file.parent_path() / file.stem()).string();
+  progress.begin("save", static_cast<int64_t>(tensors.size()), "tensors");
+  int64_t done = 0;
+  for (size_t i = 0; i < files; ++i) {
+    std::vector<checkpoint::TensorPlan> plan;
+    for (size_t t = 0; t < tensors.size(); ++t) {
+      if (groups[t] == i) plan.push_back(tensors[t].plan);
+    }
+    checkpoint::GgufWriter writer(checkpoint::shard_name(stem, ".gguf", i, files),
+                                  files == 1 ? metadata : split_metadata(metadata, i, files, tensors.size()),
+                                  plan);
+    for (size_t t = 0; t < tensors.size(); ++t) {
+      if (groups[t] != i) continue;
+      throw_if_interrupted();
+      write_tensor(weights, tensors[t], writer);
+      progress.advance(++done, "");
+    }
+    writer.finish();
+  }
+  progress.end();
+}
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,162 @@
+#include "freelunch/model_io/inspection.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "freelunch/base/interrupt.h"
+#include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
+#include "freelunch/model/language_model.h"
+#include "freelunch/model/weight_view.h"
+#include "freelunch/model_io/tensor_pieces.h"
+#include "freelunch/sparsity/mask.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+using model::ModelTensor;
+using model::SavedTensor;
+using nlohmann::json;
+
+struct Totals {
+  int64_t zeros = 0, elements = 0;
+  int64_t matrix_zeros = 0, matrix_elements = 0;
+  uint64_t stored = 0, archived = 0;
+  std::set<std::string> seen;          ///< tensors of the file: several parts may lie in one
+  std::optional<std::string> pattern;  ///< of every matrix so far; empty where they differ
+  bool any_matrix = false;
+};
+
+double share(int64_t role, int64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(role) / static_cast<double>(whole);
+}
+
+const char* format_of(const model::LanguageModel& model) {
+  if (model.gguf() != nullptr) return "gguf";
+  const bool archive = dynamic_cast<const checkpoint::BitmaskCheckpoint*>(&model.checkpoint()) != nullptr;
+  return archive ? "bitmask" : "hugging-face";
+}
+
+/// What a tensor would take in a sparse archive, `kept` of its values not being zero: packed if that is less,
+/// as export_folder decides.
+uint64_t bytes_in_archive(const SavedTensor& tensor, int64_t kept) {
+  const uint64_t dense =
+      checkpoint::bytes_for(tensor.dtype, checkpoint::element_count(tensor.shape).value()).value();
+  if (tensor.shape.size() != 2 || dense == 0 || !tensor.name.ends_with(".weight")) return dense;
+  const checkpoint::MatrixShape shape{.rows = tensor.shape[0],
+                                      .columns = tensor.shape[1],
+                                      .element_bytes = checkpoint::block_bytes(tensor.dtype)};
+  return std::min(dense, checkpoint::archived_bytes(shape, kept));
+}
+
+/// A negative zero is a value.
+int64_t count_kept(const at::Tensor& values) {
+  return values.contiguous().view(at::kInt).count_nonzero().item<int64_t>();
+}
+
+/// Of one that is put together from several parts of the model, or from one in another place.
+uint64_t bytes_in_archive(const model::WeightView& weights, const SavedTensor& tensor) {
+  return bytes_in_archive(tensor, tensor.shape.size() == 2 ? count_kept(weights.assembled(tensor)) : 0);
+}
+
+void count_matrix(Totals& totals, const sparsity::Observed& seen) {
+  totals.matrix_zeros += seen.zeros;
+  totals.matrix_elements += seen.elements;
+  const auto pattern = seen.pattern ? std::optional(sparsity::to_string(*seen.pattern)) : std::nullopt;
+  if (!totals.any_matrix) totals.pattern = pattern;
+  if (totals.pattern != pattern) totals.pattern.reset();
+  totals.any_matrix = true;
+}
+
+/// The saved tensors that are one tensor of the model as it stands.
+using SavedAlone = std::map<const ModelTensor*, const SavedTensor*>;
+
+json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor, const SavedAlone& alone,
+                    Totals& totals) {
+  const checkpoint::TensorInfo& info = model.checkpoint().at(tensor.stored_name);
+  const uint64_t stored = model.checkpoint().stored_bytes(info);
+  const auto elements = static_cast<uint64_t>(checkpoint::element_count(tensor.shape).value());
+  const auto whole = static_cast<uint64_t>(info.elements());
+  json entry{
+      {"name", tensor.name},
+      {"dtype", checkpoint::name(tensor.stored_dtype)},
+      {"shape", tensor.shape},
+      {"bytes", elements == whole ? stored : stored / whole * elements + stored % whole * elements / whole}};
+  if (totals.seen.insert(tensor.stored_name).second) totals.stored += stored;
+  const auto saved = alone.find(&tensor);
+  if (!checkpoint::converts_to_f32(tensor.stored_dtype)) {
+    if (saved != alone.end()) totals.archived += stored;
+    return entry;
+  }
+  sparsity::Observer observer;
+  int64_t kept = 0;
+  for_each_rows(model, tensor, [&](const at::Tensor& values) {
+    observer.add(values);
+    if (saved != alone.end()) kept += count_kept(values);
+  });
+  const sparsity::Observed seen = observer.result();
+  entry["zeros"] = seen.zeros;
+  entry["sparsity"] = seen.sparsity();
+  entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
+  entry["archive_bytes"] = nullptr;
+  if (saved != alone.end()) {
+    const uint64_t archived = bytes_in_archive(*saved->second, kept);
+    entry["archive_bytes"] = archived;
+    totals.archived += archived;
+  }
+  totals.zeros += seen.zeros;
+  totals.elements += seen.elements;
+  if (tensor.role && model::is_prunable(*tensor.role)) count_matrix(totals, seen);
+  return entry;
+}
+
+}  // namespace
+
+json inspect(const std::filesystem::path& path, Sinks sinks) {
+  const auto model = model::LanguageModel::open(path);
+  const model::Config& c = model->config();
+  json tensors = json::array();
+  Totals totals;
+  int64_t done = 0;
+  const std::vector<SavedTensor> saved = model->hugging_face_tensors();
+  SavedAlone alone;
+  for (const SavedTensor& tensor : saved) {
+    if (tensor.is_one_part()) alone.emplace(tensor.parts[0].tensor, &tensor);
+  }
+  sinks.progress.begin("inspect", static_cast<int64_t>(model->tensors().size()), "tensors");
+  for (const ModelTensor& tensor : model->tensors()) {
+    throw_if_interrupted();
+    tensors.push_back(inspect_tensor(*model, tensor, alone, totals));
+    sinks.progress.advance(++done, "");
+  }
+  sinks.progress.end();
+  for (const SavedTensor& tensor : saved) {
+    throw_if_interrupted();
+    if (!tensor.is_one_part()) totals.archived += bytes_in_archive(model::WeightView(*model), tensor);
+  }
+  return {{"path", path.string()},
+          {"format", format_of(*model)},
+          {"architecture", c.architecture},
+          {"parameters", model->parameters()},
+          {"bytes", totals.stored},
+          {"archive_bytes", totals.archived},
+          {"vocabulary", c.vocabulary},
+          {"width", c.width},
+          {"intermediate", c.intermediate},
+          {"blocks", c.blocks},
+          {"heads", c.heads},
+          {"kv_heads", c.kv_heads},
+          {"head_dim", c.head_dim},
+          {"max_length", c.max_length},
+          {"tied_embeddings", c.tied_embeddings},
+          {"sparsity",
+           {{"matrices", share(totals.matrix_zeros, totals.matrix_elements)},
+            {"whole_model", share(totals.zeros, totals.elements)},
+            {"pattern", totals.pattern ? json(*totals.pattern) : json(nullptr)}}},
+          {"tensors", std::move(tensors)}};
+}
+
+}  // namespace freelunch::pipeline

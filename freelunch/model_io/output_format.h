@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "freelunch/checkpoint/dtype.h"
+
+namespace freelunch::pipeline {
+
+enum class Format {
+  kHuggingFace,  ///< a folder of safetensors, dense
+  kGguf,         ///< one .gguf file, or splits of one
+  kBitmask       ///< a folder of safetensors with its sparse tensors packed (docs/formats/bitmask.md)
+};
+/// "hf", "gguf", "bitmask". Throws InvalidArgument.
+Format parse_format(std::string_view text);
+std::string_view name(Format format);
+
+/// "f32", "f16", "bf16", "q8_0". Throws InvalidArgument.
+checkpoint::DType parse_output_dtype(std::string_view text);
+
+/// How a model is written.
+struct OutputOptions {
+  Format format = Format::kHuggingFace;
+  std::optional<checkpoint::DType> dtype;  ///< of the weights; absent: each tensor's own
+  /// Most bytes of tensors in a file. Absent: a folder's shards stay as they are, a GGUF becomes shards of
+  /// 5 GB, and a .gguf file is never split.
+  std::optional<uint64_t> shard_bytes;
+  bool plain_zeros = false;  ///< negative zeros become positive ones, which an archive need not keep
+};
+
+/// Refuses Q8_0 outside GGUF. Throws InvalidArgument.
+void validate(const OutputOptions& options);
+
+/// What `convert` writes to `output` where no format was asked for: GGUF for a name that ends in .gguf, else
+/// a Hugging Face folder. Throws InvalidArgument where format and name contradict each other.
+Format format_of_output(const std::filesystem::path& output, std::optional<Format> asked);
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,153 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "freelunch/base/error.h"
+#include "freelunch/base/interrupt.h"
+#include "freelunch/descent/token_loss.h"
+#include "freelunch/memory/process_memory.h"
+#include "freelunch/pipeline/run_context.h"
+#include "freelunch/statistics/gram.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+using model::ActivationStore;
+using model::Block;
+using model::Sublayer;
+using model::WeightRole;
+
+constexpr int64_t kBatch = 4;        // windows at a time
+constexpr int64_t kLogitRows = 256;  // rows of logits at a time
+
+/// One token drawn from the model's own next-token distribution after each position: hidden (tokens, d) after
+/// the final norm, -> (tokens) int64.
+at::Tensor sampled_tokens(const at::Tensor& hidden, const model::Head& head, RandomStream& random) {
+  at::Tensor tokens = at::empty({hidden.size(0)}, hidden.options().dtype(at::kLong));
+  for (int64_t i = 0; i < hidden.size(0); i += kLogitRows) {
+    const int64_t n = std::min(kLogitRows, hidden.size(0) - i);
+    at::Tensor u = at::empty({n, 1}, at::kFloat);
+    for (int64_t j = 0; j < n; ++j) u.mutable_data_ptr<float>()[j] = static_cast<float>(random.uniform());
+    const at::Tensor logits = head.logits(hidden.narrow(0, i, n));
+    const at::Tensor below = at::softmax(logits, -1, at::kFloat).cumsum(-1).lt(u.to(hidden.device()));
+    tokens.narrow(0, i, n).copy_(below.sum(-1).clamp_max(head.vocabulary() - 1));
+  }
+  return tokens;
+}
+
+/// The forward pass: every block's input, bf16, goes to disk; the stream after the last block comes back.
+ActivationStore forward_pass(RunContext& run, const model::Forward& forward, const at::Tensor& windows,
+                             std::vector<ActivationStore>& inputs) {
+  const at::NoGradGuard no_grad;
+  ActivationStore x = run.empty_stream(windows.size(0));
+  for (int64_t i = 0; i < x.windows(); i += kBatch) {
+    const int64_t n = std::min(kBatch, x.windows() - i);
+    x.write(i, run.dense().embed(windows.narrow(0, i, n), run.compute.device));
+  }
+  const model::ActivationSettings on_disk{.placement = model::ActivationPlacement::kDisk,
+                                          .folder = run.activations.folder,
+                                          .dtype = at::kBFloat16};
+  for (int64_t b = 0; b < run.model().config().blocks; ++b) {
+    const Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
+    inputs.emplace_back(on_disk, std::vector<int64_t>{x.windows(), x.length(), x.width()}, at::kFloat,
+                        run.compute.device);
+    for (int64_t i = 0; i < x.windows(); i += kBatch) {
+      throw_if_interrupted();
+      const at::Tensor role = x.read(i, std::min(kBatch, x.windows() - i));
+      inputs.back().write(i, role);
+      x.write(i, forward.forward_block(block, role));
+    }
+    run.sinks.progress.advance(b + 1, "forward");
+  }
+  return x;
+}
+
+/// The last block's output becomes the gradient by it of the log-likelihood of a sampled continuation.
+void to_final_gradient(RunContext& run, ActivationStore& x, RandomStream& random) {
+  const model::Head head = run.dense().head(run.compute);
+  const model::Norm norm = run.dense().final_norm(run.compute.device);
+  for (int64_t i = 0; i < x.windows(); ++i) {
+    throw_if_interrupted();
+    at::Tensor window = x.read(i, 1).select(0, 0).clone().requires_grad_(true);  // (l, d)
+    const at::Tensor hidden = norm(window);
+    at::Tensor next;
+    {
+      const at::NoGradGuard no_grad;
+      next = sampled_tokens(hidden.detach(), head, random);
+    }
+    const auto loss =
+        reconstruct::token_loss(reconstruct::TokenLoss::kCe, hidden.detach(), {}, next, head, 1.0);
+    hidden.backward(loss.gradient);
+    x.write(i, window.grad().unsqueeze(0));
+  }
+}
+
+/// One block's way back: gradient (windows, l, d) by its output becomes the one by its input; G of each
+/// matrix goes to the store.
+void backward_block(RunContext& run, const model::Forward& forward, int64_t b, const ActivationStore& inputs,
+                    ActivationStore& gradient) {
+  Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
+  std::map<WeightRole, statistics::Gram> grams;
+  for (int64_t i = 0; i < gradient.windows(); i += kBatch) {
+    throw_if_interrupted();
+    const int64_t n = std::min(kBatch, gradient.windows() - i);
+    const at::Tensor x = inputs.read(i, n).detach().requires_grad_(true);
+    std::vector<std::pair<WeightRole, at::Tensor>> outputs;
+    const auto tap = [&](WeightRole role, const at::Tensor& y) {
+      y.retain_grad();
+      outputs.emplace_back(role, y);
+    };
+    const at::Tensor y = forward.forward_sublayer(
+        block, Sublayer::kMlp, forward.forward_sublayer(block, Sublayer::kAttention, x, tap), tap);
+    y.backward(gradient.read(i, n));
+    const at::NoGradGuard no_grad;
+    gradient.write(i, x.grad());
+    for (const auto& [role, output] : outputs) {
+      const auto it = grams.try_emplace(role, output.size(-1), run.compute.device).first;
+      it->second.add(output.grad());
+    }
+  }
+  for (const auto& [role, gram] : grams) {
+    const std::string& tensor = run.model().find(b, role)->name;
+    if (!std::isfinite(gram.diagonal().sum().item<double>()))
+      fail(ErrorKind::kNumerical, "sensitivity: the gradient by the outputs of '{}' is not finite", tensor);
+    run.dense_scratch.put(sensitivity_name(tensor), gram.sum(at::kFloat));
+  }
+  for (const model::ModelTensor* tensor : run.model().block_tensors(b)) {  // experts that no token reached
+    if (!model::is_prunable(*tensor->role) || grams.contains(*tensor->role)) continue;
+    run.dense_scratch.put(sensitivity_name(tensor->name), at::eye(tensor->shape[0]));
+  }
+}
+
+/// Whether an earlier run left all of it; the first block's is written last.
+bool is_measured(const RunContext& run) {
+  const auto tensors = run.model().block_tensors(0);
+  return std::all_of(tensors.begin(), tensors.end(), [&](const model::ModelTensor* tensor) {
+    return !model::is_prunable(*tensor->role) || run.dense_scratch.has(sensitivity_name(tensor->name));
+  });
+}
+
+}  // namespace
+
+void measure_sensitivity(RunContext& run) {
+  if (is_measured(run)) return;
+  const model::Config& config = run.model().config();
+  const at::Tensor windows = run.windows.narrow(0, 0, run.windows.size(0) - run.held_out);
+  const model::Forward forward(config, run.compute, windows.size(1));
+  RandomStream random(run.plan.seed, "sampled continuations");
+  run.sinks.progress.begin("sensitivity", 2 * config.blocks, "blocks");
+  std::vector<ActivationStore> inputs;
+  ActivationStore gradient = forward_pass(run, forward, windows, inputs);
+  to_final_gradient(run, gradient, random);
+  for (int64_t b = config.blocks; b-- > 0;) {
+    backward_block(run, forward, b, inputs.back(), gradient);
+    inputs.pop_back();
+    release_freed_memory();
+    run.sinks.progress.advance(2 * config.blocks - b, "backward");
+  }
+  run.sinks.progress.end();
+}
+
+}  // namespace freelunch::pipeline

@@ -1,0 +1,46 @@
+#include "freelunch/record/report_page.h"
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "embedded/chart_js.h"
+#include "embedded/report_template.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+/// JSON inside a script element: "</script" and "<!--" in a string must not end it or open a comment.
+std::string script_safe(const nlohmann::json& report) {
+  const std::string text = report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string safe;
+  safe.reserve(text.size());
+  for (const char c : text) {
+    if (c == '<') {
+      safe += "\\u003c";
+    } else {
+      safe += c;
+    }
+  }
+  return safe;
+}
+
+void replace_once(std::string& page, std::string_view placeholder, std::string_view content) {
+  const size_t at = page.find(placeholder);
+  if (at != std::string::npos) page.replace(at, placeholder.size(), content);
+}
+
+}  // namespace
+
+std::string fill_page(std::string_view page_template, const nlohmann::json& data) {
+  std::string page(page_template);
+  // The data last: nothing that it holds is then taken for a placeholder.
+  replace_once(page, "/*CHART_JS*/", embedded::chart_js());
+  replace_once(page, "/*REPORT_JSON*/", script_safe(data));
+  return page;
+}
+
+std::string report_page(const nlohmann::json& report) {
+  return fill_page(embedded::report_template(), report);
+}
+
+}  // namespace freelunch::pipeline

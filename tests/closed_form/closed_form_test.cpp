@@ -1,0 +1,168 @@
+#include "freelunch/closed_form/closed_form.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "freelunch/base/error.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+struct Problem {
+  at::Tensor W, X, Xd;
+  sparsity::Mask mask;
+  Moments moments;
+};
+
+Problem make(uint64_t seed) {
+  at::manual_seed(seed);
+  Problem p;
+  p.W = at::randn({5, 8});
+  const at::Tensor mix = at::randn({8, 8});
+  p.X = at::mm(at::randn({60, 8}), mix);
+  p.Xd = p.X + 0.3 * at::randn({60, 8});
+  p.mask = sparsity::select_largest(p.W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+  p.moments = {.H = at::mm(p.X.t(), p.X), .C = at::mm(p.X.t(), p.Xd), .D = at::mm(p.Xd.t(), p.Xd)};
+  return p;
+}
+
+/// Row by row, the normal equations on the support, by a direct solver in double.
+at::Tensor direct(const Problem& p, const ClosedFormSettings& s) {
+  const at::Tensor H = p.moments.H.to(at::kDouble);
+  const double lambda = s.lambda * H.diagonal().mean().item<double>();
+  const at::Tensor A = H + lambda * at::eye(8, at::kDouble);
+  const at::Tensor C = (1 - s.blend) * H + s.blend * p.moments.C.to(at::kDouble);
+  const at::Tensor Wd = p.W.to(at::kDouble);
+  const at::Tensor B = at::mm(Wd, C.t() + lambda * at::eye(8, at::kDouble));
+  at::Tensor W = at::zeros_like(Wd);
+  for (int64_t row = 0; row < W.size(0); ++row) {
+    const at::Tensor index = p.mask.retained[row].nonzero().flatten();
+    const at::Tensor part = A.index_select(0, index).index_select(1, index);
+    W[row].index_copy_(0, index, at::linalg_solve(part, B[row].index_select(0, index)));
+  }
+  return W;
+}
+
+TEST(ClosedForm, ConjugateGradientsReachTheDirectSolution) {
+  for (const double blend : {0.0, 0.4, 1.0}) {
+    const Problem p = make(3);
+    const ClosedFormSettings settings{.lambda = 0.01, .blend = blend, .iterations = 30};
+    const at::Tensor W = solve(p.W, p.mask, p.moments, settings);
+    EXPECT_LT((W.to(at::kDouble) - direct(p, settings)).abs().max().item<double>(), 1e-3) << blend;
+    sparsity::check_respected(W, p.mask, "W");
+  }
+}
+
+/// Odd sizes beyond a panel and a block of rows, inputs whose scales span four decades as those of LLMs do,
+/// against a direct solver in double.
+TEST(ClosedForm, IsAccurateOnWideBadlyScaledInputs) {
+  at::manual_seed(11);
+  const int64_t in = 131;
+  const at::Tensor scale = at::pow(at::full({}, 10.0), at::linspace(-2, 2, in, at::kDouble)).to(at::kFloat);
+  const at::Tensor X = at::mm(at::randn({600, in}), at::randn({in, in})) * scale;
+  const at::Tensor W = at::randn({101, in}) / scale;
+  const sparsity::Mask mask =
+      sparsity::select_largest(at::rand({101, in}), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
+  const Moments moments{.H = at::mm(X.to(at::kDouble).t(), X.to(at::kDouble)).to(at::kFloat)};
+  const at::Tensor found = solve(W, mask, moments, {.lambda = 1e-4, .iterations = 200});
+  const at::Tensor H = moments.H.to(at::kDouble);
+  const at::Tensor A = H + 1e-4 * H.diagonal().mean() * at::eye(in, at::kDouble);
+  at::Tensor exact = at::zeros({101, in}, at::kDouble);
+  for (int64_t row = 0; row < 101; ++row) {
+    const at::Tensor index = mask.retained[row].nonzero().flatten();
+    const at::Tensor b = at::mv(A, W[row].to(at::kDouble)).index_select(0, index);
+    exact[row].index_copy_(0, index, at::linalg_solve(A.index_select(0, index).index_select(1, index), b));
+  }
+  const auto objective = [&](const at::Tensor& solution) {
+    const at::Tensor E = solution.to(at::kDouble) - W.to(at::kDouble);
+    return (at::mm(E, A) * E).sum().item<double>();
+  };
+  EXPECT_LT(objective(found) / objective(exact) - 1, 1e-3);
+  sparsity::check_respected(found, mask, "W");
+  const at::Tensor E = exact.to(at::kFloat) - W;
+  const double expected =
+      ((at::mm(E.to(at::kDouble), H) * E).sum() / (at::mm(W.to(at::kDouble), H) * W).sum()).item<double>();
+  EXPECT_NEAR(RelativeError(W, moments).of(exact.to(at::kFloat)) / expected, 1, 1e-3);
+}
+
+TEST(ClosedForm, LowersTheErrorItMinimises) {
+  const Problem p = make(4);
+  const Moments local{.H = p.moments.H};
+  const double pruned = RelativeError(p.W, local).of(p.W * p.mask.retained);
+  EXPECT_LT(RelativeError(p.W, local).of(solve(p.W, p.mask, local, {})), 0.8 * pruned);
+}
+
+TEST(ClosedForm, OfTheSplitAloneIsTheSame) {
+  const Problem p = make(4);
+  const Moments whole{.H = p.moments.H};
+  Moments split{.H = p.moments.H.clone()};
+  split.keep_split_alone();
+  EXPECT_EQ(split.H.defined(), !SplitGram::serves(at::kCPU));
+  const at::Tensor W = solve(p.W, p.mask, whole, {});
+  EXPECT_TRUE(at::equal(solve(p.W, p.mask, split, {}), W));
+  EXPECT_EQ(RelativeError(p.W, split).of(W), RelativeError(p.W, whole).of(W));
+}
+
+TEST(ClosedForm, TheTraceIsTheErrorOfTheOutputs) {
+  const Problem p = make(5);
+  const at::Tensor W = p.W * p.mask.retained;
+  const at::Tensor target = at::mm(p.Xd, p.W.t());
+  const double expected =
+      ((at::mm(p.X, W.t()) - target).square().sum() / target.square().sum()).item<double>();
+  EXPECT_NEAR(RelativeError(p.W, p.moments).of(W), expected, 1e-4);
+}
+
+TEST(ClosedForm, KeepsDenseWeightsOfInputsThatNeverFire) {
+  Problem p = make(6);
+  p.X.select(1, 2).zero_();
+  p.moments.H = at::mm(p.X.t(), p.X);
+  const at::Tensor W = solve(p.W, p.mask, {.H = p.moments.H}, {.lambda = 0.01, .iterations = 40});
+  const at::Tensor retained = p.mask.retained.select(1, 2);
+  EXPECT_TRUE(at::allclose(W.select(1, 2), p.W.select(1, 2) * retained, 1e-3, 1e-3));
+  // and an input set that never fires at all leaves the pruned weights
+  const at::Tensor silent = solve(p.W, p.mask, {.H = at::zeros({8, 8})}, {});
+  EXPECT_TRUE(at::allclose(silent, p.W * p.mask.retained));
+}
+
+TEST(ClosedForm, StaysFiniteAndImprovesWithFewerTokensThanInputs) {
+  Problem p = make(10);
+  p.X = p.X.narrow(0, 0, 3).contiguous();
+  p.X.select(1, 5).zero_();
+  p.W[1].zero_();
+  const Moments few{.H = at::mm(p.X.t(), p.X)};
+  const ClosedFormSettings settings{.lambda = 0.01, .iterations = 40};
+  const at::Tensor W = solve(p.W, p.mask, few, settings);
+  EXPECT_TRUE(W.isfinite().all().item<bool>());
+  sparsity::check_respected(W, p.mask, "W");
+  EXPECT_EQ(W[1].abs().max().item<float>(), 0.0F);  // nothing to reach, nothing to gain
+  EXPECT_LT(RelativeError(p.W, few).of(W), 0.5 * RelativeError(p.W, few).of(p.W * p.mask.retained));
+  // the same windows again are the same problem, but for the rounding of H, which a singular H feels most
+  const Moments repeated{.H = few.H * 3};
+  EXPECT_LT((solve(p.W, p.mask, repeated, settings) - W).abs().max().item<float>(), 5e-2F);
+  const at::Tensor metric = output_metric(at::zeros({5, 5}));
+  EXPECT_TRUE(solve_weighted(W, p.W, p.mask, few, metric, settings).isfinite().all().item<bool>());
+}
+
+TEST(ClosedForm, ChoosesTheSettingsOfTheSmallestHeldOutError) {
+  const Problem p = make(7);
+  const Problem held = make(8);
+  const ClosedFormGrid grid{
+      .lambdas = {0.001, 0.1, 10.0}, .blends = {0.0, 0.5, 1.0}, .iterations = 30, .rows = 5};
+  const ClosedFormSettings chosen = choose_settings(p.W, p.mask, p.moments, held.moments, grid);
+  const double best = RelativeError(p.W, held.moments).of(solve(p.W, p.mask, p.moments, chosen));
+  for (const double lambda : grid.lambdas) {
+    for (const double blend : grid.blends) {
+      const at::Tensor W =
+          solve(p.W, p.mask, p.moments, {.lambda = lambda, .blend = blend, .iterations = 30});
+      EXPECT_LE(best, RelativeError(p.W, held.moments).of(W) + 1e-6);
+    }
+  }
+}
+
+TEST(ClosedForm, RefusesABlendWithoutItsStatistics) {
+  const Problem p = make(9);
+  EXPECT_THROW(solve(p.W, p.mask, {.H = p.moments.H}, {.blend = 0.5}), Error);
+}
+
+}  // namespace
+}  // namespace freelunch::reconstruct

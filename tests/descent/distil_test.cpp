@@ -1,0 +1,177 @@
+#include "freelunch/descent/distil.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+
+#include "freelunch/base/error.h"
+#include "freelunch/base/sinks.h"
+#include "freelunch/checkpoint/safetensors/safetensors_writer.h"
+
+namespace freelunch::reconstruct {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kBlocks = 3;
+constexpr const char* kConfig = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 40, "hidden_size": 16,
+  "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+  "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true
+})";
+
+/// A place that is left at some step, as by a process that dies right after its commit.
+struct Place final : DistilPlace {
+  int64_t leave_at = 0;  ///< 0: never
+  std::optional<DistilPosition> position;
+
+  bool due() const override { return leave_at > 0; }
+  void commit(const DistilPosition& at) override {
+    position = at;
+    if (at.step == leave_at) throw Error(ErrorKind::kInterrupted, "left");
+  }
+  std::optional<DistilPosition> last() const override { return position; }
+};
+
+/// A model of random weights in a folder of its own.
+class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::ScalarType>> {
+ protected:
+  DistilTest() : folder_(fs::temp_directory_path() / ("freelunch_distil_" + std::to_string(getpid()))) {
+    at::manual_seed(0);
+    fs::create_directories(folder_);
+    std::ofstream(folder_ / "config.json") << kConfig;
+    std::map<std::string, at::Tensor> tensors{{"model.embed_tokens.weight", at::randn({40, 16})},
+                                              {"model.norm.weight", at::ones({16})}};
+    for (int64_t b = 0; b < kBlocks; ++b) {
+      const std::string prefix = "model.layers." + std::to_string(b) + ".";
+      for (const char* norm : {"input_layernorm.weight", "post_attention_layernorm.weight"})
+        tensors[prefix + norm] = at::ones({16});
+      for (const char* matrix : {"self_attn.q_proj.weight", "self_attn.o_proj.weight"})
+        tensors[prefix + matrix] = at::randn({16, 16}) * 0.3;
+      for (const char* matrix : {"self_attn.k_proj.weight", "self_attn.v_proj.weight"})
+        tensors[prefix + matrix] = at::randn({8, 16}) * 0.3;
+      for (const char* matrix : {"mlp.gate_proj.weight", "mlp.up_proj.weight"})
+        tensors[prefix + matrix] = at::randn({24, 16}) * 0.3;
+      tensors[prefix + "mlp.down_proj.weight"] = at::randn({16, 24}) * 0.3;
+    }
+    std::vector<checkpoint::TensorPlan> plan;
+    for (const auto& [name, tensor] : tensors)
+      plan.push_back({name, checkpoint::DType::kF32, tensor.sizes().vec()});
+    checkpoint::SafetensorsWriter writer(folder_ / "model.safetensors", plan, {});
+    for (const auto& [name, tensor] : tensors) {
+      const auto* bytes = static_cast<const std::byte*>(tensor.const_data_ptr());
+      writer.write(name, {bytes, static_cast<size_t>(tensor.nbytes())});
+      if (tensor.dim() == 2 && name.find("embed") == std::string::npos)
+        masks_[name] = at::rand(tensor.sizes()).gt(0.5);
+    }
+    writer.finish();
+    model_ = model::LanguageModel::open(folder_);
+  }
+  ~DistilTest() override { fs::remove_all(folder_); }
+
+  DistilOutcome run(bool keep_graph, model::TensorFile& scratch, Place place = {}) {
+    return run_at(keep_graph, scratch, place);
+  }
+  DistilOutcome run_at(bool keep_graph, model::TensorFile& scratch, Place& place) {
+    const auto [trains, dtype] = GetParam();
+    at::manual_seed(1);
+    // a text with something to learn: each token follows from the one before
+    const at::Tensor start = at::randint(40, {12, 1}, at::kLong);
+    const at::Tensor windows = (start + at::arange(24) * 7).remainder(40);
+    const model::Forward forward(model_->config(), {.dtype = dtype}, 24);
+    RandomStream random(0, "order");
+    return distil(
+        forward, model::WeightView(*model_), [&](const std::string& name) { return masks_.at(name); },
+        {.windows = windows, .dense_hidden = {}, .held_out = 2},
+        {.loss = TokenLoss::kCe,
+         .adam = {.learning_rate = rate_},
+         .epochs = 3,
+         .batch = 2,
+         .restarts = restarts_,
+         .trainable = {.trains = trains},
+         .keep_graph = keep_graph},
+        scratch, random, place, silent_sinks().progress);
+  }
+
+  double rate_ = 1e-2;
+  int64_t restarts_ = 0;
+  fs::path folder_;
+  std::map<std::string, at::Tensor> masks_;
+  std::unique_ptr<model::LanguageModel> model_;
+};
+
+TEST_P(DistilTest, LearnsAndGivesTheSameBytesWhetherTheGraphIsKeptOrMadeAgain) {
+  model::TensorFile again(folder_ / "again.scratch");
+  model::TensorFile kept(folder_ / "kept.scratch");
+  const DistilOutcome outcome = run(false, again);
+  EXPECT_EQ(run(true, kept).after, outcome.after);
+  EXPECT_LT(outcome.after, outcome.before);
+  EXPECT_TRUE(outcome.improved);
+  int compared = 0;
+  for (const model::ModelTensor& tensor : model_->tensors()) {
+    EXPECT_EQ(kept.has(tensor.name), again.has(tensor.name)) << tensor.name;
+    if (!again.has(tensor.name)) continue;
+    const at::Tensor value = again.get(tensor.name);
+    EXPECT_TRUE(at::equal(kept.get(tensor.name), value)) << tensor.name;
+    ++compared;
+    if (std::get<0>(GetParam()) == Trains::kKept && masks_.contains(tensor.name)) {
+      EXPECT_TRUE(at::equal(value.ne(0), masks_.at(tensor.name))) << tensor.name;
+    }
+  }
+  EXPECT_GE(compared, 2 * kBlocks + 1);
+}
+
+TEST_P(DistilTest, GoesOnFromAnyStepToTheSameBytes) {
+  model::TensorFile whole(folder_ / "whole.scratch");
+  const DistilOutcome outcome = run(true, whole);
+  for (const int64_t step :
+       {1, 5, 7, 15}) {  // five steps an epoch: inside one, and at the ends of the first and last
+    model::TensorFile scratch(folder_ / "left.scratch");
+    Place place;
+    place.leave_at = step;
+    EXPECT_THROW(run_at(true, scratch, place), Error);
+    place.leave_at = 0;
+    const DistilOutcome again = run_at(true, scratch, place);
+    EXPECT_EQ(again.before, outcome.before);
+    EXPECT_EQ(again.after, outcome.after) << step;
+    EXPECT_EQ(scratch.names(), whole.names());
+    for (const std::string& name : whole.names())
+      EXPECT_TRUE(at::equal(scratch.get(name), whole.get(name))) << name;
+  }
+}
+
+TEST_P(DistilTest, StartsOverAtHalfTheRateWhereToldTo) {
+  model::TensorFile scratch(folder_ / "diverging.scratch");
+  std::string problem;
+  for (rate_ = 1; problem.empty(); rate_ *= 2) {  // to the lowest power of two that overflows
+    ASSERT_LT(rate_, 1e36);
+    try {
+      run(true, scratch);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
+      problem = error.what();
+    }
+  }
+  EXPECT_NE(problem.find("is not finite at step "), std::string::npos) << problem;
+  EXPECT_NE(problem.find(" of 15"), std::string::npos) << problem;
+  restarts_ = 2;  // the rate is now twice the lowest that overflows
+  model::TensorFile again(folder_ / "again.scratch");
+  const DistilOutcome outcome = run(true, again);
+  EXPECT_EQ(outcome.restarts, 2);
+  EXPECT_LE(outcome.after, outcome.before);
+  rate_ *= 2;
+  EXPECT_THROW(run(true, again), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DistilTest,
+                         ::testing::Values(std::tuple(Trains::kKept, at::kBFloat16),
+                                           std::tuple(Trains::kKept, at::kFloat),
+                                           std::tuple(Trains::kBiasNorm, at::kFloat)));
+
+}  // namespace
+}  // namespace freelunch::reconstruct

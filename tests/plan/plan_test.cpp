@@ -1,0 +1,143 @@
+#include "freelunch/plan/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "freelunch/base/error.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(Repair, ReadsListsOfStages) {
+  EXPECT_TRUE(parse_repair("auto").automatic);
+  EXPECT_TRUE(parse_repair("none").stages.empty());
+  EXPECT_THAT(parse_repair("solve,sublayer,model").stages,
+              ElementsAre(Stage{StageKind::kSolve}, Stage{StageKind::kSublayer}, Stage{StageKind::kModel}));
+  EXPECT_THAT(parse_repair("block,blocks:5").stages,
+              ElementsAre(Stage{StageKind::kBlocks, 1}, Stage{StageKind::kBlocks, 5}));
+  for (const char* text :
+       {"solve", "matrix", "sublayer", "block", "blocks:3", "model", "lora", "bias-norm"}) {
+    EXPECT_EQ(to_string(parse_repair(text).stages.at(0)), text);
+  }
+  for (const char* bad : {"", "solve,", "sublayer,sublayer", "sublayer,solve", "none,sublayer", "Solve",
+                          "blocks:0", "blocks:", "blocks:2x", "block,blocks:1"}) {
+    EXPECT_THROW(parse_repair(bad), Error) << bad;
+  }
+}
+
+TEST(Rates, FollowTheWidthAndNeverExceedTheMeasuredOnes) {
+  EXPECT_DOUBLE_EQ(default_rate({StageKind::kSublayer}, 576), 2e-3);
+  EXPECT_DOUBLE_EQ(default_rate({StageKind::kSublayer}, 64), 2e-3);
+  EXPECT_NEAR(default_rate({StageKind::kBlocks, 2}, 4096), 1.4e-4, 1e-6);
+  EXPECT_GT(default_rate({StageKind::kBlocks, 1}, 576), default_rate({StageKind::kBlocks, 5}, 576));
+  EXPECT_DOUBLE_EQ(default_rate({StageKind::kModel}, 1152), 1e-4);
+}
+
+TEST(Compute, ResolvesNamesAndRefusesOthers) {
+  EXPECT_EQ(backend::resolve({.device = "cpu", .compute = "fp32"}).dtype, at::kFloat);
+  EXPECT_EQ(backend::resolve({.device = "cpu", .compute = "bf16"}).dtype, at::kBFloat16);
+  for (const char* bad : {"gpu", "cuda:x", "cuda-1", "cuda:"}) {
+    EXPECT_THROW(backend::resolve({.device = bad}), Error) << bad;
+  }
+  EXPECT_THROW(backend::resolve({.device = "cpu", .compute = "fp8"}), Error);
+}
+
+/// The plan of a sensible command, for tests that break one thing.
+CompressPlan sensible() {
+  CompressPlan plan{.model = "m", .output = "o"};
+  plan.calibration.text = "t";
+  return plan;
+}
+
+void expect_refused(const CompressPlan& plan, const std::string& reason) {
+  try {
+    validate(plan);
+    FAIL() << reason;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
+  }
+}
+
+TEST(Plan, RefusesContradictionsWithTheReason) {
+  CompressPlan plan = sensible();
+  plan.sensitivity = true;
+  EXPECT_NO_THROW(validate(plan));
+  plan.repair = parse_repair("sublayer");
+  expect_refused(plan, "no solve");
+
+  plan = sensible();
+  plan.sensitivity = true;
+  plan.sensitivity_masks = true;
+  expect_refused(plan, "--group matrix");  // wanda compares within a row
+  plan.group = sparsity::Group::kMatrix;
+  EXPECT_NO_THROW(validate(plan));
+  plan.group.reset();
+  plan.criterion = "sparsegpt";
+  EXPECT_NO_THROW(validate(plan));
+  plan.pattern = sparsity::NofM{};
+  expect_refused(plan, "of one row");
+  plan.pattern = sparsity::Unstructured{};
+  plan.criterion = "random";
+  expect_refused(plan, "random");
+  plan.criterion = "magnitude";
+  plan.dense = "d";
+  expect_refused(plan, "came with its own");
+  plan.dense.clear();
+  plan.sensitivity = false;
+  expect_refused(plan, "--sensitivity kronecker");
+  plan = sensible();
+  for (const double bad : {0.0, -1.0, std::nan(""), 1e9}) {
+    plan.sensitivity_damping = bad;
+    expect_refused(plan, "--sensitivity-damping");
+  }
+
+  plan = sensible();
+  plan.grid.blends = {0, 0.5};
+  EXPECT_NO_THROW(validate(plan));
+  plan.statistics = StatisticsSource::kDense;
+  expect_refused(plan, "--statistics dense");
+
+  plan = sensible();
+  plan.repair = parse_repair("sublayer");
+  plan.region.loss = reconstruct::Loss::kNextNorm;
+  EXPECT_NO_THROW(validate(plan));
+  plan.repair = parse_repair("matrix");
+  expect_refused(plan, "single matrix");
+
+  plan = sensible();
+  plan.allocation = sparsity::Allocation::kOwl;
+  EXPECT_NO_THROW(validate(plan));
+  plan.pattern = sparsity::NofM{};
+  expect_refused(plan, "owl");
+
+  plan = sensible();
+  plan.repair = parse_repair("none");
+  plan.region.propagation = Propagation::kDense;
+  expect_refused(plan, "--propagation");
+
+  plan = sensible();
+  plan.dense = "d";
+  EXPECT_NO_THROW(validate(plan));
+  plan.repair = parse_repair("none");
+  expect_refused(plan, "nothing to do");
+}
+
+TEST(Plan, RefusesWhatCannotBeDone) {
+  CompressPlan plan{.model = "m", .output = "o"};
+  EXPECT_THROW(validate(plan), Error);  // repair needs a text
+  plan.calibration.text = "t";
+  EXPECT_NO_THROW(validate(plan));
+  plan.calibration.samples = 0;
+  EXPECT_THROW(validate(plan), Error);
+  plan.calibration.samples = 8;
+  plan.region.learning_rate = 2.0;
+  EXPECT_THROW(validate(plan), Error);
+}
+
+}  // namespace
+}  // namespace freelunch::pipeline
