@@ -72,4 +72,6 @@ Compute resolve(const ComputeOptions& options) {
   return {.device = device, .dtype = has_bf16(device) ? at::kBFloat16 : at::kFloat};
 }
 
+std::string_view dtype_name(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : "fp32"; }
+
 }  // namespace freelunch::backend

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace freelunch::backend {
 
@@ -21,5 +22,8 @@ struct ComputeOptions {
 /// Resolves `auto`: a CUDA device if there is one; bf16 where the device has it in hardware, else fp32. Sets
 /// the number of threads. Throws InvalidArgument for names that are not known or devices that are not there.
 Compute resolve(const ComputeOptions& options);
+
+/// "bf16" or "fp32", as options and reports spell the dtypes of GEMMs and activations.
+std::string_view dtype_name(at::ScalarType dtype);
 
 }  // namespace freelunch::backend

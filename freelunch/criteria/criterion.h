@@ -36,6 +36,9 @@ struct Criterion {
   std::string_view name;
   StatsNeeded needs = StatsNeeded::kNothing;
   sparsity::Group group = sparsity::Group::kRow;  ///< what competes unless the user says otherwise
+  bool draws_random = false;                      ///< the mask depends on the seed
+  bool has_scores =
+      true;  ///< weights are ranked by importance, so that importances of outputs can weigh them
   /// W (out, in) fp32 -> scores (out, in) fp32 on the same device.
   at::Tensor (*score)(const at::Tensor& W, const CalibrationStats& stats) = nullptr;
   /// Instead of a score: chooses and moves the kept weights as well.

@@ -73,13 +73,4 @@ DistilOutcome distil(const model::Forward& forward, const model::WeightView& wei
                      const DistilData& data, const DistilRecipe& recipe, model::TensorFile& scratch,
                      const RandomStream& random, DistilPlace& place, ProgressSink& progress);
 
-/// Whether the graph of all blocks takes at most half of what weights and optimiser take: the rule for
-/// keep_graph.
-bool fits_graph(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                int64_t length);
-
-/// Bytes that distil plans to hold at its peak.
-int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                      int64_t windows, int64_t length);
-
 }  // namespace freelunch::reconstruct

@@ -13,15 +13,15 @@
 namespace freelunch::reconstruct {
 namespace {
 
-constexpr int64_t kChunk = 256;  // rows of logits at a time: 50 MB in fp32 for 49,152 tokens
+using model::kLogitRows;
 
 /// Logits of some rows in memory that the next rows use again: fresh pages cost more than the product.
 class Logits {
  public:
   explicit Logits(const model::Head& head) : head_(head) {}
-  /// rows (n, d), n <= kChunk -> (n, vocabulary) in the head's dtype
+  /// rows (n, d), n <= kLogitRows -> (n, vocabulary) in the head's dtype
   at::Tensor of(const at::Tensor& rows) {
-    if (!memory_.defined()) memory_ = at::empty({kChunk, head_.vocabulary()}, head_.weight.options());
+    if (!memory_.defined()) memory_ = at::empty({kLogitRows, head_.vocabulary()}, head_.weight.options());
     return head_.logits(rows, memory_.narrow(0, 0, rows.size(0)));
   }
 
@@ -91,8 +91,8 @@ TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::T
   const bool fits = head.weight.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
   Logits ours(head);
   Logits dense(head);
-  for (int64_t i = 0; i < hidden.size(0); i += kChunk) {
-    const int64_t n = std::min(kChunk, hidden.size(0) - i);
+  for (int64_t i = 0; i < hidden.size(0); i += kLogitRows) {
+    const int64_t n = std::min(kLogitRows, hidden.size(0) - i);
     const at::Tensor p = ours.of(hidden.narrow(0, i, n));
     const at::Tensor q = loss == TokenLoss::kKl ? dense.of(dense_hidden.narrow(0, i, n)) : at::Tensor();
     const at::Tensor chunk_next = loss == TokenLoss::kCe ? next.narrow(0, i, n) : at::Tensor();

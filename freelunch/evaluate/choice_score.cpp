@@ -18,7 +18,7 @@ using tokenizer::TokenId;
 
 constexpr int64_t kBatchTokens = 4096;  // padded tokens a forward pass takes at once
 constexpr int64_t kPassTokens = 32768;  // padded tokens that go through the blocks together
-constexpr int64_t kLogitRows = 256;
+using model::kLogitRows;
 
 /// An answer's tokens inside a sequence.
 struct Branch {

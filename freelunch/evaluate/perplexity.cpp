@@ -15,9 +15,7 @@
 namespace freelunch::evaluate {
 namespace {
 
-constexpr int64_t kLogitRows = 256;  // at a time: 25 MB in bf16 for 49,152 tokens
-
-constexpr int64_t kStreamBytes = 64LL << 20U;
+using model::kLogitRows;
 
 /// Which predictions of a window count: those of tokens first .. length-1 by the position before each.
 int64_t first_scored(const PerplexitySettings& settings) {

@@ -34,6 +34,9 @@ struct Perplexity {
   int64_t length = 0;
 };
 
+/// Bytes of residual stream that perplexity() holds at a time.
+inline constexpr int64_t kStreamBytes = 64LL << 20U;
+
 /// Perplexity over a token stream. Blocks are read once for as many windows as have 64 MiB of residual
 /// stream: memory holds these, one block or the head, and the tokens. Throws InvalidArgument if there are
 /// fewer tokens than one window.

@@ -1,7 +1,12 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
+#include <cstdint>
+
 namespace freelunch::model {
+
+/// Rows of logits that exist at a time wherever they are computed: 25 MB in bf16 for 49,152 tokens.
+inline constexpr int64_t kLogitRows = 256;
 
 /// The map from hidden states after the final norm to logits.
 struct Head {
