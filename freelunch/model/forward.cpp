@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/model/passes.h"
 #include "freelunch/nn/attention.h"
 #include "freelunch/nn/mixture.h"
@@ -87,8 +88,8 @@ Norm Forward::norm_before(const Block& block, Sublayer sublayer) const {
 
 bool Forward::trained_through_matrices(const Block& block, Sublayer sublayer, const at::Tensor& x) const {
   const Norm norm = norm_before(block, sublayer);
-  // elsewhere products cost less than finding out about zeros
-  if (!config_.rms_norms() || !x.is_cpu() || compute_.dtype == at::kDouble) return false;
+  // on other devices the product costs less than the test for zeros
+  if (!config_.rms_norms() || !backend::of(x).has_kernels(compute_.dtype)) return false;
   if (!at::GradMode::is_enabled() || x.requires_grad() || !norm.weight.requires_grad()) return false;
   const bool others_read = sublayer == Sublayer::kMlp && block[WeightRole::kRouter].defined();
   return !others_read && !norm.gain().eq(0).any().item<bool>();

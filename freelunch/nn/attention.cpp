@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/gemm/gemm_bf16.h"
 #include "freelunch/kernels/attention_tiles.h"
 #include "freelunch/kernels/parallel.h"
@@ -336,7 +337,7 @@ at::Tensor heads_first(const at::Tensor& t, int64_t all) {
 }
 
 bool tiles_serve(const at::Tensor& q, const at::Tensor& mask) {
-  return gemm::has_bf16_gemm() && !mask.defined() && q.is_cpu() && q.scalar_type() == at::kBFloat16 &&
+  return backend::of(q).bf16_gemm() && !mask.defined() && q.scalar_type() == at::kBFloat16 &&
          q.size(3) % 2 == 0;
 }
 

@@ -6,8 +6,8 @@
 #include <chrono>
 #include <limits>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/interrupt.h"
-#include "freelunch/memory/device_memory.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/model/passes.h"
 #include "freelunch/pipeline/given_masks.h"
@@ -130,12 +130,12 @@ void timed(RunReport& report, at::Device device, const std::string& name,
            const std::function<std::string()>& stage) {
   release_freed_memory();
   reset_peak_resident();
-  reset_peak_device(device);
+  backend::of(device).reset_peak_bytes();
   const auto start = std::chrono::steady_clock::now();
   const std::string note = stage();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const int64_t peak = peak_resident_bytes();
-  const int64_t on_device = peak_device_bytes(device);
+  const int64_t on_device = backend::of(device).peak_bytes();
   report.peak_bytes = std::max(report.peak_bytes, peak);
   report.peak_device_bytes = std::max(report.peak_device_bytes, on_device);
   report.stages.push_back(

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/calibration/text.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/pipeline/given_masks.h"
@@ -46,7 +47,7 @@ ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, cons
   const MachineRates rates = measure_rates(model.config(), compute);
   release_freed_memory();
   const bool evaluates = inputs.evaluator->wanted();
-  const MeasuredSizes size{.runtime = compute.device.is_cpu() ? resident_bytes() : 0,
+  const MeasuredSizes size{.runtime = backend::of(compute.device).own_memory() ? 0 : resident_bytes(),
                            .evaluated = evaluates ? inputs.evaluator->windows() : 0,
                            .eval_length = evaluates ? inputs.evaluator->length() : 0};
   ResolvedPlan resolved = resolve_plan(plan, model, compute, size, rates, sinks.log);

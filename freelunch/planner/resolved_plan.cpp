@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
-#include "freelunch/memory/device_memory.h"
 #include "freelunch/memory/process_memory.h"
 
 namespace freelunch::pipeline {
@@ -18,7 +18,7 @@ struct Fallback {
 bool to_host(CompressPlan& plan, const backend::Compute& compute) {
   if (plan.calibration.text.empty() || plan.memory.activations != model::ActivationPlacement::kAuto)
     return false;
-  if (compute.device.is_cpu()) return false;
+  if (!backend::of(compute.device).pinned_memory()) return false;
   plan.memory.activations = model::ActivationPlacement::kHost;
   return true;
 }
@@ -101,7 +101,8 @@ ResolvedPlan resolve_plan(const CompressPlan& plan, const model::LanguageModel& 
                           const MachineRates& rates, LogSink& log) {
   const Settling settling(plan, model, compute, size, rates);
   const bool limited = plan.memory.limit.has_value();
-  const int64_t available = compute.device.is_cpu() ? available_bytes() : free_device_bytes(compute.device);
+  const backend::Backend device = backend::of(compute.device);
+  const int64_t available = device.own_memory() ? device.free_bytes() : available_bytes();
   const int64_t limit = plan.memory.limit.value_or(size.runtime + share_of(available));
   // without a limit, only where activations live is anybody's to change
   const size_t allowed = limited ? fallbacks().size() : kOfPlaces;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/closed_form/row_solver.h"
 #include "freelunch/descent/distil.h"
 #include "freelunch/descent/region.h"
@@ -64,7 +65,7 @@ StageEstimator::StageEstimator(const CompressPlan& plan, const model::LanguageMo
 }
 
 int64_t StageEstimator::softmax(int64_t rows) const {
-  return compute_.device.is_cpu() ? 0 : 2 * rows * config_.vocabulary * kFp32;
+  return backend::of(compute_.device).has_kernels(compute_.dtype) ? 0 : 2 * rows * config_.vocabulary * kFp32;
 }
 
 int64_t StageEstimator::scratch() const { return scratch_ / (kFp32 + 1) * (2 * kFp32 + 1); }
@@ -79,8 +80,8 @@ StageBudget StageEstimator::named(const std::string& name) const {
 void StageEstimator::add_streams(StageBudget& stage, double count, int64_t width, at::ScalarType kept) const {
   const int64_t window = length_ * width * size_of(kept);
   const bool on_disk = plan_.memory.activations == model::ActivationPlacement::kDisk;
-  const bool on_host =
-      plan_.memory.activations == model::ActivationPlacement::kHost && !compute_.device.is_cpu();
+  const bool on_host = plan_.memory.activations == model::ActivationPlacement::kHost &&
+                       backend::of(compute_.device).pinned_memory();
   if (on_disk || on_host) {
     stage.activations +=
         static_cast<int64_t>(count * static_cast<double>(2 * std::min(kBatch, windows_) * window));
@@ -199,8 +200,8 @@ StageBudget StageEstimator::prune(bool solve, bool given) const {
   }
   const int64_t moments = cross ? 3 : 1;
   // of windows trained on, and held out: of symmetric sums half
-  const int64_t symmetric =
-      statistics::Gram::bytes(widest) + statistics::Gram::bytes(widest, statistics::kHeldOutSums);
+  const int64_t symmetric = statistics::Gram::bytes(widest, backend::of(compute_.device).sum_dtype()) +
+                            statistics::Gram::bytes(widest, statistics::kHeldOutSums);
   if (gram) stage.statistics = cross ? 2 * symmetric + 2 * square * kFp64 : symmetric;
   // scores, sorted copies and masks; then the solver's matrices beside the moments, which stay in fp32 where
   // something else than the local solution of their split needs them
@@ -292,7 +293,8 @@ double StageEstimator::descent(int64_t sublayers) const {
   for (int64_t i = 0; i < 2 * config_.blocks; ++i) {
     const SublayerShape& sublayer = sublayers_.at(static_cast<size_t>(i % 2));
     const bool mixture = i % 2 == 1 && config_.has_experts(i / 2);
-    const bool spared = i % sublayers == 0 && config_.rms_norms() && compute_.device.is_cpu() && !mixture;
+    const bool spared = i % sublayers == 0 && config_.rms_norms() && !mixture &&
+                        backend::of(compute_.device).has_kernels(compute_.dtype);
     const int64_t readers = sublayer.elements - sublayer.inner * config_.width;
     operations += 3 * forward(sublayer, length_) - (spared ? 2.0 * static_cast<double>(readers) : 0);
   }
@@ -351,7 +353,7 @@ StageBudget StageEstimator::whole(const Stage& kind) const {
   stage.disk +=
       matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
-  if (!compute_.device.is_cpu()) {
+  if (!backend::of(compute_.device).has_kernels(compute_.dtype)) {
     // ATen's optimiser has fp32 masters and masks of bytes
     if (trains == reconstruct::Trains::kKept) stage.optimiser += kept * 2 + matrices - matrices / 8;
     stage.workspace += softmax(kTrainRows);

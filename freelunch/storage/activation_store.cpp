@@ -6,6 +6,8 @@
 #include <numeric>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
+
 namespace freelunch::model {
 namespace {
 
@@ -27,7 +29,7 @@ ActivationStore::ActivationStore(const ActivationSettings& settings, std::vector
   const at::ScalarType kept = kept_dtype(settings, dtype);
   if (settings.placement == ActivationPlacement::kDisk) {
     outside_ = windows_in_file(settings.folder, shape_, kept, device);
-  } else if (settings.placement == ActivationPlacement::kHost && !device.is_cpu()) {
+  } else if (settings.placement == ActivationPlacement::kHost && backend::of(device).pinned_memory()) {
     outside_ = windows_in_pinned_memory(shape_, kept, device);
   } else {
     values_ = at::empty(shape_, at::TensorOptions().dtype(kept).device(device));

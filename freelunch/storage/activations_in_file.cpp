@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/storage/offloaded_activations.h"
 
@@ -96,7 +97,7 @@ class FileWindows final : public OffloadedActivations {
   /// Pinned for a device, which can then copy without being waited for.
   at::Tensor room(int64_t n) const {
     return at::empty({n, shape_[1], shape_[2]},
-                     at::TensorOptions().dtype(kept_).pinned_memory(!device_.is_cpu()));
+                     at::TensorOptions().dtype(kept_).pinned_memory(backend::of(device_).pinned_memory()));
   }
 
   void pull(const std::vector<int64_t>& windows, char* out) const {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/pipeline/run_context.h"
 #include "freelunch/pipeline/stream_walk.h"
@@ -21,7 +22,7 @@ double outlier_share(const std::vector<at::Tensor>& scores) {
   double sum = 0;
   double count = 0;
   for (const at::Tensor& s : scores) {
-    sum += s.sum(at::kDouble).item<double>();
+    sum += s.sum(backend::of(s).sum_dtype()).item<double>();
     count += static_cast<double>(s.numel());
   }
   double above = 0;
