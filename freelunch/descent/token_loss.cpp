@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/kernels/token_loss.h"
 
@@ -39,11 +40,11 @@ double by_tensors(const at::Tensor& p, const at::Tensor& q, const at::Tensor& ne
   if (q.defined()) {
     const at::Tensor log_q = at::log_softmax(q, -1, at::kFloat);
     const at::Tensor dense = log_q.exp();
-    sum = (dense * (log_q - log_p)).sum(-1).sum(at::kDouble).item<double>();
+    sum = (dense * (log_q - log_p)).sum(-1).sum(backend::of(p).sum_dtype()).item<double>();
     if (scale != 0) difference = log_p.exp_().sub_(dense);
   } else {
     const at::Tensor target = next.unsqueeze(1);
-    sum = -log_p.gather(1, target).sum(at::kDouble).item<double>();
+    sum = -log_p.gather(1, target).sum(backend::of(p).sum_dtype()).item<double>();
     if (scale != 0)
       difference = log_p.exp_().scatter_add_(1, target, at::full(target.sizes(), -1.0, log_p.options()));
   }
@@ -87,8 +88,7 @@ TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::T
   const at::NoGradGuard no_grad;
   TokenLossResult result{.tokens = hidden.size(0)};
   if (divisor != 0) result.gradient = at::empty(hidden.sizes(), hidden.options().dtype(at::kFloat));
-  const at::ScalarType dtype = head.weight.scalar_type();
-  const bool fits = head.weight.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
+  const bool has_kernels = backend::of(head.weight).has_kernels(head.weight.scalar_type());
   Logits ours(head);
   Logits dense(head);
   for (int64_t i = 0; i < hidden.size(0); i += kLogitRows) {
@@ -99,7 +99,7 @@ TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::T
     const double scale = divisor != 0 ? 1 / divisor : 0;
     const bool capped = head.soft_cap > 0 && divisor != 0;
     const at::Tensor slope = capped ? head.cap_slope(p) : at::Tensor();
-    result.sum += fits ? by_rows(p, q, chunk_next, scale) : by_tensors(p, q, chunk_next, scale);
+    result.sum += has_kernels ? by_rows(p, q, chunk_next, scale) : by_tensors(p, q, chunk_next, scale);
     if (capped) p.mul_(slope);
     if (divisor != 0) result.gradient.narrow(0, i, n).copy_(at::mm(p, head.weight));
   }

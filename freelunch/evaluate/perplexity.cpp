@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/kernels/token_loss.h"
@@ -44,7 +45,7 @@ at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& set
 /// Sum of -log p of the tokens next (n) by logits (n, vocabulary), which may be overwritten.
 double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next) {
   const bool bf16 = logits.scalar_type() == at::kBFloat16;
-  if (logits.is_cpu() && (bf16 || logits.scalar_type() == at::kFloat)) {
+  if (backend::kernels_take(logits)) {
     std::vector<double> sums(static_cast<size_t>(next.size(0)));
     const at::Tensor tokens = next.contiguous();
     const auto run = [&]<typename T>(T) {
@@ -55,7 +56,7 @@ double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next)
     return std::accumulate(sums.begin(), sums.end(), 0.0);
   }
   const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat);
-  return -log_p.gather(1, next.unsqueeze(1)).sum(at::kDouble).item<double>();
+  return -log_p.gather(1, next.unsqueeze(1)).sum(backend::of(log_p).sum_dtype()).item<double>();
 }
 
 /// The same over the scored tokens of one window; hidden (length, d) after the final norm. logits

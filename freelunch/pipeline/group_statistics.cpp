@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/memory/process_memory.h"
 
@@ -15,7 +16,7 @@ GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted
   if (!wanted.gram) return;
   for (const bool held_out : {false, true}) {
     Side& side = sides_.at(held_out ? 1 : 0);
-    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : at::kDouble;
+    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : backend::of(device).sum_dtype();
     side.H.emplace(width, device, dtype);
     if (!wanted.cross) continue;
     side.C.emplace(width, device);
@@ -41,7 +42,8 @@ void GroupStatistics::check_finite() const {
   const auto check = [](const at::Tensor& squares, std::string_view model) {
     if (std::isfinite(squares.sum().item<double>())) return;
     fail(ErrorKind::kNumerical,
-         "the input of its matrices in the {} model, or the input's square, is not finite; an earlier weight is "
+         "the input of its matrices in the {} model, or the input's square, is not finite; an earlier weight "
+         "is "
          "too large",
          model);
   };

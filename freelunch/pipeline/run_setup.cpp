@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/calibration/text.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/pipeline/run_budget.h"
@@ -48,12 +49,13 @@ ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, cons
   const MachineRates rates = measure_rates(model.config(), compute);
   release_freed_memory();
   const bool evaluates = inputs.evaluator->wanted();
-  const PlanningInputs planning{.model = model,
-                                .compute = compute,
-                                .sizes = {.runtime = compute.device.is_cpu() ? resident_bytes() : 0,
-                                          .evaluated = evaluates ? inputs.evaluator->windows() : 0,
-                                          .eval_length = evaluates ? inputs.evaluator->length() : 0},
-                                .rates = rates};
+  const PlanningInputs planning{
+      .model = model,
+      .compute = compute,
+      .sizes = {.runtime = backend::of(compute.device).own_memory() ? 0 : resident_bytes(),
+                .evaluated = evaluates ? inputs.evaluator->windows() : 0,
+                .eval_length = evaluates ? inputs.evaluator->length() : 0},
+      .rates = rates};
   const auto budget_of = [&](const CompressPlan& tried, const std::vector<Stage>& stages) {
     return run_budget(tried, planning, stages);
   };

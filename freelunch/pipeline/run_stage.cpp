@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
-#include "freelunch/memory/device_memory.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/model/passes.h"
 
@@ -13,12 +13,12 @@ void timed(RunReport& report, at::Device device, const std::string& name,
            const std::function<std::string()>& stage) {
   release_freed_memory();
   reset_peak_resident();
-  reset_peak_device(device);
+  backend::of(device).reset_peak_bytes();
   const Stopwatch watch;
   const std::string note = stage();
   const double seconds = watch.seconds();
   const int64_t peak = peak_resident_bytes();
-  const int64_t on_device = peak_device_bytes(device);
+  const int64_t on_device = backend::of(device).peak_bytes();
   report.peak_bytes = std::max(report.peak_bytes, peak);
   report.peak_device_bytes = std::max(report.peak_device_bytes, on_device);
   report.stages.push_back(

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "freelunch/backend/backend.h"
+
 namespace freelunch::pipeline {
 namespace {
 
@@ -59,7 +61,9 @@ int64_t CostModel::largest_matrix() const { return std::max(attention().largest,
 double CostModel::density() const { return 1 - sparsity::zero_fraction(plan_.pattern); }
 
 int64_t CostModel::softmax(int64_t rows) const {
-  return compute().device.is_cpu() ? 0 : 2 * rows * config().vocabulary * kFp32Bytes;
+  return backend::of(compute().device).has_kernels(compute().dtype)
+             ? 0
+             : 2 * rows * config().vocabulary * kFp32Bytes;
 }
 
 StageBudget CostModel::start(const std::string& name) const {
@@ -73,8 +77,8 @@ void CostModel::add_streams(StageBudget& stage, double count, int64_t width, at:
   const int64_t window = length_ * width * static_cast<int64_t>(at::elementSize(dtype));
   const auto all = static_cast<int64_t>(count * static_cast<double>(windows_ * window));
   const bool on_disk = plan_.memory.activations == model::ActivationPlacement::kDisk;
-  const bool on_host =
-      plan_.memory.activations == model::ActivationPlacement::kHost && !compute().device.is_cpu();
+  const bool on_host = plan_.memory.activations == model::ActivationPlacement::kHost &&
+                       backend::of(compute().device).pinned_memory();
   if (!on_disk && !on_host) {
     stage.activations += all;
     return;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
 
 namespace freelunch::pipeline {
@@ -32,7 +33,7 @@ double product_rate(int64_t width, int64_t outputs, const backend::Compute& comp
   const at::Tensor W = at::ones({outputs, width}, options);
   const double seconds = seconds_of([&] {
     const at::Tensor y = at::linear(x, W);
-    if (!compute.device.is_cpu()) y.select(0, 0).select(0, 0).item();  // waits for the device
+    backend::of(y).synchronize();
   });
   return 2.0 * kTokens * static_cast<double>(width * outputs) / seconds;
 }
@@ -46,7 +47,7 @@ MachineRates measure_rates(const model::Config& config, const backend::Compute& 
   at::Tensor swept = at::zeros({int64_t{4} << 20}, at::TensorOptions().device(compute.device));
   const double sweep = seconds_of([&] {
     swept.add_(1);
-    if (!compute.device.is_cpu()) swept.select(0, 0).item();
+    backend::of(swept).synchronize();
   });
   return {.products = product_rate(width, outputs, compute),
           .fp32_products = product_rate(width, outputs, {.device = compute.device, .dtype = at::kFloat}),

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
-#include "freelunch/memory/device_memory.h"
 #include "freelunch/memory/process_memory.h"
 
 namespace freelunch::pipeline {
@@ -22,7 +22,7 @@ bool leaves_placement_open(const CompressPlan& plan) {
 }
 
 bool to_host(CompressPlan& plan, const backend::Compute& compute) {
-  if (!leaves_placement_open(plan) || compute.device.is_cpu()) return false;
+  if (!leaves_placement_open(plan) || !backend::of(compute.device).pinned_memory()) return false;
   plan.memory.activations = model::ActivationPlacement::kHost;
   return true;
 }
@@ -108,7 +108,8 @@ ResolvedPlan resolve_plan(const CompressPlan& plan, const PlanningInputs& inputs
                           const std::vector<std::vector<Stage>>& automatic, LogSink& log) {
   const backend::Compute& compute = inputs.compute;
   const bool limited = plan.memory.limit.has_value();
-  const int64_t available = compute.device.is_cpu() ? available_bytes() : free_device_bytes(compute.device);
+  const backend::Backend device = backend::of(compute.device);
+  const int64_t available = device.own_memory() ? device.free_bytes() : available_bytes();
   const int64_t limit = plan.memory.limit.value_or(inputs.sizes.runtime + share_of(available));
   // without a limit, dtypes and batches stay as the plan has them: they change the result
   const size_t allowed = limited ? fallbacks().size() : kPlacementFallbacks;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/statistics/gram.h"
 
@@ -22,7 +23,7 @@ double outlier_share(const std::vector<at::Tensor>& scores) {
   double sum = 0;
   double count = 0;
   for (const at::Tensor& s : scores) {
-    sum += s.sum(at::kDouble).item<double>();
+    sum += s.sum(backend::of(s).sum_dtype()).item<double>();
     count += static_cast<double>(s.numel());
   }
   double above = 0;

@@ -119,7 +119,7 @@ class MatrixRepair {
           expert ? expert_inputs(cast, dense, sublayer, g) : group_inputs(cast, dense, sublayer, g);
       for (const WeightRole role : groups[g]) {
         if (inputs) repair_matrix(b, role, block, dense, masks, *inputs);
-        if (!runs_dense) cast[role] = block[role].to(run_.compute.dtype);
+        if (!runs_dense) cast.set(role, block[role].to(run_.compute.dtype));
       }
     }
     streams_.advance(cast, dense, sublayer);

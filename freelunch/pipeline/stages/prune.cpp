@@ -107,7 +107,8 @@ class Pruner {
     for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {
       // a model that came pruned may have its own norms and biases
       if (!model::is_prunable(*tensor->role))
-        block.masters[*tensor->role] = model::to_device(run_.current().tensor(*tensor), run_.compute.device);
+        block.masters.set(*tensor->role,
+                          model::to_device(run_.current().tensor(*tensor), run_.compute.device));
     }
     return block;
   }
@@ -127,10 +128,10 @@ class Pruner {
       std::optional<GroupStatistics> statistics = observe(place, g, cast, block);
       const criteria::CalibrationStats stats = stats_of(statistics, place, g);
       for (const WeightRole role : groups[g]) {
-        at::Tensor& W = block.masters[role];
+        at::Tensor& W = block.masters.at(role);
         const at::Tensor W_dense = W;
         outcome.add(prune_matrix(*run_.model().find(place.block, role), W, stats, statistics));
-        cast[role] = (needs_.dense_statistics ? W_dense : W).to(run_.compute.dtype);
+        cast.set(role, (needs_.dense_statistics ? W_dense : W).to(run_.compute.dtype));
       }
     }
     if (streams_) streams_->advance(cast, block.dense, place.sublayer);

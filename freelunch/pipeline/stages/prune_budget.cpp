@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/closed_form/row_solver.h"
 #include "freelunch/pipeline/stages/prune.h"
 #include "freelunch/statistics/gram.h"
@@ -33,8 +34,8 @@ int64_t widest(const CostModel& cost) {
 int64_t sum_bytes(const CostModel& cost, const PruneNeeds& needs) {
   if (!needs.gram) return 0;
   const int64_t width = widest(cost);
-  const int64_t symmetric =
-      statistics::Gram::bytes(width) + statistics::Gram::bytes(width, statistics::kHeldOutSums);
+  const int64_t symmetric = statistics::Gram::bytes(width, backend::of(cost.compute().device).sum_dtype()) +
+                            statistics::Gram::bytes(width, statistics::kHeldOutSums);
   return needs.cross ? 2 * symmetric + 2 * width * width * kFp64Bytes : symmetric;
 }
 

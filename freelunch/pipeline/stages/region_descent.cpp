@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/pipeline/stages/stage.h"
@@ -206,8 +207,8 @@ double descent_operations(const CostModel& cost, int64_t sublayers) {
   for (int64_t i = 0; i < 2 * config.blocks; ++i) {
     const SublayerShape& sublayer = cost.sublayers().at(static_cast<size_t>(i % 2));
     const bool mixture = i % 2 == 1 && config.has_experts(i / 2);
-    const bool spared =
-        i % sublayers == 0 && config.rms_norms() && cost.compute().device.is_cpu() && !mixture;
+    const bool spared = i % sublayers == 0 && config.rms_norms() && !mixture &&
+                        backend::of(cost.compute().device).has_kernels(cost.compute().dtype);
     const auto readers = static_cast<double>(sublayer.elements_of_first(config.width));
     operations += 3 * cost.forward(sublayer, cost.length()) - (spared ? 2.0 * readers : 0);
   }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/descent/distil.h"
 #include "freelunch/pipeline/stages/region_descent.h"
@@ -212,7 +213,7 @@ StageBudget whole_model_budget(const CostModel& cost, const Stage& kind) {
   if (trains == Trains::kKept) stage.optimiser = bytes.optimiser;
   stage.disk += matrices * kFp32Bytes + bytes.dense + 2 * (stage.optimiser + matrices * kBf16Bytes);
   stage.workspace = std::max<int64_t>(0, bytes.total(graphs) + kProcess - stage.bytes());
-  if (!cost.compute().device.is_cpu()) {
+  if (!backend::of(cost.compute().device).has_kernels(cost.compute().dtype)) {
     // ATen's optimiser has whole fp32 masters and masks of bytes instead of halves and bits
     const auto retained = static_cast<int64_t>(static_cast<double>(matrices) * cost.density());
     if (trains == Trains::kKept) stage.optimiser += retained * kBf16Bytes + matrices - matrices / 8;
