@@ -37,8 +37,10 @@ const std::vector<RoleName>& gemma_names() {
 void read_gemma(Config& config, const nlohmann::json* hf, const GemmaUnsaid& unsaid) {
   config.embedding_scale = std::sqrt(static_cast<float>(config.width));
   if (hf == nullptr) {
-    if (config.blocks == unsaid.blocks_of_27b)
-      config.attention_scale = 1 / std::sqrt(static_cast<double>(config.width / config.heads));
+    if (config.blocks == unsaid.blocks_of_27b) {
+      const int64_t width_per_head = config.width / config.heads;  // not head_dim
+      config.attention_scale = 1 / std::sqrt(static_cast<double>(width_per_head));
+    }
     return alternate(config, unsaid.pattern);
   }
   const auto number = [&](const char* key, double otherwise) {
