@@ -5,8 +5,9 @@ include(GNUInstallDirs)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/freelunch)
 
 if(TARGET freelunch_command)
-  # the command finds the LibTorch that it was linked with
-  set_target_properties(freelunch_command PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  # The command finds the LibTorch that it was linked with. (INSTALL_RPATH_USE_LINK_PATH leaves out folders below the
+  # source folder, such as .venv.)
+  set_target_properties(freelunch_command PROPERTIES INSTALL_RPATH ${TORCH_INSTALL_PREFIX}/lib)
   install(TARGETS freelunch_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 

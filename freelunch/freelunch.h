@@ -45,16 +45,14 @@ using pipeline::compress;
 
 /// Repairs a model that any tool pruned. plan.model is the pruned model, whose zeros stay zeros; plan.dense
 /// is the model that it was pruned from.
-inline RunReport reconstruct(const CompressPlan& plan, Sinks sinks) {
+inline RunReport reconstruct_model(const CompressPlan& plan, Sinks sinks) {
   if (plan.dense.empty())
-    fail(ErrorKind::kInvalidArgument, "reconstruct: the plan names no dense model to repair towards");
+    fail(ErrorKind::kInvalidArgument, "reconstruct_model: the plan names no dense model to repair towards");
   return compress(plan, sinks);
 }
 
 /// JSON about what compress(plan) would do: stages, memory, seconds. Writes nothing.
-inline nlohmann::json plan_run(const CompressPlan& plan, Sinks sinks) {
-  return pipeline::planned_run(plan, sinks);
-}
+using pipeline::planned_run;
 
 /// Perplexity of a model on a text.
 using pipeline::PerplexityPlan;
