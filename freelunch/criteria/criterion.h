@@ -55,7 +55,13 @@ const Criterion& wanda();
 const Criterion& ria();
 const Criterion& sparsegpt();
 
+/// The built-in criteria, then those of add_criterion.
 std::vector<const Criterion*> all_criteria();
+/// Makes a criterion of the caller known by its name, so that a plan can name it. `criterion` must outlive
+/// every use; call this before the first run, not during one. Throws InvalidArgument for a name that is empty
+/// or taken, or unless exactly one of `score` and `prune` is set. A resumed run compares names only: a
+/// criterion whose formula changed needs another name.
+void add_criterion(const Criterion& criterion);
 /// "magnitude, random, ..."
 std::string criterion_names();
 /// Throws InvalidArgument listing the names.

@@ -9,7 +9,8 @@
 namespace freelunch::pipeline {
 namespace {
 
-/// Tensors of the tests that follow in this process go through it as well; that is part of the test.
+// Each test replaces the allocator of the whole process, or finds it replaced, so their order does not
+// matter.
 TEST(TensorMemory, GivesATensorTheMemoryOfAFreedOneOfItsSize) {
   reuse_tensor_memory();
   reuse_tensor_memory();  // a second time changes nothing
