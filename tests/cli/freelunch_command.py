@@ -28,14 +28,17 @@ def run_json(*arguments):
     return json.loads(run(*arguments, "--json"))
 
 
-def refusal(code, *arguments):
-    """The line of error of a run that must fail with this exit code: the only one, and the last of standard error."""
+def refusal(code, *arguments, alone=True):
+    """The line of error of a run that must fail with this exit code: the last line of standard error, and the only
+    one, or with alone=False the only error after lines of progress."""
     result = call(*arguments)
     assert result.returncode == code, f"{arguments}: exit {result.returncode}, expected {code}\n{result.stderr}"
     assert result.stdout == "", f"{arguments}: {result.stdout}"
-    lines = [line for line in result.stderr.splitlines() if line.startswith("freelunch: ")]
-    assert len(lines) == 1 and lines[0] == result.stderr.splitlines()[-1], f"{arguments}: {result.stderr}"
-    return lines[0]
+    lines = result.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("freelunch: ")]
+    assert len(errors) == 1 and errors[0] == lines[-1], f"{arguments}: {result.stderr}"
+    assert not alone or len(lines) == 1, f"{arguments}: {result.stderr}"
+    return errors[0]
 
 
 def tensors(folder):

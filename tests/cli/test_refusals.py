@@ -214,7 +214,7 @@ def inputs(dense_model, train_text, tmp_path_factory):
 def expect_refusal(inputs, arguments, code, named):
     filled = inputs.fill(arguments)
     before = inputs.listing()
-    line = refusal(code, *filled)
+    line = refusal(code, *filled, alone=False)
     assert named in line
     assert inputs.listing() == before, "something was left behind"
 
