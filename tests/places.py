@@ -15,23 +15,23 @@ PROGRAMS = {
     "FREELUNCH_TOKENIZER_PROBE": "build/release/tests/oracle/tokenizer_probe",
     "FREELUNCH_REPORT_PROBE": "build/release/tests/report/report_probe",
 }
-DATA = {
-    "FREELUNCH_DATA": "../shared/data",  # texts, tokenizers, checkpoints, tasks
-    "FREELUNCH_DEMO": ".demo",  # SmolLM2-135M, downloaded by scripts/demo
+FOLDERS = {
+    "FREELUNCH_DATA": "../shared/data",  # texts, tokenizers, checkpoints, tasks; CONTRIBUTING.md lists the files
+    "FREELUNCH_DEMO": ".demo",  # SmolLM2-135M, which scripts/demo downloads
 }
 
 
 def place(variable, *inside):
-    """The path of `inside` within the place that the variable names. Skips the test if it does not exist.
+    """The path of `inside` within the program or folder that the variable names. Skips the test if it does not exist.
 
     A program that the environment names explicitly must exist: there a missing file is a failure.
     """
     __tracebackhide__ = True
     chosen = os.environ.get(variable)
-    default = ROOT / (PROGRAMS | DATA)[variable]
-    path = pathlib.Path(os.path.abspath(chosen or default), *inside)
+    root = os.path.abspath(chosen or ROOT / (PROGRAMS | FOLDERS)[variable])
+    path = pathlib.Path(root, *inside)
     if not path.exists():
-        reason = f"{path} does not exist; set {variable} to " + ("the program" if variable in PROGRAMS else "its folder")
+        reason = f"{path} does not exist; {variable} is {root if chosen else 'not set'}"
         if chosen and variable in PROGRAMS:
             pytest.fail(reason)
         pytest.skip(reason)

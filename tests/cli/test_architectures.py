@@ -1,4 +1,4 @@
-"""Whole runs of every architecture: exact zeros, and a folder in which transformers and the probe see the same model."""
+"""Whole runs of every architecture: exact zeros, and a folder in which transformers sees the same model as we do."""
 import functools
 import json
 import math

@@ -1,5 +1,7 @@
-"""Conversions between Hugging Face folders, GGUF files and sparse archives lose nothing that the dtypes can hold; the gguf package,
-safetensors and transformers judge the result."""
+"""Conversions between Hugging Face folders, GGUF files and sparse archives lose nothing that the dtypes can hold.
+
+The gguf package, safetensors and transformers judge the result.
+"""
 import functools
 import json
 import pathlib

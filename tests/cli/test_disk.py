@@ -1,4 +1,7 @@
-"""A full disk, a read-only folder, files that vanish or shrink: one line, exit 6, no output; the same command resumes afterwards."""
+"""A full disk, a read-only folder, files that vanish or shrink: one line, exit 6, no output.
+
+The same command resumes afterwards.
+"""
 import os
 import pathlib
 import shutil

@@ -1,11 +1,13 @@
-"""What a run holds in memory: streams on disk change nothing, more blocks cost nothing, the plan is right, a limit is kept."""
+"""What a run holds in memory.
+
+Streams on disk change nothing, more blocks cost nothing, the plan is right, and a limit is kept.
+"""
 import functools
-import hashlib
 import json
 
 import pytest
 import tiny_model
-from freelunch_command import refusal, run, run_json
+from freelunch_command import digest, refusal, run, run_json
 
 REPAIRS = ["solve,sublayer,model", "solve,block --propagation sparse", "matrix,blocks:2 --propagation dense", "matrix",
            "solve --blend 0,0.5 --sensitivity kronecker"]
@@ -14,7 +16,7 @@ SMALL = "--samples 12 --held-out 4 --length 64"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """tiny, wide2, wide8 and train.txt. The blocks of wide2 and wide8 have 1.8 million weights: six more of them show."""
+    """tiny, wide2, wide8 and train.txt. A block of the wide models has 1.8 million weights: six more of them show."""
     base = tmp_path_factory.mktemp("memory")
     (base / "train.txt").write_text(tiny_model.text(20000))
     tiny_model.make(base / "tiny")
@@ -33,8 +35,7 @@ def compress(base):
         out = base / "out"
         run("compress", base / model, "--output", out, "--overwrite", "--calibration", base / "train.txt",
             *options.split())
-        digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-        return json.loads((out / "freelunch.json").read_text()), digest
+        return json.loads((out / "freelunch.json").read_text()), digest(out)
 
     return compress
 
@@ -106,7 +107,8 @@ def test_the_plan_is_a_table_and_writes_nothing(base, evaluated):
 @pytest.fixture(scope="module")
 def limited(plan):
     """(limit, options) -> the plan of 264 windows of wide2 under that limit."""
-    return lambda limit, options: plan("wide2", f"--samples 256 --held-out 8 --length 128 --memory-limit {limit} {options}")
+    windows = "--samples 256 --held-out 8 --length 128"
+    return lambda limit, options: plan("wide2", f"{windows} --memory-limit {limit} {options}")
 
 
 @pytest.fixture(scope="module")

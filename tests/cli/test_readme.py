@@ -1,4 +1,4 @@
-"""Every `freelunch ...` line of the README, and every example at the end of a command's help, runs as written on a tiny model."""
+"""Every `freelunch ...` line of the README, and every example of a command's help, runs as written on a tiny model."""
 import re
 import shlex
 import shutil

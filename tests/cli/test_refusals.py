@@ -91,7 +91,7 @@ def edit_tensors(edit):
 
 
 def edit_header(edit):
-    """Rewrites the header of the safetensors file and leaves its data. edit: changes the header, or returns its text."""
+    """Rewrites the header of the safetensors file, not its data. edit: changes the header, or returns its text."""
 
     def change(folder):
         raw = (folder / "model.safetensors").read_bytes()

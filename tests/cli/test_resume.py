@@ -1,4 +1,4 @@
-"""kill -9, signals and changed inputs: the same command resumes to the bytes of an undisturbed run, or says why it does not.
+"""kill -9, signals and changed inputs: the same command resumes to the bytes of an undisturbed run, or says why not.
 
 The slow cases kill each kind of run at every record, and 20 times at random.
 """

@@ -1,5 +1,7 @@
-"""A model with a SentencePiece tokenizer, as a folder with tokenizer.model and as GGUF with scores: ids and perplexity equal those of
-the sentencepiece package and PyTorch, and conversion keeps both."""
+"""A model with a SentencePiece tokenizer, as a folder with tokenizer.model and as GGUF with scores.
+
+Ids equal those of the sentencepiece package, perplexity that of PyTorch, and conversion keeps both.
+"""
 import gguf
 import pytest
 import sentencepiece

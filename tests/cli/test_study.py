@@ -1,4 +1,4 @@
-"""A study on a model of 100,000 weights: every cell runs once and equals the single run of its settings; the tables and the page agree."""
+"""A study on a model of 100,000 weights: every cell runs once and equals the single run of its settings."""
 import csv
 import json
 import math

@@ -1,4 +1,4 @@
-"""Zero-shot scores follow the evaluation harness's rules: PyTorch computes them here, one (context, continuation) at a time."""
+"""Zero-shot scores follow the rules of lm-eval: PyTorch computes them here, one (context, continuation) at a time."""
 import json
 import random
 import re
@@ -95,7 +95,7 @@ def scored(items, dense, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def log_likelihood(dense_model):
-    """(context, continuation) -> nats, by the harness's rules."""
+    """(context, continuation) -> nats, by the rules of lm-eval."""
     folder, model = dense_model
     tokenizer = AutoTokenizer.from_pretrained(folder)
     limit = model.config.max_position_embeddings
@@ -115,7 +115,7 @@ def log_likelihood(dense_model):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_example_gets_the_log_likelihoods_and_answers_of_the_harness(task, items, scored, log_likelihood):
+def test_every_example_gets_the_log_likelihoods_and_answers_of_lm_eval(task, items, scored, log_likelihood):
     assert scored[task]["examples"] == 40
     for item, ours in zip(items[task], scored[task]["scored"], strict=True):
         requests, lengths, _ = pairs(task, item)
