@@ -1,6 +1,6 @@
 """Report pages in headless Chromium: every chart is drawn and the console holds no error.
 
-A picture of the page of a report: test_report_page.py PROBE SCREENSHOT.png [freelunch.json]
+A picture of the page of a report: test_page.py PROBE SCREENSHOT.png [freelunch.json]
 """
 import json
 import math
