@@ -211,12 +211,11 @@ def main():
     store.write_text(json.dumps(saved, indent=1) + "\n")
     head = [
         f"{settings['model']} on {settings['machine']}; {', '.join(dates)}; {saved['versions']}.", saved["note"],
-        f"Calibration: {o.samples} windows of {o.length} tokens. Medians of the pairs. "
-        "Freelunch is timed as a whole process, "
-        "a peer from the moment its packages are loaded, the prototype over its stages alone.",
-        f"Written by `scripts/bench peers --model {settings['model']} --calibration "
-        f"{pathlib.Path(o.calibration).name} --text {pathlib.Path(o.text).name}"
-        f" --samples {o.samples} --length {o.length}`, seed 0."
+        f"Calibration: {o.samples} windows of {o.length} tokens. Medians of the pairs.",
+        "Freelunch is timed as a whole process, a peer from the moment its packages are loaded, the prototype over its "
+        "stages alone.",
+        f"Written by `scripts/bench peers --model {settings['model']} --calibration {pathlib.Path(o.calibration).name} "
+        f"--text {pathlib.Path(o.text).name} --samples {o.samples} --length {o.length}`, seed 0."
     ]
     page = "\n".join(["# Peers", *[line for line in head if line], "", text, ""])
     (o.results / "peers.md").write_text(page, encoding="utf-8")
