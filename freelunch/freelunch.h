@@ -11,13 +11,13 @@
 #include "freelunch/pipeline/measure.h"
 #include "freelunch/pipeline/run_setup.h"
 
-/// The library in one header: what the commands of `freelunch` do, as functions. Each function throws
-/// freelunch::Error with a one-line message and nothing else of its own; none prints. Progress and log lines
-/// go to the Sinks; silent_sinks() drops them. request_interrupt() stops a running function at its next
-/// batch.
+/// The library in one header: what the commands of `freelunch` do, as functions. Each function reports its
+/// errors as freelunch::Error with a one-line message (and std::bad_alloc if memory runs out), and none
+/// prints. Progress and log lines go to the Sinks; silent_sinks() drops them. request_interrupt() stops a
+/// running function at its next batch.
 ///
-/// The functions use process-wide settings: the number of threads (ComputeOptions::threads) and the interrupt
-/// flag. Call one at a time. examples/ has three programs.
+/// The number of threads (ComputeOptions::threads) and the interrupt flag belong to the process, so call one
+/// function at a time. docs/library.md shows how to link the library; examples/ has three programs.
 namespace freelunch {
 
 /// Opens a Hugging Face folder or a .gguf file: its configuration, its tensors (read when they are asked for)

@@ -108,16 +108,18 @@ TEST_F(ChoiceScoreTest, AnAnswerWithoutCharactersIsDividedByOne) {
 }
 
 TEST_F(ChoiceScoreTest, TheFirstOfEqualAnswersIsTaken) {
-  const ChoiceScore s = score({question("ab", {" c", " c"}, 0), question("ab", {" c", " c"}, 1)});
+  open_undecided();
+  const ChoiceScore s = score({question("ab", {" c", " d"}, 0), question("ab", {" c", " d"}, 1)});
   EXPECT_EQ(s.examples[0].best, 0);
   EXPECT_EQ(s.examples[1].best, 0);
   EXPECT_EQ(s.examples[1].best_normed, 0);
 }
 
 TEST_F(ChoiceScoreTest, TheErrorOfAShareIsItsSampleDeviationOverTheRootOfTheCount) {
+  open_undecided();
   // equal answers: the first is taken, so gold 0 is right and gold 1 wrong
   std::vector<ChoiceExample> examples;
-  for (const int64_t gold : {0, 1, 0, 0}) examples.push_back(question("ab", {" c", " c"}, gold));
+  for (const int64_t gold : {0, 1, 0, 0}) examples.push_back(question("ab", {" c", " d"}, gold));
   const ChoiceScore s = score(examples);
   EXPECT_DOUBLE_EQ(s.accuracy.value, 0.75);
   EXPECT_DOUBLE_EQ(s.accuracy.error, 0.25);  // 1, 0, 1, 1: sample deviation 0.5, over 2
