@@ -7,7 +7,9 @@
 namespace freelunch::criteria {
 
 std::vector<const Criterion*> all_criteria() {
-  return {&magnitude(), &random(), &wanda(), &ria(), &sparsegpt()};
+#define FREELUNCH_ADDRESS(name) &name(),
+  return {FREELUNCH_CRITERIA(FREELUNCH_ADDRESS)};
+#undef FREELUNCH_ADDRESS
 }
 
 std::string criterion_names() {

@@ -11,6 +11,8 @@
 
 #include "freelunch/gemm/gemm_bf16.h"
 #include "freelunch/kernels/attention_tiles.h"
+#include "freelunch/kernels/bf16_layout.h"
+#include "freelunch/kernels/elementwise.h"
 #include "freelunch/kernels/parallel.h"
 
 namespace freelunch::model {
@@ -18,6 +20,7 @@ namespace {
 
 using gemm::gemm_bf16;
 using kernels::Bf16;
+using kernels::Output;
 
 constexpr int64_t kTokens = 128;  // queries, and keys, of a tile; even
 constexpr int64_t kStep = 64;     // of them, on the diagonal: what no query of a step sees is not multiplied
@@ -90,33 +93,34 @@ void for_each_step(int64_t tokens, bool diagonal, const Visit& visit) {
   for (int64_t first = 0; first < tokens; first += step) visit(first, std::min(step, tokens - first));
 }
 
-/// A tile of n queries against keys: c (keys, n) = rows (keys, e) times columns, paired (e / 2, n).
+/// A tile of n queries against keys: c (keys, n) = rows (keys, e) times columns in VNNI layout, (e / 2, n).
 void multiply_rows(const Sizes& s, int64_t keys, int64_t n, bool diagonal, const Bf16* rows,
                    const uint32_t* columns, float* c) {
   for_each_step(keys, diagonal, [&](int64_t first, int64_t count) {
     const int64_t query = diagonal ? first : 0;
-    gemm_bf16(count, n - query, s.e, rows + first * s.kv_row(), s.kv_row(), columns + query, n,
-              c + first * n + query, n, false);
+    gemm_bf16({.m = count, .n = n - query, .k = s.e}, {rows + first * s.kv_row(), s.kv_row()},
+              {columns + query, n}, {c + first * n + query, n}, Output::kReplace);
   });
 }
 
-/// Sums over the keys of a tile: c (e, n) = or += columns (e, keys), `stride` apart, times weights, paired
-/// (keys / 2, n).
+/// Sums over the keys of a tile: c (e, n) = or += columns (e, keys), `stride` apart, times weights in VNNI
+/// layout, (keys / 2, n).
 void sum_keys(const Sizes& s, int64_t keys, int64_t n, bool diagonal, const Bf16* columns, int64_t stride,
-              const uint32_t* weights, float* c, bool add) {
+              const uint32_t* weights, float* c, Output output) {
   for_each_step(n, diagonal, [&](int64_t first, int64_t count) {
     const int64_t seen = diagonal ? std::min(keys, first + count) : keys;
-    gemm_bf16(s.e, count, even(seen), columns, stride, weights + first, n, c + first, n, add);
+    gemm_bf16({.m = s.e, .n = count, .k = even(seen)}, {columns, stride}, {weights + first, n},
+              {c + first, n}, output);
   });
 }
 
-/// Sums over the queries of a tile: c (keys, e) = or += weights (keys, n) times rows, paired (n / 2, e).
+/// Sums over the queries of a tile: c (keys, e) = or += weights (keys, n) times rows in VNNI layout, (n / 2, e).
 void sum_queries(const Sizes& s, int64_t keys, int64_t n, bool diagonal, const Bf16* weights,
-                 const uint32_t* rows, float* c, bool add) {
+                 const uint32_t* rows, float* c, Output output) {
   for_each_step(keys, diagonal, [&](int64_t first, int64_t count) {
     const int64_t query = diagonal ? first : 0;
-    gemm_bf16(count, s.e, even(n - query), weights + first * n + query, n, rows + query / 2 * s.e,
-              c + first * s.e, s.e, add);
+    gemm_bf16({.m = count, .n = s.e, .k = even(n - query)}, {weights + first * n + query, n},
+              {rows + query / 2 * s.e, s.e}, {c + first * s.e, s.e}, output);
   });
 }
 
@@ -124,6 +128,7 @@ void sum_queries(const Sizes& s, int64_t keys, int64_t n, bool diagonal, const B
 void forward_part(const Sizes& s, int64_t part, const Bf16* q, const Bf16* k, const Bf16* v_columns, Bf16* o,
                   float* log_sum) {
   const auto& tiles = kernels::attention_tiles();
+  const auto& layout = kernels::bf16_layout();
   const auto queries = room<uint32_t>(s.e / 2 * kTokens);
   const auto scores = room<float>(kSpan * kTokens);
   const auto weights = room<uint32_t>(kSpan / 2 * kTokens);
@@ -131,7 +136,7 @@ void forward_part(const Sizes& s, int64_t part, const Bf16* q, const Bf16* k, co
   std::array<float, kTokens> largest, sum, rescale;
   for_each_tile(s, part, [&](int64_t begin) {
     const int64_t n = std::min(kTokens, s.l - begin);
-    tiles.pair_columns(n, s.e, s.row(), q + begin * s.row(), queries.get());
+    layout.transpose_to_vnni(n, s.e, {q + begin * s.row(), s.row()}, queries.get());
     largest.fill(-std::numeric_limits<float>::infinity());
     sum.fill(0);
     for (int64_t span = 0; span < begin + n; span += kSpan) {
@@ -147,14 +152,14 @@ void forward_part(const Sizes& s, int64_t part, const Bf16* q, const Bf16* k, co
       if (span > 0) kernels::scale_columns(s.e, n, rescale.data(), out.get());
       for (int64_t key = span; key < end; key += kTokens) {
         sum_keys(s, std::min(kTokens, end - key), n, key == begin, v_columns + key, s.even(),
-                 weights.get() + (key - span) / 2 * n, out.get(), key > 0);
+                 weights.get() + (key - span) / 2 * n, out.get(), key > 0 ? Output::kAdd : Output::kReplace);
       }
     }
     for (int64_t i = 0; i < n; ++i) {
       log_sum[begin + i] = largest[static_cast<size_t>(i)] + std::log(sum[static_cast<size_t>(i)]);
       rescale[static_cast<size_t>(i)] = 1 / sum[static_cast<size_t>(i)];
     }
-    tiles.transpose_scaled(n, s.e, n, out.get(), rescale.data(), s.row(), o + begin * s.row());
+    layout.transpose_scaled(n, s.e, {out.get(), n}, rescale.data(), {o + begin * s.row(), s.row()});
   });
 }
 
@@ -173,10 +178,10 @@ struct QueryTiles {
       const int64_t at = begin / 2 * s.e;
       const int64_t from = begin * s.row();
       kernels::attention_tiles().row_dots(n, s.e, s.row(), o + from, d + from, delta.get() + begin);
-      kernels::attention_tiles().pair_columns(n, s.e, s.row(), q + from, q_columns.get() + at);
-      kernels::attention_tiles().pair_columns(n, s.e, s.row(), d + from, d_columns.get() + at);
-      kernels::pair_rows(n, s.e, s.row(), q + from, q_rows.get() + at);
-      kernels::pair_rows(n, s.e, s.row(), d + from, d_rows.get() + at);
+      kernels::bf16_layout().transpose_to_vnni(n, s.e, {q + from, s.row()}, q_columns.get() + at);
+      kernels::bf16_layout().transpose_to_vnni(n, s.e, {d + from, s.row()}, d_columns.get() + at);
+      kernels::to_vnni(n, s.e, {q + from, s.row()}, q_rows.get() + at);
+      kernels::to_vnni(n, s.e, {d + from, s.row()}, d_rows.get() + at);
     }
   }
 };
@@ -203,21 +208,25 @@ class KeyTile {
                 bool add_query, bool add_key, float* dk, float* dv) {
     const int64_t keys = std::min(kTokens, s_.l - key);
     const auto& tiles = kernels::attention_tiles();
-    tiles.transpose(keys, s_.e, s_.kv_row(), k, even(keys), k_columns_.get());
+    kernels::bf16_layout().transpose(keys, s_.e, {k, s_.kv_row()}, {k_columns_.get(), even(keys)});
     for (int64_t begin = key; begin < s_.l; begin += kTokens) {
       const int64_t n = std::min(kTokens, s_.l - begin);
       const int64_t at = begin / 2 * s_.e;
       const bool diagonal = begin == key;
-      const bool add = add_key || !diagonal;
+      const Output output = add_key || !diagonal ? Output::kAdd : Output::kReplace;
       multiply_rows(s_, keys, n, diagonal, k, queries.q_columns.get() + at, scores_.get());
       multiply_rows(s_, keys, n, diagonal, v, queries.d_columns.get() + at, d_weights_.get());
-      tiles.softmax_backward({.keys = keys, .queries = n, .offset = begin - key, .scale = s_.scale()},
-                             scores_.get(), d_weights_.get(), head.log_sum + begin,
-                             queries.delta.get() + begin, weights_.get(), d_scores_.get(), paired_.get());
-      sum_queries(s_, keys, n, diagonal, weights_.get(), queries.d_rows.get() + at, dv, add);
-      sum_queries(s_, keys, n, diagonal, d_scores_.get(), queries.q_rows.get() + at, dk, add);
+      tiles.softmax_backward(
+          {.keys = keys, .queries = n, .offset = begin - key, .scale = s_.scale()},
+          {.scores = scores_.get(),
+           .d_weights = d_weights_.get(),
+           .log_sum = head.log_sum + begin,
+           .delta = queries.delta.get() + begin},
+          {.weights = weights_.get(), .d_scores = d_scores_.get(), .d_scores_vnni = paired_.get()});
+      sum_queries(s_, keys, n, diagonal, weights_.get(), queries.d_rows.get() + at, dv, output);
+      sum_queries(s_, keys, n, diagonal, d_scores_.get(), queries.q_rows.get() + at, dk, output);
       sum_keys(s_, keys, n, diagonal, k_columns_.get(), even(keys), paired_.get(), head.dq + begin * s_.e,
-               add_query);
+               add_query ? Output::kAdd : Output::kReplace);
     }
   }
 
@@ -245,8 +254,8 @@ void backward_part(const Sizes& s, int64_t part, const Bf16* k, const Bf16* v,
   for_each_tile(s, part, [&](int64_t key) {
     const int64_t keys = std::min(kTokens, s.l - key);
     const int64_t to = key * s.kv_row();
-    kernels::round_scaled(keys, s.e, sums_k.get() + key * s.e, s.scale(), s.kv_row(), dk + to);
-    kernels::round_scaled(keys, s.e, sums_v.get() + key * s.e, 1, s.kv_row(), dv + to);
+    kernels::round_scaled(keys, s.e, sums_k.get() + key * s.e, s.scale(), {dk + to, s.kv_row()});
+    kernels::round_scaled(keys, s.e, sums_v.get() + key * s.e, 1, {dv + to, s.kv_row()});
   });
 }
 
@@ -258,8 +267,8 @@ void sum_parts(const Sizes& s, float* parts, int64_t apart, Bf16* dq) {
     const int64_t n = std::min(kTokens, s.l - begin);
     float* sum = parts + begin * s.e;
     for (int64_t part = 1; part < kParts && part * kTokens <= begin; ++part)
-      kernels::add(n * s.e, sum + part * apart, sum);
-    kernels::attention_tiles().transpose_scaled(n, s.e, n, sum, scale.data(), s.row(), dq + begin * s.row());
+      kernels::add_to(n * s.e, sum + part * apart, sum);
+    kernels::bf16_layout().transpose_scaled(n, s.e, {sum, n}, scale.data(), {dq + begin * s.row(), s.row()});
   }
 }
 
@@ -280,8 +289,8 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
     kernels::parallel_for(s.n * s.kv_heads, [&](int64_t item) {
       const int64_t i = item / s.kv_heads;
       const int64_t h = item % s.kv_heads;
-      kernels::attention_tiles().transpose(s.l, s.e, s.kv_row(), from_v + s.kv_at(i, h), s.even(),
-                                           columns(i, h));
+      kernels::bf16_layout().transpose(s.l, s.e, {from_v + s.kv_at(i, h), s.kv_row()},
+                                       {columns(i, h), s.even()});
     });
     for_each_part(s, s.heads, [&](int64_t i, int64_t h, int64_t part) {
       const int64_t shared = h / s.group();

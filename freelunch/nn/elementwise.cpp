@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "freelunch/kernels/sublayer.h"
+#include "freelunch/kernels/elementwise.h"
 
 namespace freelunch::model {
 namespace {
@@ -71,13 +71,17 @@ class RmsNorm : public Function<RmsNorm> {
   }
 };
 
-at::Tensor turned(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines,
-                  float direction) {
+at::Tensor turned(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines, bool inverse) {
   at::Tensor y = at::empty_like(heads);
+  const int64_t pairs = heads.size(3) / 2;
+  const kernels::Rotation rotation{.heads = heads.size(2),
+                                   .pairs = pairs,
+                                   .length = cosines.numel() / pairs,
+                                   .cosines = data<float>(cosines),
+                                   .sines = data<float>(sines),
+                                   .inverse = inverse};
   with_type(heads.scalar_type(), [&]<typename T>(T) {
-    kernels::rotate(heads.size(0) * heads.size(1), heads.size(2), heads.size(3) / 2,
-                    cosines.numel() / (heads.size(3) / 2), data<T>(heads), data<float>(cosines),
-                    data<float>(sines), direction, mutable_data<T>(y));
+    kernels::rotate(rotation, heads.size(0) * heads.size(1), data<T>(heads), mutable_data<T>(y));
   });
   return y;
 }
@@ -87,11 +91,11 @@ class Rotate : public Function<Rotate> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& heads, const at::Tensor& cosines,
                             const at::Tensor& sines) {
     context->save_for_backward({cosines, sines});
-    return turned(heads, cosines, sines, 1);
+    return turned(heads, cosines, sines, /*inverse=*/false);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    return {turned(gradients[0].contiguous(), saved[0], saved[1], -1), {}, {}};
+    return {turned(gradients[0].contiguous(), saved[0], saved[1], /*inverse=*/true), {}, {}};
   }
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "freelunch/base/error.h"
+#include "freelunch/criteria/inverse_factor.h"
 #include "freelunch/memory/process_memory.h"
 
 namespace freelunch::pipeline {
@@ -80,17 +81,21 @@ const reconstruct::Moments& GroupStatistics::moments(bool held_out) {
   if (moments) return *moments;
   // one side and one matrix after the other: together they would be the most that a solution holds
   Side side = std::exchange(sides_.at(index), Side{});
-  moments = reconstruct::Moments{.H = side.H->sum(at::kFloat), .C = {}, .D = {}};
+  at::Tensor H = side.H->sum(at::kFloat);
   side.H.reset();
-  release_freed_memory();  // else the sum just freed lies idle beside what comes next
+  release_freed_memory();  // otherwise the sum just freed stays allocated next to what comes next
+  at::Tensor C, D;
   if (wanted_.cross) {
-    moments->C = side.C->sum().to(at::kFloat);
+    C = side.C->sum().to(at::kFloat);
     side.C.reset();
-    moments->D = side.D->sum(at::kFloat);
-  } else if (!wanted_.metric) {
-    moments->keep_split_alone();
-    release_freed_memory();
+    D = side.D->sum(at::kFloat);
   }
+  using Form = reconstruct::Moments::Form;
+  const bool local = !wanted_.cross && !wanted_.metric;
+  // errors against the dense stream's target need no split, and held-out moments are used for errors alone
+  const Form form = local ? Form::kSplit : held_out && wanted_.cross ? Form::kFp32 : Form::kBoth;
+  moments.emplace(std::move(H), form, std::move(C), std::move(D));
+  if (local) release_freed_memory();
   return *moments;
 }
 
