@@ -49,7 +49,7 @@ reconstruct::Trains trained_by(const Stage& stage) {
   using reconstruct::Trains;
   return stage.kind == StageKind::kLora       ? Trains::kLora
          : stage.kind == StageKind::kBiasNorm ? Trains::kBiasNorm
-                                              : Trains::kKept;
+                                              : Trains::kRetained;
 }
 
 bool is_local(const Stage& stage) {

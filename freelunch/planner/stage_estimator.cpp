@@ -346,14 +346,14 @@ StageBudget StageEstimator::whole(const Stage& kind) const {
   stage.weights = matrices * compute_bytes_ + config_.vocabulary * config_.width * compute_bytes_;
   stage.activations = windows_ * length_ * config_.width * 2 +
                       config_.blocks * plan_.model_stage.batch * length_ * config_.width * kFp32;
-  if (trains == reconstruct::Trains::kKept) stage.optimiser = kept * (2 * kFp32 + 2) + matrices / 8;
+  if (trains == reconstruct::Trains::kRetained) stage.optimiser = kept * (2 * kFp32 + 2) + matrices / 8;
   // the best state, the dense model's hidden states, and two states to go on from
   stage.disk +=
       matrices * kFp32 + windows_ * length_ * config_.width * 2 + 2 * (stage.optimiser + matrices * 2);
   stage.workspace = std::max<int64_t>(0, planned - stage.bytes());
   if (!compute_.device.is_cpu()) {
     // ATen's optimiser has fp32 masters and masks of bytes
-    if (trains == reconstruct::Trains::kKept) stage.optimiser += kept * 2 + matrices - matrices / 8;
+    if (trains == reconstruct::Trains::kRetained) stage.optimiser += kept * 2 + matrices - matrices / 8;
     stage.workspace += softmax(kTrainRows);
   }
   const auto epochs = static_cast<double>(model_epochs_);

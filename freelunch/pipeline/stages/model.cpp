@@ -98,12 +98,13 @@ void repair_model(RunContext& run, const Stage& stage) {
       .dense_hidden = options.loss == reconstruct::TokenLoss::kKl
                           ? run.dense_scratch.get(kDenseHidden).to(run.compute.device)
                           : at::Tensor(),
-      .held_out = run.held_out};
-  RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
+      .held_out = run.held_out,
+      .order = RandomStream(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)))};
   const auto mask_of = [&](const std::string& tensor) { return run.scratch.get(model::mask_name(tensor)); };
   StagePlace place(run.journal);
   const reconstruct::DistilOutcome outcome = reconstruct::distil(
-      forward, run.current(), mask_of, data, recipe, run.scratch, random, place, run.sinks.progress);
+      {.forward = forward, .weights = run.current(), .mask_of = mask_of, .scratch = run.scratch}, data,
+      recipe, place, run.sinks.progress);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   run.report.regions.push_back({.stage = to_string(stage),
                                 .region = "model",
