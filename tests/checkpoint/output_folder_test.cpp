@@ -62,7 +62,7 @@ TEST_F(OutputFolderTest, ALastingStagingFolderIsFoundAgainByOneProcessAtATime) {
     const OutputFolder refused(out, false, Staging::kLasting);
     write_file_atomically(refused.work() / "journal", "1");
   }
-  EXPECT_FALSE(fs::exists(work));  // nothing in it was worth keeping
+  EXPECT_FALSE(fs::exists(work));  // it was not kept, so it is removed
   {
     OutputFolder stopped(out, false, Staging::kLasting);
     EXPECT_EQ(stopped.work(), work);
