@@ -1,4 +1,4 @@
-// Stored weights to fp32, for every type that is converted.
+// Conversion of stored weights to fp32, for every dtype.
 #include "freelunch/checkpoint/dequantise.h"
 
 #include <cstddef>

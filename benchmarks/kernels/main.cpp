@@ -1,5 +1,5 @@
 // kernel_benchmarks [--model MODEL --text FILE] [--benchmark_filter=REGEX ...]
-// kernel_benchmarks --rates    only the rates of matrix products, as JSON, operations a second
+// kernel_benchmarks --rates    prints only the rates of plain GEMMs, as JSON, in operations per second
 #include <ATen/ATen.h>
 #include <fmt/core.h>
 
@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&count, rest.data());
   if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
   try {
-    benchmarks::register_halves();
+    benchmarks::register_sublayers();
     benchmarks::register_statistics();
     benchmarks::register_closed_form();
     benchmarks::register_pruning();

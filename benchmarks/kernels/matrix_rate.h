@@ -3,8 +3,8 @@
 
 namespace freelunch::benchmarks {
 
-/// Floating-point operations a second of a matrix product (2048, 1024) x (1024, 1024) in this dtype, the best
-/// of a few, measured now: what the kernels are compared with.
+/// Floating-point operations per second of a GEMM (2048, 1024) x (1024, 1024) in this dtype: the best of a
+/// few measurements made now. The kernels are compared with it.
 double matrix_product_rate(at::ScalarType dtype);
 
 }  // namespace freelunch::benchmarks

@@ -1,8 +1,9 @@
-// Choosing masks, and SparseGPT's factorisation and sweep.
+// Choosing masks; SparseGPT's factorisation and sweep.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
 #include "freelunch/criteria/criterion.h"
+#include "freelunch/criteria/inverse_factor.h"
 #include "freelunch/sparsity/mask.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
@@ -41,7 +42,7 @@ void sweep(benchmark::State& state, int64_t width, const Pattern& pattern) {
                                          .inverse_factor = criteria::inverse_factor(H).U};
   const at::Tensor W = at::randn({width, width});
   const auto n = static_cast<double>(width);
-  // each column's error is spread over those to its right
+  // the error of each column changes all columns to its right
   set_work(state, n * n * n, at::kFloat);
   for (auto _ : state) {
     benchmark::DoNotOptimize(

@@ -15,7 +15,7 @@ void gram(benchmark::State& state, int64_t width) {
   const at::NoGradGuard no_grad;
   const at::Tensor X = at::randn({kTokens, width}).to(at::kBFloat16);
   statistics::Gram gram(width, at::kCPU);
-  // a symmetric product: one half of it is the other
+  // the product is symmetric, so half of it is enough
   set_work(state, static_cast<double>(kTokens) * static_cast<double>(width * (width + 1)), at::kFloat);
   for (auto _ : state) gram.add(X);
 }

@@ -1,4 +1,4 @@
-// Sublayers of a block: the forward pass, and one step of gradient descent on a sublayer without its
+// Sublayers of a block: the forward pass, and the forward and backward pass of a training step without the
 // optimiser.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -41,7 +41,7 @@ void forward_and_backward(benchmark::State& state, const Case& c) {
   const at::Tensor target = at::randn_like(x);
   auto trained = region.trained(/*freeze_norms=*/false);
   for (auto& t : trained) *t.place = t.place->to(t.dtype).requires_grad_(true);  // as descent does
-  // every matrix has a gradient by its weights and one by its input, and so do the products of attention
+  // every GEMM of the forward pass has two in the backward pass, one for each factor
   set_work(state, 3 * forward_flop(c.config, c.sublayer, c.length), c.dtype);
   for (auto _ : state) {
     reconstruct::evaluate(reconstruct::Loss::kRelativeMse, region.forward(x), target, {}).backward();
@@ -51,7 +51,7 @@ void forward_and_backward(benchmark::State& state, const Case& c) {
 
 }  // namespace
 
-void register_halves() {
+void register_sublayers() {
   for (const bool backward : {false, true}) {
     for (const Sublayer sublayer : model::kSublayers) {
       for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {

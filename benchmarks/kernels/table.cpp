@@ -8,7 +8,7 @@
 namespace freelunch::benchmarks {
 namespace {
 
-constexpr const char* kAmount = "amount in ";  // a counter's name carries the unit
+constexpr const char* kAmount = "amount in ";  // followed by the unit in a counter's name
 
 }  // namespace
 

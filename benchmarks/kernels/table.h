@@ -6,14 +6,13 @@
 
 namespace freelunch::benchmarks {
 
-/// Notes what one iteration computes and, measured now, how fast plain matrix products are. Called before a
-/// benchmark's loop. flop: of the mathematics, multiplications and additions; recomputation does not count.
+/// Records the work of one iteration, and the rate of a plain GEMM, measured now. Called before a benchmark's
+/// loop. flop: the multiplications and additions of the formula; recomputation does not count.
 void set_work(benchmark::State& state, double flop, at::ScalarType dtype);
-/// For kernels that no count of operations describes: how many of `unit` ("MB", "tokens") an iteration
-/// handles.
+/// For kernels without a count of operations: how many of `unit` ("MB", "tokens") one iteration handles.
 void set_amount(benchmark::State& state, double amount, const std::string& unit);
 
-/// Prints each family of benchmarks (what stands before the first '/') as a Markdown table.
+/// Prints each family of benchmarks (the part of the name before the first '/') as a Markdown table.
 class TableReporter final : public benchmark::BenchmarkReporter {
  public:
   bool ReportContext(const Context& context) override;

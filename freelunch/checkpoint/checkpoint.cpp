@@ -44,8 +44,8 @@ void Checkpoint::read_f32(const TensorInfo& tensor, std::span<float> out) const 
     fail(ErrorKind::kInvalidArgument, "checkpoint: tensor '{}' has {} elements but the buffer holds {}",
          printable(tensor.name), tensor.elements(), out.size());
   }
-  std::vector<std::byte> room;
-  dequantise(tensor.dtype, bytes(tensor, 0, tensor.bytes, room), out);
+  std::vector<std::byte> buffer;
+  dequantise(tensor.dtype, bytes(tensor, 0, tensor.bytes, buffer), out);
 }
 
 void Checkpoint::read_f32_rows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
@@ -67,10 +67,10 @@ void Checkpoint::read_f32_rows(const TensorInfo& tensor, int64_t first_row, int6
     fail(ErrorKind::kUnsupported, "checkpoint: the rows of tensor '{}' are not whole {} blocks",
          printable(tensor.name), name(tensor.dtype));
   }
-  std::vector<std::byte> room;
+  std::vector<std::byte> buffer;
   dequantise(tensor.dtype,
              bytes(tensor, *row_bytes * static_cast<uint64_t>(first_row),
-                   *row_bytes * static_cast<uint64_t>(rows), room),
+                   *row_bytes * static_cast<uint64_t>(rows), buffer),
              out);
 }
 

@@ -11,9 +11,9 @@
 
 namespace freelunch::checkpoint {
 
-/// Named tensors in one or more files, opened lazily: only headers are read until data is asked for.
-/// The list of tensors is fixed once opened. Reading is safe from several threads at once. A file that
-/// another program truncates while it is open ends the process with SIGBUS, as for every memory map.
+/// Named tensors in one or more files. Opening reads only the headers; data is read on request. The list of
+/// tensors does not change after opening. Several threads may read at once. If another program truncates a
+/// file while it is open, the process ends with SIGBUS, as with every memory map.
 class Checkpoint {
  public:
   Checkpoint() = default;
@@ -24,18 +24,18 @@ class Checkpoint {
   /// All tensors in file order: shard by shard, by position inside a shard.
   virtual const std::vector<TensorInfo>& tensors() const = 0;
 
-  /// Bytes begin .. begin + size - 1 of a tensor of this checkpoint, dense and row-major: a view into the
-  /// memory map where the file holds them so, else into `room`, which is resized; not aligned. Valid as long
-  /// as both are untouched. Throws InvalidArgument if the range leaves the tensor, BadFile where the file
-  /// proves inconsistent.
+  /// Bytes begin .. begin + size - 1 of a tensor of this checkpoint, dense and row-major, not aligned. The
+  /// result is a view into the memory map if the file holds the bytes in this form, otherwise into `buffer`,
+  /// which is resized. It is valid while checkpoint and buffer exist and the buffer is not changed. Throws
+  /// InvalidArgument if the range leaves the tensor, BadFile if the file is inconsistent.
   virtual std::span<const std::byte> bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
-                                           std::vector<std::byte>& room) const = 0;
+                                           std::vector<std::byte>& buffer) const = 0;
 
   /// Bytes that the tensor takes in its file.
   virtual uint64_t stored_bytes(const TensorInfo& tensor) const { return tensor.bytes; }
 
-  /// Drops the tensor's pages from resident memory; they are read again when next asked for. A hint: changes
-  /// no result.
+  /// A hint that the tensor is not needed soon: its pages leave resident memory and are read again on the
+  /// next access.
   virtual void release(const TensorInfo& tensor) const;
 
   /// nullptr if no tensor has this name.
@@ -44,12 +44,13 @@ class Checkpoint {
   /// Throws BadFile if no tensor has this name.
   const TensorInfo& at(std::string_view name) const;
 
-  /// Converts or dequantises a whole tensor to fp32, row-major. out.size() == tensor.elements(), else
-  /// InvalidArgument. F64 is rounded to nearest. Throws Unsupported for integer and boolean tensors.
+  /// Converts or dequantises a whole tensor to fp32, row-major. F64 is rounded to nearest. Throws
+  /// InvalidArgument unless out.size() == tensor.elements(), Unsupported for integer and boolean tensors.
   void read_f32(const TensorInfo& tensor, std::span<float> out) const;
 
-  /// As read_f32 for rows first_row .. first_row + rows - 1 of the first dimension, the others flattened.
-  /// Throws InvalidArgument if the rows leave the tensor, if it has no dimension, or if out has another size.
+  /// The same for rows first_row .. first_row + rows - 1 of the first dimension, with the other dimensions
+  /// flattened. Throws InvalidArgument if the rows leave the tensor, if it is a scalar, or if out has another
+  /// size.
   void read_f32_rows(const TensorInfo& tensor, int64_t first_row, int64_t rows, std::span<float> out) const;
 
  private:

@@ -10,8 +10,8 @@
 namespace freelunch::checkpoint {
 namespace {
 
-// One function a block format, named and laid out as in ggml-quants.c; `b` points at a block's bytes, `y` at
-// its values. Fields are read through bytes because a memory map aligns nothing.
+// One function for each block format, named as in ggml-quants.c. `b` points to the bytes of a block, `y` to
+// its values. Fields are read byte by byte because data in a memory map is not aligned.
 
 float f16_at(const uint8_t* p) {
   uint16_t bits = 0;
@@ -42,7 +42,7 @@ void q4_1(const uint8_t* b, float* y) {
   }
 }
 
-/// The fifth bits of a block of 32 lie together: bit j belongs to value j.
+/// The fifth bits of the 32 values of a block are stored together: bit j belongs to value j.
 void q5_0(const uint8_t* b, float* y) {
   const float d = f16_at(b);
   const uint32_t high = u32_at(b + 2);
@@ -97,7 +97,8 @@ void q2_k(const uint8_t* b, float* y) {
   }
 }
 
-/// Sixteen 6-bit scales in twelve bytes: four low bits in the first eight, two high bits in the last four.
+/// Sixteen 6-bit scales in twelve bytes: the four low bits are in the first eight, the two high bits in the
+/// last four.
 std::array<int8_t, 16> q3_k_scales(const uint8_t* packed) {
   std::array<int8_t, 16> scales{};
   for (int i = 0; i < 16; ++i) {
@@ -131,7 +132,7 @@ struct ScaleAndMin {
   float scale, min;
 };
 
-/// Eight 6-bit pairs in twelve bytes (get_scale_min_k4).
+/// Eight pairs of 6-bit numbers, scale and minimum, in twelve bytes (get_scale_min_k4 of ggml).
 ScaleAndMin k4_scale(int j, const uint8_t* q) {
   if (j < 4) return {static_cast<float>(q[j] & 63), static_cast<float>(q[j + 4] & 63)};
   return {static_cast<float>((q[j + 4] & 0x0F) | ((q[j - 4] >> 6) << 4)),

@@ -5,7 +5,7 @@
 
 namespace freelunch::checkpoint {
 
-/// How the elements of a stored tensor are encoded. The quantised types are ggml's block formats.
+/// The encoding of a stored tensor's elements. The quantised types are the block formats of ggml.
 enum class DType {
   kF64,
   kF32,
@@ -30,13 +30,13 @@ enum class DType {
   kIQ4_NL
 };
 
-/// The name used in safetensors headers ("BF16", "I64", "BOOL") or by ggml ("Q4_1", "Q6_K", "IQ4_NL").
+/// The name in safetensors headers ("BF16", "I64", "BOOL") or in ggml ("Q4_1", "Q6_K", "IQ4_NL").
 std::string_view name(DType dtype);
 
 /// Elements in one block: 1 for plain types, 32 or 256 for quantised ones.
 int64_t block_elements(DType dtype);
 
-/// Bytes of one block; for plain types the size of an element.
+/// Bytes of one block; the size of an element for plain types.
 int64_t block_bytes(DType dtype);
 
 bool is_quantised(DType dtype);
@@ -44,7 +44,7 @@ bool is_quantised(DType dtype);
 /// True for the types that Checkpoint::read_f32 converts: F64, F32, F16, BF16 and every quantised type.
 bool converts_to_f32(DType dtype);
 
-/// Bytes that `elements` >= 0 elements take. Empty if they are not whole blocks or if the product overflows.
+/// Bytes of `elements` >= 0 elements. Empty if they are not whole blocks or if the product overflows.
 std::optional<uint64_t> bytes_for(DType dtype, int64_t elements);
 
 }  // namespace freelunch::checkpoint

@@ -2,15 +2,15 @@
 #include <bit>
 #include <cstdint>
 
-// Conversions between fp32 and the 16-bit formats. Narrowing rounds to nearest, ties to even; values too
-// large become infinity; NaN stays NaN (quiet), infinity and signed zero stay themselves. No F16C needed: the
-// branches are selections that compilers vectorise.
+// Conversions between fp32 and the 16-bit formats. Narrowing rounds to nearest, ties to even. Values that are
+// too large become infinity; NaN becomes a quiet NaN; infinities and signed zeros are preserved. F16C is not
+// needed: compilers turn the branches into selections and vectorise them.
 namespace freelunch::checkpoint {
 
 inline float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-/// As M. Dukhan's FP16 library: the normal numbers by a multiplication that rebiases the exponent, the
-/// subnormal ones by a subtraction that lets the unit renormalise.
+/// The method of the FP16 library (github.com/Maratyszcza/FP16): a multiplication corrects the exponent bias
+/// of normal numbers, a subtraction normalises subnormal ones.
 inline float f16_to_f32(uint16_t bits) {
   const uint32_t word = static_cast<uint32_t>(bits) << 16;
   const uint32_t sign = word & 0x80000000u;
@@ -36,7 +36,8 @@ inline uint16_t f32_to_f16(float value) {
     half = 0x7E00u | ((magnitude >> 13) & 0x3FFu);
   } else if (magnitude >= 0x477FF000u) {  // 65520 and above round to infinity
     half = 0x7C00u;
-  } else if (magnitude < 0x38800000u) {  // below 2^-14: one unit in the last place of 0.5f is one of fp16's
+  } else if (magnitude <
+             0x38800000u) {  // below 2^-14: the last place of 0.5f is the last place of a subnormal fp16
     half = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u;
   } else {
     half = (magnitude - 0x38000000u + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;

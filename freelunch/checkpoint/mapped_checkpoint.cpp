@@ -7,7 +7,7 @@ namespace freelunch::checkpoint {
 
 const MappedCheckpoint::Place& MappedCheckpoint::place_of(const TensorInfo& tensor) const {
   const TensorInfo* own = find(tensor.name);
-  // A description of another file's tensor must not read past this one's.
+  // `tensor` may come from another checkpoint; it must not lead to reads past the end of this one's tensor.
   if (own == nullptr || own->bytes != tensor.bytes) {
     fail(ErrorKind::kInvalidArgument, "checkpoint: tensor '{}' of {} bytes is not of this checkpoint",
          printable(tensor.name), tensor.bytes);

@@ -6,18 +6,18 @@
 
 namespace freelunch::checkpoint {
 
-/// A checkpoint whose tensors are byte ranges of mapped files; the formats derive from it and fill it in.
+/// A checkpoint whose tensors are byte ranges of mapped files. The formats derive from it and fill its lists.
 class MappedCheckpoint : public Checkpoint {
  public:
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   std::span<const std::byte> bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
-                                   std::vector<std::byte>& room) const override;
+                                   std::vector<std::byte>& buffer) const override;
   /// The whole tensor, a view into the memory map.
   std::span<const std::byte> bytes(const TensorInfo& tensor) const;
   void release(const TensorInfo& tensor) const override;
 
  protected:
-  /// Where a tensor's data lies: `begin` counts from the start of file `shard`.
+  /// The position of a tensor's data: byte `begin` of file `shard`.
   struct Place {
     size_t shard;
     uint64_t begin;
@@ -25,7 +25,7 @@ class MappedCheckpoint : public Checkpoint {
 
   std::vector<MappedFile> shards_;
   std::vector<TensorInfo> tensors_;
-  std::vector<Place> places_;  // as tensors_
+  std::vector<Place> places_;  // one for each of tensors_
 
  private:
   const Place& place_of(const TensorInfo& tensor) const;

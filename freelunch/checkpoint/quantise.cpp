@@ -19,7 +19,7 @@ constexpr size_t kQ8Elements = 32;
        printable(tensor), value, name(dtype));
 }
 
-/// `infinity` is the dtype's bit pattern of it, without sign.
+/// `infinity` is the bit pattern of infinity in the dtype, without sign.
 template <typename Convert>
 void narrow(DType dtype, std::span<const float> in, std::byte* out, Convert convert, uint16_t infinity,
             std::string_view tensor) {

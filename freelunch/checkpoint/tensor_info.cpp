@@ -29,7 +29,7 @@ std::optional<int64_t> element_count(std::span<const int64_t> shape) {
       product *= size;
     }
   }
-  // Refused even beside a zero: consumers multiply the dimensions in any order.
+  // Refused even if another dimension is zero: callers multiply the dimensions in any order.
   if (overflow) return std::nullopt;
   return empty ? 0 : product;
 }

@@ -9,22 +9,22 @@
 
 namespace freelunch::checkpoint {
 
-/// What a checkpoint knows of one tensor without reading its data.
+/// A tensor of a checkpoint, without its data.
 struct TensorInfo {
   std::string name;
   DType dtype;
   std::vector<int64_t> shape;  ///< outermost dimension first, row-major; empty for a scalar
-  uint64_t bytes;              ///< size of the dense data; an archive stores less
-  std::string file;            ///< name (no folder) of the file that holds it
+  uint64_t bytes;              ///< size of the dense data; a sparse archive stores less
+  std::string file;            ///< name of its file, without folder
 
   /// Product of the shape; 1 for a scalar.
   int64_t elements() const;
 };
 
-/// Product of a shape, or empty if a dimension is negative or the product exceeds 2^63 - 1.
+/// Product of a shape. Empty if a dimension is negative or the product exceeds 2^63 - 1.
 std::optional<int64_t> element_count(std::span<const int64_t> shape);
 
-/// Throws InvalidArgument if bytes begin .. begin + size - 1 are not all of the tensor.
+/// Throws InvalidArgument unless bytes begin .. begin + size - 1 lie in the tensor.
 void check_range(const TensorInfo& tensor, uint64_t begin, uint64_t size);
 
 /// "[576, 1536]", for messages.

@@ -37,11 +37,12 @@ void TensorWriter::reserve(std::string_view header, uint64_t size) {
   descriptor_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) refuse("create");
   try {
-    // A full disk shows now, not after hours of work. File systems that cannot reserve still take the size.
+    // Reports a full disk now, not after hours of work. If the file system cannot reserve space, set the
+    // size.
     const int result = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(size_));
     if (result == ENOSPC)
-      fail(ErrorKind::kIo, "cannot write '{}': the disk has no room for {} bytes", file_.string(), size_);
-    if (result != 0 && ::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) refuse("reserve room for");
+      fail(ErrorKind::kIo, "cannot write '{}': the disk has no space for {} bytes", file_.string(), size_);
+    if (result != 0 && ::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) refuse("reserve space for");
     write_at({reinterpret_cast<const std::byte*>(header.data()), header.size()}, 0);
   } catch (...) {
     ::close(descriptor_);
@@ -63,14 +64,14 @@ void TensorWriter::write_at(std::span<const std::byte> data, uint64_t offset) {
 
 TensorWriter::Slot& TensorWriter::slot_for(std::string_view name, uint64_t size, bool whole) {
   const auto it = slots_.find(std::string(name));
-  // pieces of no bytes may go on after the end: a matrix of zeros has no values, in however many pieces
+  // empty pieces are allowed after the end: the values of a matrix of zeros are any number of empty pieces
   const bool fits = it != slots_.end() &&
                     (whole ? !it->second.complete && it->second.written == 0 && size == it->second.bytes
                            : size <= it->second.bytes - it->second.written);
   if (!fits) {
     fail(ErrorKind::kInvalidArgument,
-         "{}: tensor '{}' with {} bytes more is not planned, was written before, or has another size",
-         format_, printable(name), size);
+         "{}: tensor '{}' ({} more bytes) is not planned, was written before, or has another size", format_,
+         printable(name), size);
   }
   return it->second;
 }
@@ -92,8 +93,8 @@ void TensorWriter::append(std::string_view name, std::span<const std::byte> data
 void TensorWriter::finish() {
   for (const auto& [name, slot] : slots_) {
     if (!slot.complete && slot.written < slot.bytes) {
-      fail(ErrorKind::kInvalidArgument, "{}: of tensor '{}' {} of {} bytes were written", format_,
-           printable(name), slot.written, slot.bytes);
+      fail(ErrorKind::kInvalidArgument, "{}: tensor '{}' has only {} of {} bytes", format_, printable(name),
+           slot.written, slot.bytes);
     }
   }
   struct stat status {};

@@ -12,15 +12,16 @@
 
 namespace freelunch::checkpoint {
 
-/// A tensor that a writer is going to hold.
+/// A tensor that will be written.
 struct TensorPlan {
   std::string name;
   DType dtype;
   std::vector<int64_t> shape;  ///< outermost dimension first
 };
 
-/// A file of named tensors that is written under a temporary name and renamed when all is there. The formats
-/// derive from it: they lay the tensors out and write the header; the data then comes in any order.
+/// A file of named tensors that is written under a temporary name and renamed when it is complete. The
+/// formats derive from it: they assign each tensor its place and write the header. The data may then come in
+/// any order.
 class TensorWriter {
  public:
   /// Removes the temporary file unless finish() succeeded.
@@ -28,25 +29,26 @@ class TensorWriter {
   TensorWriter(const TensorWriter&) = delete;
   TensorWriter& operator=(const TensorWriter&) = delete;
 
-  /// A planned tensor's whole data, once, from one thread. Throws InvalidArgument for a name not planned, a
-  /// second time or another size; Io if the operating system refuses.
+  /// Writes the whole data of a planned tensor, once. Not for use by several threads. Throws InvalidArgument
+  /// if the name is not planned, the tensor was written before or the size differs; Io if the operating
+  /// system refuses.
   void write(std::string_view name, std::span<const std::byte> data);
 
-  /// The next piece of a planned tensor's data. Throws InvalidArgument for a name not planned and for more
-  /// data than planned.
+  /// Writes the next piece of a planned tensor's data. Throws InvalidArgument if the name is not planned or
+  /// if there is more data than planned.
   void append(std::string_view name, std::span<const std::byte> data);
 
   /// Flushes, checks the size and renames into place. Throws InvalidArgument if a tensor is not complete.
   void finish();
 
  protected:
-  /// `format` starts the messages.
+  /// Messages start with `format`.
   TensorWriter(std::filesystem::path file, std::string_view format);
 
-  /// Gives a tensor its place, counted from the start of the file. Throws InvalidArgument for a name used
-  /// twice.
+  /// Assigns a tensor bytes begin .. begin + bytes - 1 of the file. Throws InvalidArgument if the name is
+  /// used twice.
   void place(const std::string& name, uint64_t begin, uint64_t bytes);
-  /// Creates the temporary file in its full size and writes its beginning. Once, after every place().
+  /// Creates the temporary file in its full size and writes the header. Called once, after all place() calls.
   void reserve(std::string_view header, uint64_t size);
 
  private:

@@ -18,19 +18,20 @@ namespace {
 
 /// Right-hand side W_dense (C_t^T + lambda I), C_t = X_s^T X_t.
 at::Tensor right_hand_side(const at::Tensor& W_dense, const Moments& moments, double lambda, double blend) {
-  at::Tensor B = at::mm(W_dense, moments.H);  // H is symmetric
-  if (blend != 0.0) B = B * (1 - blend) + at::mm(W_dense, moments.C.t()) * blend;
+  at::Tensor B = at::mm(W_dense, moments.H());  // H is symmetric
+  if (blend != 0.0) B = B * (1 - blend) + at::mm(W_dense, moments.C().t()) * blend;
   return B.add_(W_dense, lambda);
 }
 
-/// Of the preconditioned residual; what is left of it is far below what bf16 products round away.
+/// A row stops when its preconditioned residual has fallen by this factor. The rest is far below the rounding
+/// error of bf16 products.
 constexpr double kTolerance = 1e-3;
 
-/// All rows at once by ATen, on any device. A = H + lambda I.
+/// All rows at once by ATen, on any device. A = H + lambda I, `diagonal` its diagonal.
 at::Tensor solve_by_tensors(const at::Tensor& W_dense, const at::Tensor& retained, const Moments& moments,
                             double lambda, double blend, const at::Tensor& diagonal, int64_t iterations) {
   const at::Tensor M = retained.to(at::kFloat);
-  at::Tensor A = moments.H.clone();
+  at::Tensor A = moments.H().clone();
   A.diagonal().add_(lambda);
   const at::Tensor inverse_diagonal = diagonal.reciprocal();  // (in)
   at::Tensor W = W_dense * M;
@@ -55,32 +56,34 @@ at::Tensor solve_by_tensors(const at::Tensor& W_dense, const at::Tensor& retaine
 
 }  // namespace
 
-const SplitGram* Moments::split() const {
-  if (!split_of_H && H.defined() && SplitGram::serves(H.device()))
-    split_of_H = std::make_shared<const SplitGram>(H);
-  return split_of_H.get();
+Moments::Moments(at::Tensor H, Form form, at::Tensor C, at::Tensor D)
+    : H_(std::move(H)), C_(std::move(C)), D_(std::move(D)) {
+  if (form == Form::kFp32 || !SplitGram::serves(H_.device())) return;
+  split_ = std::make_shared<const SplitGram>(H_);
+  if (form == Form::kSplit) H_.reset();
 }
 
-void Moments::keep_split_alone() {
-  if (split() != nullptr) H.reset();
+const at::Tensor& Moments::H() const {
+  if (!H_.defined())
+    fail(ErrorKind::kInvalidArgument, "closed form: these moments hold only the split of H, not H in fp32");
+  return H_;
 }
 
 at::Tensor solve(const at::Tensor& W_dense, const sparsity::Mask& mask, const Moments& moments,
                  const ClosedFormSettings& settings) {
   const at::NoGradGuard no_grad;
-  if (settings.blend != 0.0 && !moments.C.defined()) {
-    fail(ErrorKind::kInvalidArgument, "closed form: beta {} needs the cross-Gram matrix", settings.blend);
+  if (settings.blend != 0.0 && !moments.has_cross()) {
+    fail(ErrorKind::kInvalidArgument, "closed form: blend {} needs the cross-Gram matrix", settings.blend);
   }
-  // A calibration set that never fires any input gives H = 0: the pull alone must then keep the system
-  // definite.
+  // If all inputs are always zero, H = 0: then lambda alone must keep the system definite.
   const at::Tensor diagonal_of_H = moments.diagonal();
   const double mean = std::max(diagonal_of_H.mean().item<double>(), 1e-30);
   const double lambda = settings.lambda * mean;
   const at::Tensor diagonal = diagonal_of_H.add(lambda).clamp_min(1e-12 * mean);
   at::Tensor W;
   if (const SplitGram* H = moments.split()) {
-    at::Tensor extra;  // of a target that is not the matrix's own input: W_dense beta (C^T - H)
-    if (settings.blend != 0.0) extra = at::mm(W_dense, moments.C.t() - moments.H).mul_(settings.blend);
+    at::Tensor extra;  // beta W_dense (C^T - H): the target's input differs from the matrix's own
+    if (settings.blend != 0.0) extra = at::mm(W_dense, moments.C().t() - moments.H()).mul_(settings.blend);
     W = solve_rows(*H, {.W_dense = W_dense,
                         .retained = mask.retained,
                         .extra = extra,
@@ -112,9 +115,9 @@ at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, co
                           const ClosedFormSettings& settings) {
   const at::NoGradGuard no_grad;
   const at::Tensor M = mask.retained.to(at::kFloat);
-  const double mean = std::max(moments.H.diagonal().mean().item<double>(), 1e-30);
+  const double mean = std::max(moments.H().diagonal().mean().item<double>(), 1e-30);
   const double lambda = settings.lambda * mean;
-  at::Tensor A = moments.H.clone();
+  at::Tensor A = moments.H().clone();
   A.diagonal().add_(lambda);
   const at::Tensor inverse_diagonal = at::outer(metric.diagonal().clamp_min(1e-12).reciprocal(),
                                                 A.diagonal().clamp_min(1e-12 * mean).reciprocal());
@@ -143,30 +146,30 @@ at::Tensor solve_weighted(const at::Tensor& start, const at::Tensor& W_dense, co
   return W;
 }
 
-RelativeError::RelativeError(const at::Tensor& W_dense, const Moments& moments, at::Tensor metric)
-    : W_dense_(W_dense), moments_(moments), metric_(std::move(metric)) {
-  if (moments.C.defined()) {
-    target_ = trace(W_dense, moments.D, W_dense);
+RelativeError::RelativeError(at::Tensor W_dense, Moments moments, at::Tensor metric)
+    : W_dense_(std::move(W_dense)), moments_(std::move(moments)), metric_(std::move(metric)) {
+  if (moments_.has_cross()) {
+    target_ = trace(W_dense_, moments_.D(), W_dense_);
   } else if (const SplitGram* H = split()) {
-    target_ = H->quadratic(W_dense);
+    target_ = H->quadratic(W_dense_);
   } else {
-    target_ = trace(W_dense, moments.H, W_dense);
+    target_ = trace(W_dense_, moments_.H(), W_dense_);
   }
   target_ = std::max(target_, 1e-30);
 }
 
-/// tr(G_d A H B^T), without a metric tr(A H B^T)
+/// tr(G_d A H B^T); tr(A H B^T) without a metric.
 double RelativeError::trace(const at::Tensor& A, const at::Tensor& H, const at::Tensor& B) const {
   const at::Tensor weighed = metric_.defined() ? at::mm(metric_, B) : B;
   return at::mm(A, H).mul_(weighed).sum(backend::of(A).sum_dtype()).item<double>();
 }
 
 double RelativeError::of(const at::Tensor& W) const {
-  if (moments_.C.defined())
-    return (trace(W, moments_.H, W) - 2 * trace(W, moments_.C, W_dense_) + target_) / target_;
+  if (moments_.has_cross())
+    return (trace(W, moments_.H(), W) - 2 * trace(W, moments_.C(), W_dense_) + target_) / target_;
   const at::Tensor difference = W - W_dense_;
   if (const SplitGram* H = split()) return H->quadratic(difference) / target_;
-  return trace(difference, moments_.H, difference) / target_;
+  return trace(difference, moments_.H(), difference) / target_;
 }
 
 ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Mask& mask,
@@ -195,7 +198,7 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
       }
       return error;
     };
-    // the held-out error falls and rises again with lambda: downhill from the middle, up the grid or down it
+    // The held-out error first falls and then rises with lambda: walk downhill from the middle of the grid.
     const auto middle = static_cast<int64_t>(lambdas.size() / 2);
     const double start = error_of(middle);
     for (const int64_t step : {1, -1}) {

@@ -14,11 +14,11 @@ namespace {
 
 using kernels::Bf16;
 
-constexpr int64_t kRows = 48;  // the workspace of 48 rows of 1,536 is about 1.5 MB
+constexpr int64_t kRows = 48;  // with 1,536 inputs the workspace of 48 rows is about 1.5 MB
 
-/// Steps between two residuals made afresh from the error; those between follow by products with H rounded to
-/// bf16, a third of the work (docs/decisions/0017).
-constexpr int64_t kAfresh = 10;
+/// Steps from one residual that is recomputed from the error to the next. In between, residuals are updated
+/// with products by H rounded to bf16, a third of the work (docs/decisions/0017).
+constexpr int64_t kRecompute = 10;
 
 struct Rows {
   int64_t count;
@@ -27,7 +27,7 @@ struct Rows {
   float* w;
 };
 
-/// Conjugate gradients on a block of rows.
+/// Conjugate gradients on a block of rows of W.
 class BlockSolver {
  public:
   BlockSolver(const SplitGram& H, const RowProblem& problem, const Rows& rows)
@@ -44,22 +44,22 @@ class BlockSolver {
 
   void solve() {
     for (int64_t r = 0; r < rows_.count; ++r) kernels::start_row(H_.size(), row(r), dense(r));
-    residuals_afresh();
+    recompute_residuals();
     for (size_t r = 0; r < rz_.size(); ++r) goal_[r] = rz_[r] * problem_.tolerance * problem_.tolerance;
-    std::vector<double> keep(rz_.size(), 0.0);  // of the last direction
+    std::vector<double> momentum(rz_.size(), 0.0);  // the share of the last direction in the next one
     for (int64_t i = 1; i <= problem_.iterations; ++i) {
       for (int64_t r = 0; r < rows_.count; ++r)
-        kernels::turn_row(H_.size(), row(r), keep[static_cast<size_t>(r)]);
+        kernels::next_direction_row(H_.size(), row(r), momentum[static_cast<size_t>(r)]);
       H_.multiply_rounded(rows_.count, direction_.data(), image_.data());
       for (int64_t r = 0; r < rows_.count; ++r) {
         const auto at = static_cast<size_t>(r);
         const double before = rz_[at];
         rz_[at] = kernels::step_row(H_.size(), row(r), image(r));
-        keep[at] = rz_[at] / std::max(before, 1e-30);
+        momentum[at] = rz_[at] / std::max(before, 1e-30);
       }
       if (i == problem_.iterations) return;
-      if (i % kAfresh != 0 && !done()) continue;
-      residuals_afresh();
+      if (i % kRecompute != 0 && !done()) continue;
+      recompute_residuals();
       if (done()) return;
     }
   }
@@ -80,7 +80,7 @@ class BlockSolver {
       if (rz_[r] > goal_[r]) return false;
     return true;
   }
-  void residuals_afresh() {
+  void recompute_residuals() {
     for (int64_t r = 0; r < rows_.count; ++r)
       kernels::error_row(H_.size(), row(r), dense(r), high_.data() + r * H_.stride(),
                          low_.data() + r * H_.stride());
@@ -95,15 +95,15 @@ class BlockSolver {
   const RowProblem& problem_;
   const Rows& rows_;
   std::vector<float> residual_, image_;
-  std::vector<Bf16> direction_, high_, low_;  // high_, low_: of the error
+  std::vector<Bf16> direction_, high_, low_;  // high_ + low_ is the error
   std::vector<double> rz_, goal_;
 };
 
 }  // namespace
 
 int64_t products_of(int64_t iterations) {
-  const int64_t afresh = 1 + (iterations - 1) / kAfresh;  // none after the last step
-  return iterations + 3 * afresh;
+  const int64_t recomputed = 1 + (iterations - 1) / kRecompute;  // none after the last step
+  return iterations + 3 * recomputed;
 }
 
 at::Tensor solve_rows(const SplitGram& H, const RowProblem& problem) {

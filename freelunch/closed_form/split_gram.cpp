@@ -15,9 +15,10 @@ namespace freelunch::reconstruct {
 namespace {
 
 using kernels::Bf16;
+using kernels::Output;
 
-constexpr int64_t kPanel = 64;  // columns: a panel of H stays in the second cache while rows pass by
-constexpr int64_t kRows = 48;
+constexpr int64_t kPanel = 64;  // columns of a panel, which then stays in the L2 cache for all rows
+constexpr int64_t kRows = 48;   // rows that a thread takes at a time
 
 }  // namespace
 
@@ -43,25 +44,29 @@ SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)), diagonal_(m
   });
 }
 
-void SplitGram::multiply_panel(int64_t rows, int64_t column, int64_t from, int64_t to, const at::Tensor& H,
-                               const Bf16* a, float* out, bool add) const {
-  const int64_t width = std::min(kPanel, n_ - column);
-  const uint32_t* panel =
-      static_cast<const uint32_t*>(H.const_data_ptr()) + column * (even() / 2) + from / 2 * width;
-  gemm::gemm_bf16(rows, width, to - from, a + from, stride(), panel, out + column, n_, add);
+void SplitGram::multiply_panel(int64_t rows, const Bf16* a, const Panel& panel, float* out,
+                               Output output) const {
+  const int64_t width = std::min(kPanel, n_ - panel.column);
+  const uint32_t* words = static_cast<const uint32_t*>(panel.part.const_data_ptr()) +
+                          panel.column * (even() / 2) + panel.begin / 2 * width;
+  gemm::gemm_bf16({.m = rows, .n = width, .k = panel.end - panel.begin}, {a + panel.begin, stride()},
+                  {words, width}, {out + panel.column, n_}, output);
 }
 
 void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float* out) const {
   for (int64_t column = 0; column < n_; column += kPanel) {
-    multiply_panel(rows, column, 0, even(), high_, high, out, false);
-    multiply_panel(rows, column, 0, even(), high_, low, out, true);
-    multiply_panel(rows, column, 0, even(), low_, high, out, true);
+    const Panel of_high{.part = high_, .column = column, .begin = 0, .end = even()};
+    const Panel of_low{.part = low_, .column = column, .begin = 0, .end = even()};
+    multiply_panel(rows, high, of_high, out, Output::kReplace);
+    multiply_panel(rows, low, of_high, out, Output::kAdd);
+    multiply_panel(rows, high, of_low, out, Output::kAdd);
   }
 }
 
 void SplitGram::multiply_rounded(int64_t rows, const Bf16* a, float* out) const {
   for (int64_t column = 0; column < n_; column += kPanel)
-    multiply_panel(rows, column, 0, even(), high_, a, out, false);
+    multiply_panel(rows, a, {.part = high_, .column = column, .begin = 0, .end = even()}, out,
+                   Output::kReplace);
 }
 
 double SplitGram::quadratic(const at::Tensor& matrix) const {
@@ -72,19 +77,23 @@ double SplitGram::quadratic(const at::Tensor& matrix) const {
   kernels::parallel_for(static_cast<int64_t>(sums.size()), [&](int64_t block) {
     const int64_t begin = block * kRows;
     const int64_t count = std::min(kRows, rows - begin);
-    const auto high = std::make_unique<Bf16[]>(static_cast<size_t>(count * stride()));
-    // H is symmetric: its squares on the diagonal, and twice what is above them
+    const auto rounded = std::make_unique<Bf16[]>(static_cast<size_t>(count * stride()));
+    // H is symmetric: e H e^T is the part of the square blocks on the diagonal plus twice the part above them
     const auto squares = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count * n_));
     const auto above = std::make_unique<float[]>(static_cast<size_t>(count * n_));
     for (int64_t r = 0; r < count; ++r)
-      kernels::round_row(n_, from + (begin + r) * n_, high.get() + r * stride());
+      kernels::round_row(n_, from + (begin + r) * n_, rounded.get() + r * stride());
     for (int64_t column = 0; column < n_; column += kPanel) {
       const int64_t end = std::min(column + kPanel, even());
-      for (const bool low : {false, true}) {
-        const at::Tensor& part = low ? low_ : high_;
-        multiply_panel(count, column, column, end, part, high.get(), squares.get(), low);
-        if (column > 0) multiply_panel(count, column, 0, column, part, high.get(), above.get(), low);
-      }
+      const auto add_part = [&](const at::Tensor& part, Output output) {
+        const Panel square{.part = part, .column = column, .begin = column, .end = end};
+        multiply_panel(count, rounded.get(), square, squares.get(), output);
+        if (column == 0) return;
+        const Panel higher{.part = part, .column = column, .begin = 0, .end = column};
+        multiply_panel(count, rounded.get(), higher, above.get(), output);
+      };
+      add_part(high_, Output::kReplace);
+      add_part(low_, Output::kAdd);
     }
     gemm::end_bf16_gemm();
     for (int64_t r = 0; r < count; ++r) {

@@ -15,7 +15,9 @@ std::vector<const Criterion*>& added() {
 }  // namespace
 
 std::vector<const Criterion*> all_criteria() {
-  std::vector<const Criterion*> all{&magnitude(), &random(), &wanda(), &ria(), &sparsegpt()};
+#define FREELUNCH_ADDRESS(name) &name(),
+  std::vector<const Criterion*> all{FREELUNCH_CRITERIA(FREELUNCH_ADDRESS)};
+#undef FREELUNCH_ADDRESS
   all.insert(all.end(), added().begin(), added().end());
   return all;
 }

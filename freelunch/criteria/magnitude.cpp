@@ -4,7 +4,7 @@
 
 namespace freelunch::criteria {
 
-/// |W_ij|, all weights of the matrix against each other (Han et al. 2015, arXiv 1506.02626).
+/// The score is |W_ij|; all weights of the matrix compete (Han et al. 2015, arXiv 1506.02626).
 const Criterion& magnitude() {
   static const Criterion criterion{
       .name = "magnitude",

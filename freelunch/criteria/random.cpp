@@ -4,7 +4,7 @@
 
 namespace freelunch::criteria {
 
-/// Uniform noise of the matrix's own stream: the floor that any criterion must beat.
+/// The score is uniform noise from the matrix's random stream: the baseline that any criterion must beat.
 const Criterion& random() {
   static const Criterion criterion{.name = "random",
                                    .group = sparsity::Group::kMatrix,

@@ -18,16 +18,28 @@ using sparsity::Unstructured;
 
 constexpr int64_t kBlock = 128;
 
-/// Saliency of the columns [begin, end) of a block: w^2 / [U]_jj^2, 0 where the input never fired.
-/// Wt (columns, out): weights as the sweep has left them, one column a row, so that a step reads memory in
-/// order.
-at::Tensor saliency(const at::Tensor& Wt, const at::Tensor& diagonal, const at::Tensor& fired) {
-  return Wt.div(diagonal.unsqueeze(1)).square_().mul_(fired.unsqueeze(1));
+/// A block of columns of the sweep. Weights are stored transposed, one column of W in a row, so that a step
+/// reads memory in order. The tensors are views: the functions below change them in place.
+struct Columns {
+  at::Tensor weights;   ///< (columns, out) fp32, as the sweep has left them so far
+  at::Tensor retained;  ///< (columns, out) bool
+  at::Tensor factor;    ///< (columns, columns) fp32: the block's part of U
+  at::Tensor diagonal;  ///< (columns) fp32: diag U
+  at::Tensor fired;     ///< (columns) bool: whether the input was ever not zero
+};
+
+/// w^2 / [U]_jj^2 of columns first .. first + n - 1, (n, out); 0 for inputs that are always zero.
+at::Tensor saliency(const Columns& block, int64_t first, int64_t n) {
+  return block.weights.narrow(0, first, n)
+      .div(block.diagonal.narrow(0, first, n).unsqueeze(1))
+      .square_()
+      .mul_(block.fired.narrow(0, first, n).unsqueeze(1));
 }
 
-/// bool (columns, out): what an unstructured pattern keeps of one block of columns. Zeros are counted from
-/// the first column on, so that the blocks of a row, or of the matrix, add up to exactly what was asked for.
-at::Tensor keep_of_block(const at::Tensor& scores, double fraction, int64_t first, Group group) {
+/// What an unstructured pattern retains of scores (columns, out), bool of the same shape. `first` is the
+/// block's first column. Zeros are counted from column 0 on, so the blocks of a row, or of the matrix,
+/// together have exactly the number of zeros that was asked for.
+at::Tensor retain_largest(const at::Tensor& scores, double fraction, int64_t first, Group group) {
   const int64_t columns = scores.size(0);
   const int64_t rows = group == Group::kMatrix ? scores.size(1) : 1;
   const int64_t remove =
@@ -35,6 +47,36 @@ at::Tensor keep_of_block(const at::Tensor& scores, double fraction, int64_t firs
   const at::Tensor by_row = scores.t().contiguous();  // (out, columns)
   const at::Tensor groups = group == Group::kMatrix ? by_row.view({1, -1}) : by_row;
   return sparsity::keep_largest(groups, remove).view(by_row.sizes()).t().contiguous();
+}
+
+/// Unstructured: the mask of a whole block is chosen before its weights move.
+void choose_block(const Columns& block, double fraction, int64_t first, Group group,
+                  const at::Tensor& row_weights) {
+  at::Tensor scores = saliency(block, 0, block.weights.size(0));
+  // the score is a square, so the weight of a row is squared too
+  if (row_weights.defined()) scores.mul_(row_weights.square());
+  block.retained.copy_(retain_largest(scores, fraction, first, group));
+}
+
+/// N:M: the mask of M columns from `column` on is chosen when the sweep reaches them.
+void choose_columns(const Columns& block, const NofM& pattern, int64_t column) {
+  const at::Tensor scores = saliency(block, column, pattern.of);
+  block.retained.narrow(0, column, pattern.of)
+      .copy_(sparsity::select_largest(scores.t().contiguous(), pattern, Group::kRow).retained.t());
+}
+
+/// Removes the weights of column j and moves the later columns of the block to make up for them. errors
+/// (columns, out): row j receives w / [U]_jj of the removed weights.
+void sweep_column(const Columns& block, int64_t j, const at::Tensor& errors) {
+  const int64_t n = block.weights.size(0);
+  at::Tensor w = block.weights.select(0, j);
+  at::Tensor error = errors.select(0, j);
+  at::mul_out(error, w, block.retained.select(0, j).logical_not());
+  w.sub_(error);  // a removed weight becomes exactly zero
+  error.div_(block.diagonal.select(0, j));
+  if (j + 1 < n)
+    block.weights.narrow(0, j + 1, n - j - 1)
+        .addr_(block.factor.select(0, j).narrow(0, j + 1, n - j - 1), error, 1, -1);
 }
 
 Pruned sweep(const at::Tensor& W_dense, const CalibrationStats& stats, const Pattern& pattern, Group group) {
@@ -50,34 +92,18 @@ Pruned sweep(const at::Tensor& W_dense, const CalibrationStats& stats, const Pat
   for (int64_t i = 0; i < columns; i += step) {
     throw_if_interrupted();
     const int64_t n = std::min(step, columns - i);
-    const at::Tensor block = W.narrow(0, i, n);
-    const at::Tensor block_retained = retained.narrow(0, i, n);
     const at::Tensor factor = U.narrow(0, i, n).narrow(1, i, n).contiguous();
-    const at::Tensor diagonal = factor.diagonal().contiguous();
-    const at::Tensor block_fired = fired.narrow(0, i, n);
-    if (n_of_m == nullptr) {
-      at::Tensor scores = saliency(block, diagonal, block_fired);
-      // the score is a square, and so is the weight of a row
-      if (stats.row_weights.defined()) scores.mul_(stats.row_weights.square());
-      block_retained.copy_(keep_of_block(scores, std::get<Unstructured>(pattern).zero_fraction, i, group));
-    }
-    at::Tensor errors = at::empty_like(block);
+    const Columns block{.weights = W.narrow(0, i, n),
+                        .retained = retained.narrow(0, i, n),
+                        .factor = factor,
+                        .diagonal = factor.diagonal().contiguous(),
+                        .fired = fired.narrow(0, i, n)};
+    if (n_of_m == nullptr)
+      choose_block(block, std::get<Unstructured>(pattern).zero_fraction, i, group, stats.row_weights);
+    const at::Tensor errors = at::empty_like(block.weights);
     for (int64_t j = 0; j < n; ++j) {
-      if (n_of_m != nullptr && j % n_of_m->of == 0) {
-        const int64_t m = n_of_m->of;
-        const at::Tensor scores =
-            saliency(block.narrow(0, j, m), diagonal.narrow(0, j, m), block_fired.narrow(0, j, m));
-        block_retained.narrow(0, j, m).copy_(
-            sparsity::select_largest(scores.t().contiguous(), pattern, group).retained.t());
-      }
-      at::Tensor w = block.select(0, j);
-      at::Tensor error = errors.select(0, j);
-      at::mul_out(error, w, block_retained.select(0, j).logical_not());
-      w.sub_(error);  // a removed weight becomes exactly zero
-      error.div_(diagonal.select(0, j));
-      if (j + 1 < n)
-        block.narrow(0, j + 1, n - j - 1)
-            .addr_(factor.select(0, j).narrow(0, j + 1, n - j - 1), error, 1, -1);
+      if (n_of_m != nullptr && j % n_of_m->of == 0) choose_columns(block, *n_of_m, j);
+      sweep_column(block, j, errors);
     }
     const int64_t right = columns - i - n;
     if (right > 0) {
@@ -91,28 +117,9 @@ Pruned sweep(const at::Tensor& W_dense, const CalibrationStats& stats, const Pat
 
 }  // namespace
 
-InverseFactor inverse_factor(const at::Tensor& H, double damping) {
-  const at::NoGradGuard no_grad;
-  at::Tensor A = H.to(backend::of(H).sum_dtype(), /*non_blocking=*/false, /*copy=*/true);
-  const double mean = std::max(A.diagonal().mean().item<double>(), 1e-30);
-  double added = 0;
-  for (int attempt = 0; attempt <= 5; ++attempt, damping *= 10) {
-    A.diagonal().add_((damping - added) * mean);
-    added = damping;
-    const auto [L, failed] = at::linalg_cholesky_ex(A);
-    if (failed.item<int>() != 0) continue;
-    const auto [U, failed_again] = at::linalg_cholesky_ex(at::cholesky_inverse(L), /*upper=*/true);
-    if (failed_again.item<int>() != 0) continue;
-    return {.U = U.to(at::kFloat).contiguous(), .used = damping};
-  }
-  fail(ErrorKind::kNumerical,
-       "sparsegpt: the Gram matrix of {} inputs cannot be factorised, even with {:g} of its mean diagonal "
-       "added",
-       H.size(0), added);
-}
-
-/// The optimal-brain-surgeon sweep of Frantar and Alistarh 2023 (arXiv 2301.00774): blocks of 128 columns; in
-/// each, weights go by w^2 / [H^-1]_jj^2 and the columns to the right take over what they did.
+/// The optimal-brain-surgeon sweep of Frantar and Alistarh 2023 (arXiv 2301.00774). In blocks of 128 columns,
+/// the weights with the smallest w^2 / [U]_jj^2 are removed, column by column from the left; the columns to
+/// the right move to make up for them. U is inverse_factor() of the Gram matrix.
 const Criterion& sparsegpt() {
   static const Criterion criterion{
       .name = "sparsegpt", .needs = StatsNeeded::kGram, .group = Group::kMatrix, .prune = &sweep};

@@ -4,7 +4,7 @@
 
 namespace freelunch::criteria {
 
-/// |W_ij| * ||X_j||, the weights of an output row against each other (Sun et al. 2023, arXiv 2306.11695).
+/// The score is |W_ij| * ||X_j||; the weights of an output row compete (Sun et al. 2023, arXiv 2306.11695).
 const Criterion& wanda() {
   static const Criterion criterion{.name = "wanda",
                                    .needs = StatsNeeded::kColumnNorms,

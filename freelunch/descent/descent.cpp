@@ -7,17 +7,19 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
-#include "freelunch/descent/trainable_tensor.h"
+#include "freelunch/descent/divergence.h"
+#include "freelunch/descent/make_trainable.h"
 
 namespace freelunch::reconstruct {
 namespace {
 
-/// The trained tensors of a region: leaves take their places until finish() or the end of its life puts the
-/// fp32 tensors back.
+/// The tensors of a region that are trained. Their leaves replace them in the region until the destructor
+/// puts the fp32 masters back.
 class Trainer {
  public:
   Trainer(Region& region, const DescentRecipe& recipe)
@@ -34,19 +36,19 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  /// False if a gradient is not finite; the leaves are then void, and the masters as they were.
+  /// Returns false if a gradient is not finite. The leaves are then unusable; the masters have not changed.
   bool step(double rate) {
     return std::all_of(states_.begin(), states_.end(),
                        [&](const auto& state) { return state->step(adam_, rate); });
   }
 
-  /// The state as it stands becomes what finish() leaves in the masters.
+  /// Remembers the current state for finish().
   void save_state() {
     best_.clear();
     for (const auto& state : states_) best_.push_back(state->value());
   }
 
-  /// Writes the state that was kept, if any, into the masters.
+  /// Copies the remembered state, if any, to the masters.
   void finish() {
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < best_.size(); ++i) masters_[i].copy_(best_[i]);
@@ -88,100 +90,125 @@ std::vector<Windows> batches(const Windows& order, int64_t batch) {
   return steps;
 }
 
-struct Trained {
-  bool improved = false;  ///< whether any state beat the loss on held-out windows at the start
-  double best_loss = 0;   ///< on those
-  std::string problem;    ///< what was not finite and where; the region is then as it was
+/// The result of training with one learning rate.
+struct Attempt {
+  bool improved = false;                                ///< a state beat the loss to beat on held-out windows
+  double best_loss = 0;                                 ///< the best loss on held-out windows
+  std::optional<Divergence> divergence = std::nullopt;  ///< if there is one, the region has not changed
 };
 
-/// All epochs; the best state goes into the region's tensors. best_loss: the loss on the windows `held` to
-/// beat.
-Trained train(Region& region, const RegionData& data, const Windows& held, const DescentRecipe& recipe,
-              RandomStream& random, double best_loss) {
-  Trainer trainer(region, recipe);
-  const int64_t trained = data.inputs.windows() - data.held_out;
-  bool improved = false;
-  const int64_t steps_per_epoch = (trained + recipe.batch - 1) / recipe.batch;
-  const int64_t steps = recipe.epochs * steps_per_epoch;
-  int64_t step = 0;
-  for (int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
-    const std::vector<Windows> epoch_batches = batches(random.permutation(trained), recipe.batch);
-    for (size_t i = 0; i < epoch_batches.size(); ++i, ++step) {
-      throw_if_interrupted();
-      const at::Tensor x = data.inputs.read(epoch_batches[i]);
-      const at::Tensor t = data.targets.read(epoch_batches[i]).to(at::kFloat);
-      if (i + 1 < epoch_batches.size()) {
-        data.inputs.prefetch(epoch_batches[i + 1]);
-        data.targets.prefetch(epoch_batches[i + 1]);
-      }
-      const at::Tensor loss = evaluate(recipe.loss, region.forward(x).to(at::kFloat), t, data.next_norm);
-      const bool finite_loss = std::isfinite(loss.item<double>());
-      if (finite_loss) loss.backward();
-      if (!finite_loss || !trainer.step(scheduled_rate(recipe.adam.learning_rate, step, steps))) {
-        return {.problem = fmt::format("the {} is not finite at step {} of {}",
-                                       finite_loss ? "gradient" : "loss", step + 1, steps)};
-      }
-    }
-    // The rate has not come down before the last epoch, so only the end of the run and the start are
-    // candidates worth an evaluation when there are few epochs.
-    const bool last = epoch + 1 == recipe.epochs;
-    if (!last && recipe.epochs <= 2) continue;
-    const double loss = data.held_out > 0 ? mean_loss(region, data, held, recipe.loss) : 0;
-    if (loss < best_loss) {
-      best_loss = loss;
-      improved = true;
-      trainer.save_state();
-    }
+/// The descent of one region.
+class Descent {
+ public:
+  Descent(Region& region, const RegionData& data, const DescentRecipe& recipe)
+      : region_(region),
+        data_(data),
+        recipe_(recipe),
+        trained_(data.inputs.windows() - data.held_out),
+        steps_per_epoch_((trained_ + recipe.batch - 1) / recipe.batch),
+        held_out_(static_cast<size_t>(data.held_out)),
+        sampled_(static_cast<size_t>(data.held_out > 0 ? std::min(data.held_out, trained_) : trained_)) {
+    std::iota(held_out_.begin(), held_out_.end(), trained_);
+    for (size_t i = 0; i < sampled_.size(); ++i)
+      sampled_[i] = static_cast<int64_t>(i) * trained_ / static_cast<int64_t>(sampled_.size());
   }
-  trainer.finish();
-  return {.improved = improved, .best_loss = best_loss, .problem = ""};
-}
+
+  double calibration_loss() const { return mean_loss(region_, data_, sampled_, recipe_.loss); }
+  double held_out_loss() const { return mean_loss(region_, data_, held_out_, recipe_.loss); }
+
+  /// Trains all epochs. The best state goes to the region's tensors if its loss is below `to_beat`.
+  Attempt train(double peak_rate, double to_beat, RandomStream& random) {
+    Trainer trainer(region_, recipe_);
+    Attempt attempt{.best_loss = to_beat};
+    for (int64_t epoch = 0; epoch < recipe_.epochs; ++epoch) {
+      if (auto divergence = train_epoch(trainer, peak_rate, epoch, random))
+        return {.divergence = std::move(divergence)};
+      // Before the last epoch the rate is still high. With few epochs only the end of training is worth an
+      // evaluation.
+      const bool last = epoch + 1 == recipe_.epochs;
+      if (!last && recipe_.epochs <= 2) continue;
+      const double loss = data_.held_out > 0 ? held_out_loss() : 0;
+      if (loss < attempt.best_loss) {
+        attempt.best_loss = loss;
+        attempt.improved = true;
+        trainer.save_state();
+      }
+    }
+    trainer.finish();
+    return attempt;
+  }
+
+ private:
+  std::optional<Divergence> train_epoch(Trainer& trainer, double peak_rate, int64_t epoch,
+                                        RandomStream& random) {
+    const std::vector<Windows> steps_of_epoch = batches(random.permutation(trained_), recipe_.batch);
+    const int64_t steps = recipe_.epochs * steps_per_epoch_;
+    for (size_t i = 0; i < steps_of_epoch.size(); ++i) {
+      throw_if_interrupted();
+      const int64_t step = epoch * steps_per_epoch_ + static_cast<int64_t>(i);
+      const at::Tensor x = data_.inputs.read(steps_of_epoch[i]);
+      const at::Tensor t = data_.targets.read(steps_of_epoch[i]).to(at::kFloat);
+      if (i + 1 < steps_of_epoch.size()) {
+        data_.inputs.prefetch(steps_of_epoch[i + 1]);
+        data_.targets.prefetch(steps_of_epoch[i + 1]);
+      }
+      const at::Tensor loss = evaluate(recipe_.loss, region_.forward(x).to(at::kFloat), t, data_.next_norm);
+      if (!std::isfinite(loss.item<double>()))
+        return Divergence{.what = "the loss", .step = step + 1, .steps = steps};
+      loss.backward();
+      if (!trainer.step(scheduled_rate(peak_rate, step, steps)))
+        return Divergence{.what = "the gradient", .step = step + 1, .steps = steps};
+    }
+    return std::nullopt;
+  }
+
+  Region& region_;
+  const RegionData& data_;
+  const DescentRecipe& recipe_;
+  int64_t trained_, steps_per_epoch_;  // windows that are trained on; steps in an epoch
+  Windows held_out_, sampled_;
+};
 
 }  // namespace
 
 RegionOutcome descend(Region& region, const RegionData& data, const DescentRecipe& recipe,
                       RandomStream& random, const std::string& name) {
-  const int64_t trained = data.inputs.windows() - data.held_out;
-  Windows held(static_cast<size_t>(data.held_out));
-  std::iota(held.begin(), held.end(), trained);
-  Windows sampled(static_cast<size_t>(data.held_out > 0 ? std::min(data.held_out, trained) : trained));
-  for (size_t i = 0; i < sampled.size(); ++i)
-    sampled[i] = static_cast<int64_t>(i) * trained / static_cast<int64_t>(sampled.size());
-
+  Descent descent(region, data, recipe);
   RegionOutcome outcome;
-  outcome.before = mean_loss(region, data, sampled, recipe.loss);
-  outcome.held_out_before = mean_loss(region, data, held, recipe.loss);
-
+  outcome.before = descent.calibration_loss();
+  outcome.held_out_before = descent.held_out_loss();
   if (!std::isfinite(outcome.before + outcome.held_out_before)) {
     fail(ErrorKind::kNumerical,
-         "{}: the loss is not finite before step 1: an activation of the dense or of the pruned model is not",
+         "{}: the loss is not finite before step 1, because an activation of the dense or of the pruned "
+         "model is "
+         "not finite",
          name);
   }
   const double to_beat =
       data.held_out > 0 ? outcome.held_out_before : std::numeric_limits<double>::infinity();
-  DescentRecipe attempt = recipe;
   const RandomStream start = random;
-  Trained best;
+  double rate = recipe.adam.learning_rate;
+  Attempt attempt;
   for (;;) {
-    random = start;  // the same windows in the same order
-    best = train(region, data, held, attempt, random, to_beat);
-    if (!best.problem.empty()) {
+    random = start;  // each attempt sees the same windows in the same order
+    attempt = descent.train(rate, to_beat, random);
+    if (attempt.divergence) {
       if (outcome.restarts == recipe.restarts)
         fail(ErrorKind::kNumerical, "{}: {}; try --on-divergence restart, or a learning rate below {}", name,
-             best.problem, attempt.adam.learning_rate);
+             attempt.divergence->text(), rate);
       ++outcome.restarts;
-      attempt.adam.learning_rate /= 2;
-    } else if (!best.improved && outcome.retries < recipe.retries) {
+      rate /= 2;
+    } else if (!attempt.improved && outcome.retries < recipe.retries) {
       ++outcome.retries;
-      attempt.adam.learning_rate /= 4;
+      rate /= 4;
     } else {
       break;
     }
   }
-  outcome.learning_rate = attempt.adam.learning_rate;
-  outcome.improved = best.improved;
-  outcome.held_out_after = data.held_out > 0 ? best.best_loss : 0;
-  outcome.after = mean_loss(region, data, sampled, recipe.loss);
+  outcome.learning_rate = rate;
+  outcome.improved = attempt.improved;
+  outcome.held_out_after = data.held_out > 0 ? attempt.best_loss : 0;
+  outcome.after = descent.calibration_loss();
   if (!std::isfinite(outcome.after))
     fail(ErrorKind::kNumerical, "{}: the loss is not finite after the last step", name);
   return outcome;

@@ -10,6 +10,8 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
+#include "freelunch/descent/divergence.h"
+#include "freelunch/descent/make_trainable.h"
 #include "freelunch/descent/trainable_block.h"
 
 namespace freelunch::reconstruct {
@@ -17,33 +19,33 @@ namespace {
 
 using model::Forward;
 
-// Names in the store, before a tensor's own: the best state of the trained model, and where training is.
+// Prefixes of names in the scratch file: the best state so far, and the current state of training.
 const std::string kBest = "best ";
 const std::string kState = "trained ";
 
-/// The whole model as it is trained.
+/// The whole model during training.
 class Student {
  public:
-  Student(const Forward& forward, const model::WeightView& weights, const MaskOf& mask_of,
-          const TrainableSettings& settings)
-      : forward_(forward),
-        weights_(weights),
-        head_(weights.head(forward.compute())),
-        final_norm_(weights.final_norm(forward.compute().device)) {
+  Student(const DistilModel& model, const TrainableSettings& settings)
+      : forward_(model.forward),
+        weights_(model.weights),
+        head_(weights_.head(forward_.compute())),
+        final_norm_(weights_.final_norm(forward_.compute().device)) {
     const auto train = [&](model::WeightRole role, at::Tensor& tensor) {
       if (!tensor.defined()) return;
-      const std::string& name = weights.dense().find(-1, role)->name;
+      const std::string& name = weights_.dense().find(-1, role)->name;
       norm_.push_back(trainable(name, tensor, at::Tensor(), at::kFloat, settings));
       tensor = norm_.back()->leaf();
     };
     train(model::WeightRole::kFinalNorm, final_norm_.weight);
     train(model::WeightRole::kFinalNormBias, final_norm_.bias);
-    for (int64_t i = 0; i < weights.config().blocks; ++i) {
-      blocks_.emplace_back(weights, i, mask_of, forward.compute(), settings);
+    for (int64_t i = 0; i < weights_.config().blocks; ++i) {
+      blocks_.emplace_back(weights_, i, model.mask_of, forward_.compute(), settings);
     }
   }
 
-  /// Loss summed over the scored tokens of windows (n, l); dense (n, l, d) for kl. No gradients.
+  /// The loss summed over the scored tokens of windows (n, l), without gradients. dense (n, l, d): the dense
+  /// model's hidden states for kKl.
   TokenLossResult score(TokenLoss loss, const at::Tensor& windows, const at::Tensor& dense) const {
     const at::NoGradGuard no_grad;
     at::Tensor x = weights_.embed(windows, forward_.compute().device);
@@ -52,10 +54,11 @@ class Student {
   }
 
   struct StepResult {
-    double loss = 0;      ///< mean, before the step
-    std::string problem;  ///< what was not finite; the model is then void
+    double loss = 0;  ///< mean per token, before the step
+    std::string
+        not_finite;  ///< "the loss" or a gradient; the model is then unusable. Empty if all was finite
   };
-  /// One step on a batch of windows.
+  /// One training step on a batch of windows (n, l).
   StepResult step(const DistilRecipe& recipe, const at::Tensor& windows, const at::Tensor& dense,
                   double rate) {
     std::vector<Passed> passed(blocks_.size());
@@ -69,10 +72,10 @@ class Student {
     const auto scored = static_cast<double>(windows.size(0) * (windows.size(1) - 1));
     const TokenLossResult result = loss_of(recipe.loss, hidden.detach(), windows, dense, scored);
     const double loss = result.sum / scored;
-    if (!std::isfinite(loss)) return {.loss = loss, .problem = "the loss"};
+    if (!std::isfinite(loss)) return {.loss = loss, .not_finite = "the loss"};
     hidden.backward(result.gradient);
     for (const auto& tensor : norm_) {
-      if (!tensor->step(recipe.adam, rate)) return {.loss = loss, .problem = gradient_of(tensor->name())};
+      if (!tensor->step(recipe.adam, rate)) return {.loss = loss, .not_finite = gradient_of(tensor->name())};
     }
     at::Tensor gradient = x.grad();
     for (size_t i = blocks_.size(); i-- > 0;) {
@@ -80,18 +83,19 @@ class Student {
       passed[i].output.backward(gradient);
       gradient = passed[i].input.grad();
       passed[i] = {};
-      const std::string problem = blocks_[i].step(recipe.adam, rate);
-      if (!problem.empty()) return {.loss = loss, .problem = gradient_of(problem)};
+      const std::string tensor = blocks_[i].step(recipe.adam, rate);
+      if (!tensor.empty()) return {.loss = loss, .not_finite = gradient_of(tensor)};
     }
-    return {.loss = loss, .problem = ""};
+    return {.loss = loss, .not_finite = ""};
   }
 
-  /// Puts the model as it stands beside the one it started from.
+  /// Saves the current weights as the best ones.
   void put_best(model::TensorFile& scratch) const {
     for_each([&](TrainableTensor& tensor) {
       if (const at::Tensor value = tensor.value(); value.defined()) scratch.put(kBest + tensor.name(), value);
     });
   }
+  /// Saves and restores the state of training.
   void put_state(model::TensorFile& scratch) const {
     for_each([&](TrainableTensor& tensor) { tensor.put_state(scratch, kState + tensor.name()); });
   }
@@ -109,7 +113,7 @@ class Student {
     }
   }
 
-  /// A block's input and output, with the graph between them or without.
+  /// A block's input and output, with or without the autograd graph between them.
   struct Passed {
     at::Tensor input, output;
   };
@@ -120,7 +124,7 @@ class Student {
     return {.input = std::move(input), .output = std::move(output)};
   }
 
-  /// hidden (n, l, d): positions 0 to l-2 are scored; the gradient is zero at the last.
+  /// hidden (n, l, d). Positions 0 .. l - 2 are scored; the gradient of the last position is zero.
   TokenLossResult loss_of(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& windows,
                           const at::Tensor& dense, double divisor) const {
     const int64_t l = windows.size(1);
@@ -165,23 +169,22 @@ double mean_loss(const Student& student, const DistilData& data, TokenLoss loss)
   return sum / static_cast<double>(tokens);
 }
 
-/// The training loop and its place in the schedule.
+/// The training loop.
 class Distillation {
  public:
   Distillation(Student& student, const DistilData& data, const DistilRecipe& recipe,
-               model::TensorFile& scratch, const RandomStream& random)
+               model::TensorFile& scratch)
       : student_(student),
         data_(data),
         recipe_(recipe),
         scratch_(scratch),
-        random_(random),
         trained_(data.windows.size(0) - data.held_out),
         steps_per_epoch_((trained_ + recipe.batch - 1) / recipe.batch) {}
 
   int64_t steps() const { return recipe_.epochs * steps_per_epoch_; }
 
-  /// The rest of the way from `at`. Returns what was not finite and where, or nothing.
-  std::string run(DistilPosition& at, DistilPlace& place, ProgressSink& progress) {
+  /// Trains from `at` to the end. Returns what was not finite, if anything.
+  std::optional<Divergence> run(DistilPosition& at, DistilPlace& place, ProgressSink& progress) {
     at::Tensor order;
     while (at.step < steps()) {
       const int64_t epoch = at.step / steps_per_epoch_;
@@ -191,8 +194,8 @@ class Distillation {
       const Student::StepResult result =
           student_.step(recipe_, rows_of(data_.windows, index), rows_of(data_.dense_hidden, index),
                         scheduled_rate(at.learning_rate, at.step, steps()));
-      if (!result.problem.empty())
-        return fmt::format("{} is not finite at step {} of {}", result.problem, at.step + 1, steps());
+      if (!result.not_finite.empty())
+        return Divergence{.what = result.not_finite, .step = at.step + 1, .steps = steps()};
       progress.advance(++at.step, fmt::format("{} {:.4f}", name(recipe_.loss), result.loss));
       if (at.step % steps_per_epoch_ == 0) end_epoch(at);
       if (place.due()) {
@@ -201,7 +204,7 @@ class Distillation {
       }
       throw_if_interrupted();
     }
-    return "";
+    return std::nullopt;
   }
 
  private:
@@ -213,9 +216,9 @@ class Distillation {
     student_.put_best(scratch_);
   }
 
-  /// Drawn from the start of the stream each time, so that no state but the epoch's number need be kept.
+  /// Draws from the start of the stream each time: a resumed run needs only the number of the epoch.
   at::Tensor order_of(int64_t epoch) const {
-    RandomStream random = random_;
+    RandomStream random = data_.order;
     for (int64_t i = 0; i < epoch; ++i) random.permutation(trained_);
     return at::tensor(random.permutation(trained_));
   }
@@ -224,7 +227,6 @@ class Distillation {
   const DistilData& data_;
   const DistilRecipe& recipe_;
   model::TensorFile& scratch_;
-  const RandomStream& random_;
   int64_t trained_, steps_per_epoch_;
 };
 
@@ -234,11 +236,11 @@ void erase_all(model::TensorFile& scratch, const std::string& prefix) {
 
 }  // namespace
 
-DistilOutcome distil(const Forward& forward, const model::WeightView& weights, const MaskOf& mask_of,
-                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& scratch,
-                     const RandomStream& random, DistilPlace& place, ProgressSink& progress) {
+DistilOutcome distil(const DistilModel& model, const DistilData& data, const DistilRecipe& recipe,
+                     DistilPlace& place, ProgressSink& progress) {
+  model::TensorFile& scratch = model.scratch;
   std::optional<Student> student;
-  student.emplace(forward, weights, mask_of, recipe.trainable);
+  student.emplace(model, recipe.trainable);
   DistilPosition at{.learning_rate = recipe.adam.learning_rate};
   if (const auto last = place.last()) {
     at = *last;
@@ -246,23 +248,24 @@ DistilOutcome distil(const Forward& forward, const model::WeightView& weights, c
   } else {
     at.before = at.after = mean_loss(*student, data, recipe.loss);
     if (!std::isfinite(at.before))
-      fail(ErrorKind::kNumerical, "model: the loss is not finite before step 1: an activation is not");
+      fail(ErrorKind::kNumerical,
+           "model: the loss is not finite before step 1, because an activation is not finite");
   }
-  Distillation distillation(*student, data, recipe, scratch, random);
+  Distillation distillation(*student, data, recipe, scratch);
   progress.begin("model", distillation.steps(), "steps");
   while (true) {
-    const std::string problem = distillation.run(at, place, progress);
-    if (problem.empty()) break;
+    const std::optional<Divergence> divergence = distillation.run(at, place, progress);
+    if (!divergence) break;
     if (at.restarts == recipe.restarts)
       fail(ErrorKind::kNumerical, "model: {}; try --on-divergence restart, or a learning rate below {}",
-           problem, at.learning_rate);
+           divergence->text(), at.learning_rate);
     at = {.learning_rate = at.learning_rate / 2,
           .restarts = at.restarts + 1,
           .before = at.before,
           .after = at.before};
     erase_all(scratch, kBest);
-    student.reset();  // before the next one: there is no room for two
-    student.emplace(forward, weights, mask_of, recipe.trainable);
+    student.reset();  // first: two would not fit into memory
+    student.emplace(model, recipe.trainable);
   }
   progress.end();
   for (const std::string& best : scratch.names(kBest)) scratch.rename(best, best.substr(kBest.size()));

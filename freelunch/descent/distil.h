@@ -17,60 +17,67 @@ struct DistilRecipe {
   TokenLoss loss = TokenLoss::kKl;
   AdamSettings adam;
   int64_t epochs = 1;
-  int64_t batch = 4;     ///< windows a step
-  int64_t restarts = 0;  ///< how often it may start over after diverging, each time at half the rate
+  int64_t batch = kDefaultBatch;  ///< windows in a step
+  int64_t restarts = 0;  ///< how often training that diverges is restarted, each time at half the rate
   TrainableSettings trainable;
-  bool keep_graph = false;  ///< of all blocks at once, instead of running each block's forward pass again
+  bool keep_graph =
+      false;  ///< keep the graph of all blocks instead of running each block's forward pass twice
 };
 
-/// Token windows (n, l) int64 on the CPU, the last `held_out` of which are not trained on, and for kl the
-/// dense model's final hidden states, after its final norm, (n, l, d) bf16.
+/// The model that is trained.
+struct DistilModel {
+  const model::Forward& forward;
+  model::WeightView weights;  ///< the weights that training starts from
+  MaskOf mask_of;
+  model::TensorFile& scratch;  ///< receives the trained tensors under their names
+};
+
+/// What the model is trained on.
 struct DistilData {
-  at::Tensor windows;
-  at::Tensor dense_hidden;
-  int64_t held_out = 0;
+  at::Tensor windows;       ///< token ids (n, l) int64 on the CPU
+  at::Tensor dense_hidden;  ///< for kKl: the dense model's hidden states after the final norm, (n, l, d) bf16
+  int64_t held_out = 0;     ///< the last windows, which are not trained on
+  RandomStream order;       ///< draws the order of the windows in each epoch
 };
 
-/// Mean loss per scored token, in nats, on held-out windows, or on the calibration windows if none is held
-/// out.
+/// Mean loss per scored token, in nats: on held-out windows, or on all windows if none is held out.
 struct DistilOutcome {
   double before = 0;
   double after = 0;
-  bool improved = true;
-  int64_t restarts = 0;
+  bool improved = true;  ///< false: no state beat the start, so nothing was written
+  int64_t restarts = 0;  ///< how often training diverged and was restarted
 };
 
-/// Where distil is: everything but the trained numbers and their moments, which it puts into the store.
+/// The position of a training run. With the tensors in the scratch file it is all that is needed to resume.
 struct DistilPosition {
-  int64_t step = 0;          ///< steps done
-  double learning_rate = 0;  ///< peak
+  int64_t step = 0;          ///< number of finished steps
+  double learning_rate = 0;  ///< the peak rate
   int64_t restarts = 0;
   double before = 0, after = 0;  ///< as in DistilOutcome, so far
   bool improved = false;
 };
 
-/// What distil tells of its place, so that another process can go on from there.
+/// Records the positions of a training run, so that another process can resume it.
 class DistilPlace {
  public:
   virtual ~DistilPlace() = default;
-  /// Whether to commit() after this step.
+  /// Whether to save the state and call commit() after this step.
   virtual bool due() const = 0;
-  /// The store now holds what belongs to this position.
+  /// Called when the scratch file holds the state of this position.
   virtual void commit(const DistilPosition& position) = 0;
-  /// The last one that was committed; the store is as it was then.
+  /// The last committed position; the scratch file still holds its state.
   virtual std::optional<DistilPosition> last() const = 0;
 };
 
-/// Trains what the recipe says of the whole model at once. Memory: the trained numbers in fp32 with two Adam
-/// moments each, the matrices in the compute dtype, one batch's block inputs, one block's graph. Activations
-/// are recomputed block by block unless the graph is kept; each block is updated as soon as its gradient is
-/// complete, before the block below it is visited. The best state on held-out windows, seen at the end of an
-/// epoch, is written to `store` at the end; nothing is written if no state beat the start. With `place` it
-/// goes on from an earlier process's place to the same bytes. A loss or gradient that is not finite starts it
-/// over at half the rate, `restarts` times at most. Throws Numerical naming tensor and step after that,
-/// Interrupted on request.
-DistilOutcome distil(const model::Forward& forward, const model::WeightView& weights, const MaskOf& mask_of,
-                     const DistilData& data, const DistilRecipe& recipe, model::TensorFile& scratch,
-                     const RandomStream& random, DistilPlace& place, ProgressSink& progress);
+/// Trains the whole model at once. Holds in memory: the trained parameters in fp32 with two Adam moments
+/// each, the matrices in the compute dtype, the inputs of all blocks for one batch, and the graph of one
+/// block. Unless the recipe keeps the graph, activations are recomputed block by block; a block is updated as
+/// soon as its gradient is complete, before the block below it is visited. At the end of each epoch the loss
+/// is measured; the best state is written to the scratch file, or nothing if no state beat the start. If
+/// `place` has a position, training resumes there and gives the same bytes. If a loss or gradient is not
+/// finite, training restarts at half the learning rate, at most `restarts` times. Throws Numerical naming
+/// tensor and step if it still diverges, Interrupted on request.
+DistilOutcome distil(const DistilModel& model, const DistilData& data, const DistilRecipe& recipe,
+                     DistilPlace& place, ProgressSink& progress);
 
 }  // namespace freelunch::reconstruct

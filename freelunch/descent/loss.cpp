@@ -19,7 +19,7 @@ constexpr std::array<std::pair<Loss, std::string_view>, 4> kNames{{{Loss::kMse, 
                                                                    {Loss::kCosine, "cosine"},
                                                                    {Loss::kNextNorm, "next-norm"}}};
 
-constexpr double kFloor = 1e-20;  // of a target's mean square
+constexpr double kFloor = 1e-20;  // lower limit of a target's mean square
 
 double relative_mse(const at::Tensor& y, const at::Tensor& t, float* gradient) {
   const int64_t width = y.size(-1);
@@ -27,7 +27,7 @@ double relative_mse(const at::Tensor& y, const at::Tensor& t, float* gradient) {
                                    t.const_data_ptr<float>(), static_cast<float>(kFloor), gradient);
 }
 
-/// kRelativeMse in one pass over y and t; the gradient comes with the value.
+/// kRelativeMse in one pass over y and t, which gives value and gradient.
 class RelativeMse : public torch::autograd::Function<RelativeMse> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& y,
@@ -43,7 +43,8 @@ class RelativeMse : public torch::autograd::Function<RelativeMse> {
   }
 };
 
-/// Between the sublayers of a parallel block the stream is two in one, of which the sum is read next.
+/// Between the sublayers of a parallel block the stream holds two tensors side by side. The next norm reads
+/// the second one, the sum.
 at::Tensor read_next(const at::Tensor& y, const NextNorm& next) {
   const int64_t width = next.weight.defined() ? next.weight.size(0) : y.size(-1);
   return y.size(-1) == width ? y : y.narrow(-1, y.size(-1) - width, width);

@@ -7,22 +7,22 @@
 
 namespace freelunch::reconstruct {
 
-/// How far a region's output is from its target; the mean over tokens of a figure per token.
+/// How the distance of a region's output y from its target t is measured. Means are over tokens.
 enum class Loss {
   kMse,          ///< mean of (y - t)^2
-  kRelativeMse,  ///< ||y - t||^2 / ||t||^2: each token counts the same
-  kCosine,       ///< 1 - cos(y, t)
-  kNextNorm      ///< mse after the norm that reads this stream next
+  kRelativeMse,  ///< mean of ||y - t||^2 / ||t||^2: each token has the same weight
+  kCosine,       ///< mean of 1 - cos(y, t)
+  kNextNorm      ///< kMse after the norm that reads this stream next
 };
 
 /// "mse", "relative-mse", "cosine", "next-norm"; throws InvalidArgument listing them.
 Loss parse_loss(std::string_view name);
 std::string_view name(Loss loss);
 
-/// What kNextNorm needs: the norm that reads the stream next.
+/// The norm that reads the stream next, for kNextNorm.
 using NextNorm = model::Norm;
 
-/// y, t (..., width) fp32 -> scalar. Differentiable in y.
+/// y, t (..., width) fp32 -> scalar, differentiable in y.
 at::Tensor evaluate(Loss loss, const at::Tensor& y, const at::Tensor& t, const NextNorm& next);
 
 }  // namespace freelunch::reconstruct

@@ -15,7 +15,7 @@ using model::WeightRole;
 
 constexpr int64_t kForwardTokens = 1024;
 
-/// Block weights cast to the compute dtype once, for passes without gradients. `storage` owns the copies.
+/// The sublayers with their matrices cast to the compute dtype. `storage` owns the copies.
 std::vector<RegionSublayer> cast_sublayers(const std::vector<RegionSublayer>& sublayers, at::ScalarType dtype,
                                            std::vector<Block>& storage) {
   storage.reserve(sublayers.size());
@@ -51,7 +51,7 @@ void Region::run(const model::ActivationStore& inputs, model::ActivationStore& o
 
 at::Tensor StreamRegion::forward(const at::Tensor& x) const {
   at::Tensor y = x;
-  for (const RegionSublayer& role : sublayers_) y = forward_.forward_sublayer(*role.block, role.sublayer, y);
+  for (const RegionSublayer& part : sublayers_) y = forward_.forward_sublayer(*part.block, part.sublayer, y);
   return y;
 }
 
@@ -65,7 +65,7 @@ std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) {
   std::vector<TrainedTensor> result;
   for (const RegionSublayer& sublayer : sublayers_) {
     for (const auto& [role, tensor] : sublayer.block->tensors()) {
-      // the router stays: which expert a token reaches is the dense model's choice
+      // the router is not trained: each token keeps the experts of the dense model
       if (model::sublayer_of(role) != sublayer.sublayer || role == WeightRole::kRouter) continue;
       if (model::is_norm(role) && freeze_norms) continue;
       const at::ScalarType dtype = model::is_prunable(role) ? forward_.compute().dtype : at::kFloat;

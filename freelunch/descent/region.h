@@ -12,7 +12,7 @@
 
 namespace freelunch::reconstruct {
 
-/// The masks of one block, by part; a part without one is dense.
+/// The masks of one block, by role. A matrix without a mask is dense.
 class BlockMasks {
  public:
   sparsity::Mask& operator[](model::WeightRole role) { return masks_[role]; }
@@ -25,43 +25,45 @@ class BlockMasks {
   std::map<model::WeightRole, sparsity::Mask> masks_;
 };
 
-/// A tensor that descent trains: where the region reads it, fp32 master weights before and after, and which
-/// of them are kept. While it is trained a leaf in `dtype` stands in its place.
+/// A tensor of a region that descent trains.
 struct TrainedTensor {
-  at::Tensor* place;
-  sparsity::Mask mask;
-  at::ScalarType dtype;
+  at::Tensor* place;    ///< where the region reads it: fp32 before and after training, a leaf during training
+  sparsity::Mask mask;  ///< undefined if no weight is removed
+  at::ScalarType dtype;  ///< of the leaf
 };
 
-/// How many windows of that length go through a region at a time where nothing is trained: enough tokens for
-/// products to run at their rate, and little memory.
+/// The number of windows of this length in one pass without gradients: 1024 tokens are enough for GEMMs to
+/// run at full rate and take little memory.
 int64_t windows_at_a_time(int64_t length);
 
-/// A part of the model whose output is compared with the dense model's: it maps its input to its output.
+/// A part of the model that is trained on its own to reproduce the dense model's output.
 class Region {
  public:
   virtual ~Region() = default;
   /// x (n, l, in) -> (n, l, out), differentiable in the trained tensors.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
-  /// All windows of a store into those of another, or into their own place.
+  /// Runs all windows of `inputs` through the region into `outputs`, which may be the same store.
   void run(const model::ActivationStore& inputs, model::ActivationStore& outputs) const;
+  /// The tensors that descent trains; norms are left out if freeze_norms is set.
   virtual std::vector<TrainedTensor> trained(bool freeze_norms) = 0;
 
   using Pass = std::function<at::Tensor(const at::Tensor&)>;
-  /// Hands `body` a forward pass with the weights cast once, for use without gradients.
+  /// Calls `body` with a forward pass whose weights are cast to the compute dtype once. Without gradients.
   virtual void with_cast_weights(const std::function<void(const Pass&)>& body) const = 0;
 };
 
-/// One sublayer, in the order of the forward pass. The block holds fp32 master weights.
+/// One sublayer of a region. The block holds fp32 master weights.
 struct RegionSublayer {
   model::Block* block;
   const BlockMasks* masks;
   model::Sublayer sublayer;
 };
 
-/// Maps the residual stream to the residual stream, (n, l, d) fp32: one sublayer, a block, several blocks.
+/// Maps the residual stream to the residual stream, (n, l, d) fp32: one sublayer, one block or several
+/// blocks.
 class StreamRegion final : public Region {
  public:
+  /// `sublayers` in the order of the forward pass. Keeps a reference to `forward`.
   StreamRegion(const model::Forward& forward, std::vector<RegionSublayer> sublayers)
       : forward_(forward), sublayers_(std::move(sublayers)) {}
   at::Tensor forward(const at::Tensor& x) const override;
@@ -73,8 +75,8 @@ class StreamRegion final : public Region {
   std::vector<RegionSublayer> sublayers_;
 };
 
-/// One matrix and its bias: (n, l, in) -> (n, l, out), both in the compute dtype. Its input is what the
-/// matrix reads, so no norm belongs to it.
+/// One matrix and its bias: (n, l, in) -> (n, l, out), both in the compute dtype. The input is what the
+/// matrix reads, after the norm, so the region has no norm.
 class MatrixRegion final : public Region {
  public:
   /// W (out, in) fp32; bias (out) fp32 or undefined.

@@ -39,7 +39,7 @@ RetainedWeights::RetainedWeights(const std::string& name, const at::Tensor& valu
     : TrainableTensor(name, at::empty(value.sizes(), value.options().dtype(dtype).requires_grad(false))) {
   const at::NoGradGuard no_grad;
   const at::Tensor mask = retained.defined() ? retained.contiguous() : at::ones_like(value, at::kBool);
-  retained_ = std::make_unique<kernels::KeptBits>(mask.const_data_ptr<bool>(), mask.numel());
+  retained_ = std::make_unique<kernels::RetainedBits>(mask.const_data_ptr<bool>(), mask.numel());
   first_ = at::zeros({retained_->count()}, at::kFloat);
   second_ = at::zeros({retained_->count()}, at::kFloat);
   if (dtype == at::kFloat) {

@@ -7,20 +7,20 @@
 #include "freelunch/descent/trainable_tensor.h"
 
 namespace freelunch::kernels {
-class KeptBits;
+class RetainedBits;
 }
 
 namespace freelunch::reconstruct {
 
-/// A masked matrix on the CPU, trained by one pass over memory a step (kernels/masked_adam.h). Memory: the
-/// leaf, a bit a weight, and for each kept weight two fp32 moments and what a bf16 leaf leaves out of an fp32
-/// master.
+/// A masked matrix on the CPU; a step is one pass over memory (kernels/masked_adam.h). Holds the leaf, one
+/// bit for each weight, and for each retained weight two fp32 moments and, if the leaf is bf16, the 16 low
+/// bits of an fp32 master weight.
 class RetainedWeights final : public TrainableTensor {
  public:
-  /// bf16 and fp32 leaves of CPU tensors.
+  /// True for tensors on the CPU with a bf16 or fp32 leaf.
   static bool serves(const at::Tensor& value, at::ScalarType dtype);
 
-  /// As trainable().
+  /// The parameters are those of trainable() in make_trainable.h.
   RetainedWeights(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
                   at::ScalarType dtype);
   ~RetainedWeights() override;
@@ -30,8 +30,8 @@ class RetainedWeights final : public TrainableTensor {
   void take_state(const model::TensorFile& scratch, const std::string& key) override;
 
  private:
-  std::unique_ptr<kernels::KeptBits> retained_;
-  at::Tensor remainders_, first_, second_;  // (kept)
+  std::unique_ptr<kernels::RetainedBits> retained_;
+  at::Tensor remainders_, first_, second_;  // (retained)
   int64_t steps_ = 0;
 };
 

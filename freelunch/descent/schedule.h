@@ -3,15 +3,20 @@
 
 namespace freelunch::reconstruct {
 
-/// AdamW as methods.md sets it (Loshchilov and Hutter 2017, arXiv 1711.05101), weight decay 0.
+/// Windows in one training step unless the caller says otherwise. At the same number of tokens many small
+/// steps beat few large ones (docs/decisions/0007).
+inline constexpr int64_t kDefaultBatch = 1;
+
+/// AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) without weight decay.
 struct AdamSettings {
-  double learning_rate = 1e-3;  ///< the peak
+  double learning_rate = 1e-3;  ///< the peak of the schedule
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
 };
 
-/// Linear warm-up over the first tenth of the steps, then linear decay to 0. step counts from 0.
+/// The learning rate of step 0 <= `step` < `steps`: linear warm-up to `peak` over the first tenth of the
+/// steps, then linear decay to 0.
 double scheduled_rate(double peak, int64_t step, int64_t steps);
 
 }  // namespace freelunch::reconstruct

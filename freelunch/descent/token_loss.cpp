@@ -16,7 +16,7 @@ namespace {
 
 using model::kLogitRows;
 
-/// Logits of some rows in memory that the next rows use again: fresh pages cost more than the product.
+/// Logits of some rows. The memory is used again for the next rows: new pages cost more than the GEMM.
 class Logits {
  public:
   explicit Logits(const model::Head& head) : head_(head) {}
@@ -31,8 +31,9 @@ class Logits {
   at::Tensor memory_;
 };
 
-/// Loss summed over the rows of logits p (n, vocabulary); with a scale p becomes scale times its gradient.
-/// Against the dense logits q, or if they are undefined against the next tokens. By ATen, on any device.
+/// The loss summed over the rows of logits p (n, vocabulary), against the dense logits q, or against the next
+/// tokens if q is undefined. If scale is not 0, p is overwritten with scale times the gradient. By ATen, on
+/// any device.
 double by_tensors(const at::Tensor& p, const at::Tensor& q, const at::Tensor& next, double scale) {
   at::Tensor log_p = at::log_softmax(p, -1, at::kFloat);
   double sum = 0;
@@ -57,7 +58,7 @@ T* data(const at::Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
-/// The same in one pass a row, on the CPU.
+/// The same on the CPU by kernels/token_loss.
 double by_rows(const at::Tensor& p, const at::Tensor& q, const at::Tensor& next, double scale) {
   std::vector<double> sums(static_cast<size_t>(p.size(0)));
   const auto run = [&]<typename T>(T) {

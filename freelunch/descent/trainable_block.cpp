@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "freelunch/descent/make_trainable.h"
 #include "freelunch/storage/transfer.h"
 
 namespace freelunch::reconstruct {
@@ -14,7 +15,7 @@ TrainableBlock::TrainableBlock(const model::WeightView& weights, int64_t index, 
     const bool matrix = model::is_prunable(role);
     const at::Tensor value = model::to_device(weights.tensor(*found), compute.device);
     const at::ScalarType dtype = matrix ? compute.dtype : at::kFloat;
-    if (role == model::WeightRole::kRouter) {  // which expert a token reaches stays as the dense model has it
+    if (role == model::WeightRole::kRouter) {  // each token keeps the experts of the dense model
       tensors_.push_back(frozen(found->name, value, dtype));
     } else {
       const at::Tensor retained =

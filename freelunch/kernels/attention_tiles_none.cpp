@@ -1,4 +1,4 @@
-// Where there is no AVX-512.
+// For CPUs other than x86-64.
 #include "freelunch/kernels/attention_tiles.h"
 
 namespace freelunch::kernels {

@@ -7,7 +7,7 @@ namespace freelunch::kernels {
 namespace {
 
 constexpr int64_t kPanel = 64;  // columns
-constexpr int64_t kRows = 64;
+constexpr int64_t kRows = 64;   // rows summed in fp32
 
 template <typename T>
 FREELUNCH_INLINE void panel_of(int64_t rows, int64_t columns, int64_t stride, const T* a, const T* b,

@@ -1,4 +1,4 @@
-// Built on x86-64 only. Each function names the instructions it needs, so the rest of the program does not.
+// x86-64 only. Each function names the instructions it needs, so the rest of the program does not need them.
 #include <immintrin.h>
 
 #include "freelunch/kernels/compaction.h"
@@ -18,11 +18,11 @@ FREELUNCH_AVX512 inline void put(__m512i values, Bf16* to) {
 FREELUNCH_AVX512 inline void put(__m512i values, uint32_t* to) { _mm512_storeu_si512(to, values); }
 
 template <typename From>
-FREELUNCH_AVX512 int64_t gather(const uint64_t* kept, int64_t n, const From* from, uint32_t* to) {
+FREELUNCH_AVX512 int64_t gather(const uint64_t* retained, int64_t n, const From* from, uint32_t* to) {
   const uint32_t* start = to;
   for (int64_t i = 0; i < n; i += 64) {
     for (int64_t j = 0; j < 4; ++j) {
-      const auto bits = static_cast<__mmask16>(kept[i / 64] >> static_cast<unsigned>(16 * j));
+      const auto bits = static_cast<__mmask16>(retained[i / 64] >> static_cast<unsigned>(16 * j));
       // compress in the register and store all sixteen: the compressing store is several times slower
       _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(bits, load(from + i + 16 * j)));
       to += __builtin_popcount(bits);
@@ -32,10 +32,10 @@ FREELUNCH_AVX512 int64_t gather(const uint64_t* kept, int64_t n, const From* fro
 }
 
 template <typename To>
-FREELUNCH_AVX512 void scatter(const uint64_t* kept, int64_t n, const uint32_t* from, To* to) {
+FREELUNCH_AVX512 void scatter(const uint64_t* retained, int64_t n, const uint32_t* from, To* to) {
   for (int64_t i = 0; i < n; i += 64) {
     for (int64_t j = 0; j < 4; ++j) {
-      const auto bits = static_cast<__mmask16>(kept[i / 64] >> static_cast<unsigned>(16 * j));
+      const auto bits = static_cast<__mmask16>(retained[i / 64] >> static_cast<unsigned>(16 * j));
       put(_mm512_maskz_expand_epi32(bits, _mm512_loadu_si512(from)), to + i + 16 * j);
       from += __builtin_popcount(bits);
     }

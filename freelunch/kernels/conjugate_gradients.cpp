@@ -10,8 +10,8 @@ constexpr float kTiny = 1e-30F;
 
 FREELUNCH_INLINE Bf16 high_of(float x) { return to_bf16(x); }
 FREELUNCH_INLINE Bf16 low_of(float x) { return to_bf16(x - to_float(to_bf16(x))); }
-/// x where the byte of a mask is 1, 0 where it is 0, as operations on bits: a branch, and with GCC 12 a bool
-/// as well, keeps a loop from becoming vector instructions.
+/// x if the byte of a mask is 1, 0 if it is 0. Written as operations on bits: GCC 12 does not vectorise a
+/// loop with a branch or with a bool here.
 FREELUNCH_INLINE float retained_of(uint8_t retained, float x) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & (0U - static_cast<uint32_t>(retained)));
 }
@@ -74,9 +74,9 @@ FREELUNCH_CLONES double residual_row(int64_t n, const GradientRow& r, const floa
   return rz;
 }
 
-FREELUNCH_CLONES void turn_row(int64_t n, const GradientRow& r, double keep) {
+FREELUNCH_CLONES void next_direction_row(int64_t n, const GradientRow& r, double momentum) {
   const GradientRow row = r;
-  const auto share = static_cast<float>(keep);
+  const auto share = static_cast<float>(momentum);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float d = to_float(row.direction[i]) * share + row.residual[i] * row.inverse_diagonal[i];
@@ -87,7 +87,7 @@ FREELUNCH_CLONES void turn_row(int64_t n, const GradientRow& r, double keep) {
 FREELUNCH_CLONES double step_row(int64_t n, const GradientRow& r, const float* image) {
   const GradientRow row = r;
   const uint8_t* retained = bytes_of(row.retained);
-  float curvature = 0;  // the direction is zero off the support, so the image there does not matter
+  float curvature = 0;  // the direction is 0 at removed entries, so the image does not matter there
   float slope = 0;
 #pragma omp simd reduction(+ : curvature, slope)
   for (int64_t i = 0; i < n; ++i) {

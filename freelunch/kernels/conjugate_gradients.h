@@ -5,41 +5,42 @@
 
 namespace freelunch::kernels {
 
-/// What conjugate gradients do between matrix products, for one row w of a matrix: (H + shift I) w = b on the
-/// support of a mask, with the diagonal as preconditioner. n numbers each; `image` is what the product with H
-/// alone gave.
+/// The steps of conjugate gradients between GEMMs, for one row w (n) of a weight matrix with the mask
+/// `retained`: solves (H + shift I) w = b on the retained entries, preconditioned by the diagonal (Saad 2003,
+/// "Iterative Methods for Sparse Linear Systems", algorithm 9.1). In all functions `image` (n) fp32 is the
+/// product of a row with H alone. All arrays have n entries.
 struct GradientRow {
   const bool* retained;
-  const float* inverse_diagonal;  ///< of H + shift I
+  const float* inverse_diagonal;  ///< 1 / diagonal of (H + shift I)
   float shift;
   float* w;
-  float* residual;
-  Bf16* direction;  ///< rounded, so that the product with it loses nothing
+  float* residual;  ///< 0 at removed entries
+  Bf16* direction;  ///< rounded to bf16, so that a bf16 GEMM with it is exact in this factor
 };
 
-/// x rounded to bf16.
+/// to (n) = x (n) rounded to bf16.
 void round_row(int64_t n, const float* x, Bf16* to);
-/// Two rows of a symmetric matrix, split, each paired as the right-hand side of a bf16 product: words with
-/// the even row in the low half.
+/// Splits two consecutive rows of a matrix into high + low, both bf16, in VNNI layout (bf16_layout.h): `high`
+/// and `low` (n) words, the even row in the low half.
 void split_row_pair(int64_t n, const float* even, const float* odd, uint32_t* high, uint32_t* low);
 
-/// w = dense on the support, no direction yet.
+/// Starts at w = dense (n) on the retained entries, 0 elsewhere, with direction 0.
 void start_row(int64_t n, const GradientRow& row, const float* dense);
-/// dense - w as the sum of two bf16 numbers.
+/// Writes the error dense - w as the sum of two bf16 numbers, high + low (n).
 void error_row(int64_t n, const GradientRow& row, const float* dense, Bf16* high, Bf16* low);
-/// The residual afresh: (image + shift * error + extra) on the support, where error = dense - w and image =
-/// error H; extra may be null. Returns residual . preconditioned residual.
+/// Computes the residual from the error dense - w: (image + shift * error + extra) on the retained entries,
+/// with image = error H. extra (n) may be null. Returns r . P r: r is the residual, P the preconditioner.
 double residual_row(int64_t n, const GradientRow& row, const float* dense, const float* image,
                     const float* extra);
-/// One step along the direction, whose product with H is image, to where the row's quadratic is least on it;
-/// none where the image, being rounded, says that the quadratic does not rise. The residual follows by the
-/// image, so it is as exact as that. Returns residual . preconditioned residual.
+/// Moves w along the direction d, whose product with H is `image`, to the minimum of the quadratic. Does not
+/// move if the curvature d . (H + shift I) d, as rounded, is not positive. The residual is updated with
+/// `image`, so it is only as exact as `image`. Returns r . P r of the new residual.
 double step_row(int64_t n, const GradientRow& row, const float* image);
-/// The next direction: the preconditioned residual, plus `keep` times the last direction. Rounding makes
-/// directions conjugate to 2^-9 only.
-void turn_row(int64_t n, const GradientRow& row, double keep);
+/// direction = P residual + momentum * direction, rounded to bf16. Because of the rounding, directions are
+/// conjugate to a relative precision of 2^-9 only.
+void next_direction_row(int64_t n, const GradientRow& row, double momentum);
 
-/// a . b
+/// The dot product of a (n) and b (n). 1024 terms are summed in fp32, their sums in fp64.
 double dot_row(int64_t n, const float* a, const float* b);
 
 }  // namespace freelunch::kernels

@@ -9,11 +9,11 @@
 namespace freelunch::kernels {
 namespace {
 
-constexpr int64_t kRoom = KeptBits::kChunk + 16;  // compaction writes sixteen entries at a time
-using Buffer = std::array<uint32_t, static_cast<size_t>(kRoom)>;
+constexpr int64_t kBufferSize = RetainedBits::kChunk + 16;  // compaction writes sixteen entries at a time
+using Buffer = std::array<uint32_t, static_cast<size_t>(kBufferSize)>;
 
-// A master is its bf16 neighbour plus a signed remainder in units of its last bit: rounding half up in
-// magnitude makes that exact both ways.
+// The bits of an fp32 master are those of its bf16 weight, shifted up, plus a signed 16-bit remainder. The
+// weight is rounded half up in magnitude, so the remainder fits and splitting and joining are exact.
 FREELUNCH_INLINE uint32_t joined(uint32_t weight, int16_t remainder) {
   return (weight << 16U) + static_cast<uint32_t>(static_cast<int32_t>(remainder));
 }
@@ -25,10 +25,11 @@ FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, co
   return w - (a.rate / a.correction1) * first / (std::sqrt(second) * root + a.epsilon);
 }
 
-constexpr uint32_t kMagnitude = 0x7fffffffU;  // of the bits of a number
-constexpr uint32_t kInfinite = 0x7f800000U;   // of infinity; those of NaN are more
+constexpr uint32_t kMagnitude = 0x7fffffffU;  // all bits but the sign
+constexpr uint32_t kInfinite = 0x7f800000U;   // the bits of infinity; those of NaN are larger
 
-/// Whether all gradients and their squares are finite, as the second moments tell.
+/// Steps n gathered weights. Returns whether all second moments are finite; they are not if a gradient or its
+/// square is not.
 FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainders, float* first,
                                 float* second, const uint32_t* gradient, const AdamStep& adam) {
   const AdamStep a = adam;
@@ -61,56 +62,58 @@ FREELUNCH_CLONES bool step_fp32(int64_t n, uint32_t* weights, float* first, floa
   return largest < kInfinite;
 }
 
-/// A chunk of an array of n; the last one, where it is short, is a padded copy until flush().
+/// A chunk of an array of n values. A last chunk that is short is copied to a padded buffer; flush() copies
+/// it back.
 template <typename T>
 class Chunk {
  public:
   Chunk(T* data, int64_t n, int64_t chunk)
-      : data_(data + chunk * KeptBits::kChunk), n_(std::min(KeptBits::kChunk, n - chunk * KeptBits::kChunk)) {
-    if (n_ < KeptBits::kChunk) std::copy_n(data_, n_, padded_.begin());
+      : data_(data + chunk * RetainedBits::kChunk),
+        n_(std::min(RetainedBits::kChunk, n - chunk * RetainedBits::kChunk)) {
+    if (n_ < RetainedBits::kChunk) std::copy_n(data_, n_, padded_.begin());
   }
-  T* data() { return n_ < KeptBits::kChunk ? padded_.data() : data_; }
+  T* data() { return n_ < RetainedBits::kChunk ? padded_.data() : data_; }
   void flush() {
-    if (n_ < KeptBits::kChunk) std::copy_n(padded_.begin(), n_, data_);
+    if (n_ < RetainedBits::kChunk) std::copy_n(padded_.begin(), n_, data_);
   }
 
  private:
   T* data_;
   int64_t n_;
-  std::array<std::remove_const_t<T>, static_cast<size_t>(KeptBits::kChunk)> padded_;
+  std::array<std::remove_const_t<T>, static_cast<size_t>(RetainedBits::kChunk)> padded_;
 };
 
-/// advance(n, at, weights, gradients) on the n kept weights of each chunk, gathered, `at` of them before;
-/// whether it returned true for all.
+/// Calls advance(n, at, weights, gradients) for each chunk with its n retained weights, gathered; `at` is the
+/// number of retained weights before the chunk. Returns whether all calls returned true.
 template <typename Word, typename Gather, typename Scatter, typename Advance>
-bool step_chunks(const KeptBits& kept, Word* weights, const Word* gradient, Gather gather, Scatter scatter,
-                 const Advance& advance) {
+bool step_chunks(const RetainedBits& retained, Word* weights, const Word* gradient, Gather gather,
+                 Scatter scatter, const Advance& advance) {
   bool finite = true;
 #pragma omp parallel for schedule(static) reduction(&& : finite)
-  for (int64_t c = 0; c < kept.chunks(); ++c) {
+  for (int64_t c = 0; c < retained.chunks(); ++c) {
     Buffer g;
     Buffer w;
-    Chunk<Word> stored(weights, kept.size(), c);
-    Chunk<const Word> gradients(gradient, kept.size(), c);
-    const int64_t n = gather(kept.words(c), KeptBits::kChunk, gradients.data(), g.data());
-    gather(kept.words(c), KeptBits::kChunk, stored.data(), w.data());
-    const bool all = advance(n, kept.first(c), w.data(), g.data());
-    scatter(kept.words(c), KeptBits::kChunk, w.data(), stored.data());
+    Chunk<Word> stored(weights, retained.size(), c);
+    Chunk<const Word> gradients(gradient, retained.size(), c);
+    const int64_t n = gather(retained.words(c), RetainedBits::kChunk, gradients.data(), g.data());
+    gather(retained.words(c), RetainedBits::kChunk, stored.data(), w.data());
+    const bool all = advance(n, retained.first(c), w.data(), g.data());
+    scatter(retained.words(c), RetainedBits::kChunk, w.data(), stored.data());
     stored.flush();
     finite = finite && all;
   }
   return finite;
 }
 
-/// visit(i, at) for every weight i: its place among the kept ones, or -1.
+/// Calls visit(i, at) for every weight i; `at` is its index among the retained weights, or -1.
 template <typename Visit>
-void for_each_weight(const KeptBits& kept, const Visit& visit) {
+void for_each_weight(const RetainedBits& retained, const Visit& visit) {
 #pragma omp parallel for schedule(static)
-  for (int64_t c = 0; c < kept.chunks(); ++c) {
-    int64_t at = kept.first(c);
-    const int64_t begin = c * KeptBits::kChunk;
-    for (int64_t i = begin; i < std::min(begin + KeptBits::kChunk, kept.size()); ++i) {
-      const bool keep = (kept.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
+  for (int64_t c = 0; c < retained.chunks(); ++c) {
+    int64_t at = retained.first(c);
+    const int64_t begin = c * RetainedBits::kChunk;
+    for (int64_t i = begin; i < std::min(begin + RetainedBits::kChunk, retained.size()); ++i) {
+      const bool keep = (retained.words(c)[(i - begin) / 64] >> static_cast<uint64_t>(i % 64) & 1U) != 0;
       visit(i, keep ? at++ : -1);
     }
   }
@@ -118,11 +121,12 @@ void for_each_weight(const KeptBits& kept, const Visit& visit) {
 
 }  // namespace
 
-KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
+RetainedBits::RetainedBits(const bool* retained, int64_t n) : n_(n) {
   const int64_t chunks = (n + kChunk - 1) / kChunk;
   words_.assign(static_cast<size_t>(chunks * (kChunk / 64)), 0);
   for (int64_t i = 0; i < n; ++i)
-    words_[static_cast<size_t>(i / 64)] |= static_cast<uint64_t>(kept[i]) << static_cast<uint64_t>(i % 64);
+    words_[static_cast<size_t>(i / 64)] |= static_cast<uint64_t>(retained[i])
+                                           << static_cast<uint64_t>(i % 64);
   first_.assign(static_cast<size_t>(chunks) + 1, 0);
   for (int64_t c = 0; c < chunks; ++c) {
     int64_t count = 0;
@@ -131,18 +135,18 @@ KeptBits::KeptBits(const bool* kept, int64_t n) : n_(n) {
   }
 }
 
-bool step(const KeptBits& kept, const RetainedWeights<Bf16>& state, const Bf16* gradient,
+bool step(const RetainedBits& retained, const RetainedWeights<Bf16>& state, const Bf16* gradient,
           const AdamStep& adam) {
-  return step_chunks(kept, state.weights, gradient, compaction().gather, compaction().scatter,
+  return step_chunks(retained, state.weights, gradient, compaction().gather, compaction().scatter,
                      [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
                        return step_bf16(n, weights, state.remainders + at, state.first + at,
                                         state.second + at, gradients, adam);
                      });
 }
 
-bool step(const KeptBits& kept, const RetainedWeights<float>& state, const float* gradient,
+bool step(const RetainedBits& retained, const RetainedWeights<float>& state, const float* gradient,
           const AdamStep& adam) {
-  return step_chunks(kept, reinterpret_cast<uint32_t*>(state.weights),
+  return step_chunks(retained, reinterpret_cast<uint32_t*>(state.weights),
                      reinterpret_cast<const uint32_t*>(gradient), compaction().gather_fp32,
                      compaction().scatter_fp32,
                      [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
@@ -150,16 +154,16 @@ bool step(const KeptBits& kept, const RetainedWeights<float>& state, const float
                      });
 }
 
-void split(const KeptBits& kept, const float* masters, Bf16* weights, int16_t* remainders) {
-  for_each_weight(kept, [&](int64_t i, int64_t at) {
+void split(const RetainedBits& retained, const float* masters, Bf16* weights, int16_t* remainders) {
+  for_each_weight(retained, [&](int64_t i, int64_t at) {
     const auto bits = std::bit_cast<uint32_t>(masters[i]);
     weights[i] = static_cast<Bf16>(at < 0 ? 0 : rounded(bits));
     if (at >= 0) remainders[at] = static_cast<int16_t>(bits);
   });
 }
 
-void join(const KeptBits& kept, const Bf16* weights, const int16_t* remainders, float* masters) {
-  for_each_weight(kept, [&](int64_t i, int64_t at) {
+void join(const RetainedBits& retained, const Bf16* weights, const int16_t* remainders, float* masters) {
+  for_each_weight(retained, [&](int64_t i, int64_t at) {
     masters[i] = at < 0 ? 0.0F : std::bit_cast<float>(joined(weights[i], remainders[at]));
   });
 }

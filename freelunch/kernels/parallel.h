@@ -4,9 +4,8 @@
 
 namespace freelunch::kernels {
 
-/// body(i) for i from 0 to n - 1, shared by the threads of the one OpenMP pool that LibTorch uses as well;
-/// whoever is free takes the next i. Whatever body computes must not depend on who runs it. It must not
-/// throw.
+/// Calls body(i) for i = 0 .. n - 1 on the threads of OpenMP's pool, which LibTorch uses too. A free thread
+/// takes the next i, so results must not depend on the thread. body must not throw.
 void parallel_for(int64_t n, const std::function<void(int64_t)>& body);
 
 }  // namespace freelunch::kernels

@@ -6,7 +6,7 @@
 namespace freelunch::kernels {
 namespace {
 
-constexpr int64_t kPart = 1024;  // terms added in fp32 before fp64 takes over
+constexpr int64_t kPart = 1024;  // terms summed in fp32
 
 template <typename Logit>
 FREELUNCH_INLINE float largest_of(const Logit* row, int64_t n) {
@@ -78,7 +78,7 @@ FREELUNCH_INLINE double ce_row(int64_t n, Logit* p, int64_t next, float scale) {
   return std::log(p_sum) - target;
 }
 
-// target_clones goes with plain functions, so each row kernel is spelled out for both types.
+// target_clones does not work on templates, so each row kernel is written out for both types.
 FREELUNCH_CLONES double kl_of(int64_t n, Bf16* p, const Bf16* q, float scale) {
   return kl_row(n, p, q, scale);
 }

@@ -2,9 +2,9 @@
 #include <bit>
 #include <cstdint>
 
-/// What the loops of this folder share. They are plain C++ that the compiler turns into vector instructions;
-/// FREELUNCH_CLONES compiles a function for several instruction sets, of which the loader takes the best that
-/// the machine has.
+/// Basic operations that the loops of this folder share. The loops are plain C++ that the compiler
+/// vectorises. FREELUNCH_CLONES compiles a function for several instruction sets; the loader picks the best
+/// one that the machine supports.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define FREELUNCH_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
@@ -14,7 +14,7 @@
 
 namespace freelunch::kernels {
 
-/// The bits of a bfloat16.
+/// The bits of a bfloat16 number.
 using Bf16 = uint16_t;
 
 FREELUNCH_INLINE float to_float(Bf16 value) {
@@ -22,7 +22,7 @@ FREELUNCH_INLINE float to_float(Bf16 value) {
 }
 FREELUNCH_INLINE float to_float(float value) { return value; }
 
-/// Rounds to the nearest, ties to even; NaN stays NaN.
+/// Rounds to nearest, ties to even. NaN stays NaN.
 FREELUNCH_INLINE Bf16 to_bf16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
@@ -31,10 +31,11 @@ FREELUNCH_INLINE Bf16 to_bf16(float value) {
 FREELUNCH_INLINE void store(float value, Bf16* to) { *to = to_bf16(value); }
 FREELUNCH_INLINE void store(float value, float* to) { *to = value; }
 
-/// e^x to about 2 units in the last place of fp32, for x up to 88; 0 below -87. By the nearest power of two
-/// and a polynomial of degree 6 on what is left (|r| <= ln 2 / 2).
+/// e^x with an error of about 2 units in the last place of fp32; 0 for x < -87, e^88 for x > 88. Splits x
+/// into n ln 2 + r with an integer n and |r| <= ln 2 / 2; e^r is a polynomial of degree 6.
 FREELUNCH_INLINE float exponential(float x) {
-  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
+  constexpr float kRound =
+      12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits
   const float clamped = x < -87.0F ? -87.0F : (x > 88.0F ? 88.0F : x);
   const float shifted = clamped * 1.44269504F + kRound;
   const float n = shifted - kRound;

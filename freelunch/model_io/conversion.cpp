@@ -1,7 +1,7 @@
 #include "freelunch/model_io/conversion.h"
 
 #include "freelunch/base/error.h"
-#include "freelunch/checkpoint/files/atomic_file.h"
+#include "freelunch/checkpoint/files/output_folder.h"
 #include "freelunch/model_io/export.h"
 #include "freelunch/model_io/opened_model.h"
 

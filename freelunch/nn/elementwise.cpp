@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "freelunch/backend/backend.h"
-#include "freelunch/kernels/sublayer.h"
+#include "freelunch/kernels/elementwise.h"
 
 namespace freelunch::model {
 namespace {
@@ -67,12 +67,17 @@ class RmsNorm : public Function<RmsNorm> {
 };
 
 at::Tensor rotated(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines,
-                   float direction) {
+                   bool inverse) {
   at::Tensor y = at::empty_like(heads);
+  const int64_t pairs = heads.size(3) / 2;
+  const kernels::Rotation rotation{.heads = heads.size(2),
+                                   .pairs = pairs,
+                                   .length = cosines.numel() / pairs,
+                                   .cosines = data<float>(cosines),
+                                   .sines = data<float>(sines),
+                                   .inverse = inverse};
   with_type(heads.scalar_type(), [&]<typename T>(T) {
-    kernels::rotate(heads.size(0) * heads.size(1), heads.size(2), heads.size(3) / 2,
-                    cosines.numel() / (heads.size(3) / 2), data<T>(heads), data<float>(cosines),
-                    data<float>(sines), direction, mutable_data<T>(y));
+    kernels::rotate(rotation, heads.size(0) * heads.size(1), data<T>(heads), mutable_data<T>(y));
   });
   return y;
 }
@@ -82,11 +87,11 @@ class Rotate : public Function<Rotate> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& heads, const at::Tensor& cosines,
                             const at::Tensor& sines) {
     context->save_for_backward({cosines, sines});
-    return rotated(heads, cosines, sines, 1);
+    return rotated(heads, cosines, sines, /*inverse=*/false);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    return {rotated(gradients[0].contiguous(), saved[0], saved[1], -1), {}, {}};
+    return {rotated(gradients[0].contiguous(), saved[0], saved[1], /*inverse=*/true), {}, {}};
   }
 };
 

@@ -11,6 +11,8 @@
 
 #include "freelunch/gemm/gemm_bf16.h"
 #include "freelunch/kernels/attention_tiles.h"
+#include "freelunch/kernels/bf16_layout.h"
+#include "freelunch/kernels/elementwise.h"
 #include "freelunch/kernels/parallel.h"
 
 namespace freelunch::model {
@@ -18,6 +20,7 @@ namespace {
 
 using gemm::gemm_bf16;
 using kernels::Bf16;
+using kernels::Output;
 
 // Queries of a tile, and keys of a tile. Even.
 constexpr int64_t kTokens = 128;
@@ -90,9 +93,6 @@ struct TileShape {
   bool diagonal;
 };
 
-/// What a product does with the sum that is there.
-enum class Sum : bool { kReplace, kAdd };
-
 /// visit(first, count) for the steps of a tile's `tokens` keys or queries: one step off the diagonal.
 template <typename Visit>
 void for_each_step(int64_t tokens, bool diagonal, const Visit& visit) {
@@ -100,44 +100,37 @@ void for_each_step(int64_t tokens, bool diagonal, const Visit& visit) {
   for (int64_t first = 0; first < tokens; first += step) visit(first, std::min(step, tokens - first));
 }
 
-/// c (keys, queries) = rows (keys, e) times columns, paired (e / 2, queries).
+/// c (keys, queries) = rows (keys, e) times columns in VNNI layout, (e / 2, queries).
 void multiply_rows(const Sizes& s, const TileShape& tile, const Bf16* rows, const uint32_t* columns,
                    float* c) {
   const int64_t n = tile.queries;
   for_each_step(tile.keys, tile.diagonal, [&](int64_t first, int64_t count) {
     const int64_t query = tile.diagonal ? first : 0;
-    gemm_bf16(count, n - query, s.e, rows + first * s.kv_row(), s.kv_row(), columns + query, n,
-              c + first * n + query, n, /*add=*/false);
+    gemm_bf16({.m = count, .n = n - query, .k = s.e}, {rows + first * s.kv_row(), s.kv_row()},
+              {columns + query, n}, {c + first * n + query, n}, Output::kReplace);
   });
 }
 
-/// bf16 (e, keys), rows `stride` apart.
-struct Columns {
-  const Bf16* data;
-  int64_t stride;
-};
-
-/// Sums over the keys of a tile: c (e, queries) = or += columns (e, keys) times weights, paired
+/// Sums over the keys of a tile: c (e, queries) = or += columns (e, keys) times weights in VNNI layout,
 /// (keys / 2, queries).
-void sum_keys(const Sizes& s, const TileShape& tile, const Columns& columns, const uint32_t* weights,
-              float* c, Sum sum) {
+void sum_keys(const Sizes& s, const TileShape& tile, const kernels::Strided<const Bf16>& columns,
+              const uint32_t* weights, float* c, Output output) {
   const int64_t n = tile.queries;
   for_each_step(n, tile.diagonal, [&](int64_t first, int64_t count) {
     const int64_t seen = tile.diagonal ? std::min(tile.keys, first + count) : tile.keys;
-    gemm_bf16(s.e, count, even(seen), columns.data, columns.stride, weights + first, n, c + first, n,
-              sum == Sum::kAdd);
+    gemm_bf16({.m = s.e, .n = count, .k = even(seen)}, columns, {weights + first, n}, {c + first, n}, output);
   });
 }
 
-/// Sums over the queries of a tile: c (keys, e) = or += weights (keys, queries) times rows, paired
+/// Sums over the queries of a tile: c (keys, e) = or += weights (keys, queries) times rows in VNNI layout,
 /// (queries / 2, e).
 void sum_queries(const Sizes& s, const TileShape& tile, const Bf16* weights, const uint32_t* rows, float* c,
-                 Sum sum) {
+                 Output output) {
   const int64_t n = tile.queries;
   for_each_step(tile.keys, tile.diagonal, [&](int64_t first, int64_t count) {
     const int64_t query = tile.diagonal ? first : 0;
-    gemm_bf16(count, s.e, even(n - query), weights + first * n + query, n, rows + query / 2 * s.e,
-              c + first * s.e, s.e, sum == Sum::kAdd);
+    gemm_bf16({.m = count, .n = s.e, .k = even(n - query)}, {weights + first * n + query, n},
+              {rows + query / 2 * s.e, s.e}, {c + first * s.e, s.e}, output);
   });
 }
 
@@ -153,6 +146,7 @@ struct ForwardHead {
 void forward_part(const Sizes& s, int64_t part, const ForwardHead& head, const Bf16* k,
                   const Bf16* v_columns) {
   const auto& tiles = kernels::attention_tiles();
+  const auto& layout = kernels::bf16_layout();
   const Scratch<uint32_t> queries(s.e / 2 * kTokens);
   const Scratch<float> scores(kSpan * kTokens);
   const Scratch<uint32_t> weights(kSpan / 2 * kTokens);
@@ -160,7 +154,7 @@ void forward_part(const Sizes& s, int64_t part, const ForwardHead& head, const B
   std::array<float, kTokens> largest, sum, rescale;
   for_each_tile(s, part, [&](int64_t begin) {
     const int64_t n = std::min(kTokens, s.l - begin);
-    tiles.pair_columns(n, s.e, s.row(), head.q + begin * s.row(), queries.get());
+    layout.transpose_to_vnni(n, s.e, {head.q + begin * s.row(), s.row()}, queries.get());
     largest.fill(-std::numeric_limits<float>::infinity());
     sum.fill(0);
     for (int64_t span = 0; span < begin + n; span += kSpan) {
@@ -177,20 +171,21 @@ void forward_part(const Sizes& s, int64_t part, const ForwardHead& head, const B
                     rescale.data());
       if (span > 0) kernels::scale_columns(s.e, n, rescale.data(), out.get());
       for (int64_t key = span; key < end; key += kTokens) {
-        sum_keys(s, tile_at(key), {.data = v_columns + key, .stride = s.even()},
-                 weights.get() + (key - span) / 2 * n, out.get(), key > 0 ? Sum::kAdd : Sum::kReplace);
+        sum_keys(s, tile_at(key), {v_columns + key, s.even()}, weights.get() + (key - span) / 2 * n,
+                 out.get(), key > 0 ? Output::kAdd : Output::kReplace);
       }
     }
     for (int64_t i = 0; i < n; ++i) {
       head.log_sum[begin + i] = largest[static_cast<size_t>(i)] + std::log(sum[static_cast<size_t>(i)]);
       rescale[static_cast<size_t>(i)] = 1 / sum[static_cast<size_t>(i)];
     }
-    tiles.transpose_scaled(n, s.e, n, out.get(), rescale.data(), s.row(), head.o + begin * s.row());
+    layout.transpose_scaled(n, s.e, {out.get(), n}, rescale.data(), {head.o + begin * s.row(), s.row()});
   });
 }
 
 /// The queries of one head from `first` on, as the backward pass reads them, tile by tile: q and its output's
-/// gradient d, paired along the width or along the queries, and delta (l), the dot products of o and d.
+/// gradient d, in VNNI layout along the width or along the queries, and delta (l), the dot products of o and
+/// d.
 struct QueryTiles {
   Scratch<uint32_t> q_columns, d_columns, q_rows, d_rows;
   Scratch<float> delta;
@@ -203,10 +198,10 @@ struct QueryTiles {
       const int64_t at = begin / 2 * s.e;
       const int64_t from = begin * s.row();
       kernels::attention_tiles().row_dots(n, s.e, s.row(), o + from, d + from, delta.get() + begin);
-      kernels::attention_tiles().pair_columns(n, s.e, s.row(), q + from, q_columns.get() + at);
-      kernels::attention_tiles().pair_columns(n, s.e, s.row(), d + from, d_columns.get() + at);
-      kernels::pair_rows(n, s.e, s.row(), q + from, q_rows.get() + at);
-      kernels::pair_rows(n, s.e, s.row(), d + from, d_rows.get() + at);
+      kernels::bf16_layout().transpose_to_vnni(n, s.e, {q + from, s.row()}, q_columns.get() + at);
+      kernels::bf16_layout().transpose_to_vnni(n, s.e, {d + from, s.row()}, d_columns.get() + at);
+      kernels::to_vnni(n, s.e, {q + from, s.row()}, q_rows.get() + at);
+      kernels::to_vnni(n, s.e, {d + from, s.row()}, d_rows.get() + at);
     }
   }
 };
@@ -245,21 +240,25 @@ class KeyTile {
                 const Earlier& earlier) {
     const int64_t keys = std::min(kTokens, s_.l - key);
     const auto& tiles = kernels::attention_tiles();
-    tiles.transpose(keys, s_.e, s_.kv_row(), at_key.k, even(keys), k_columns_.get());
+    kernels::bf16_layout().transpose(keys, s_.e, {at_key.k, s_.kv_row()}, {k_columns_.get(), even(keys)});
     for (int64_t begin = key; begin < s_.l; begin += kTokens) {
       const int64_t n = std::min(kTokens, s_.l - begin);
       const int64_t at = begin / 2 * s_.e;
       const TileShape tile{.keys = keys, .queries = n, .diagonal = begin == key};
-      const Sum key_sum = earlier.heads || !tile.diagonal ? Sum::kAdd : Sum::kReplace;
+      const Output key_sum = earlier.heads || !tile.diagonal ? Output::kAdd : Output::kReplace;
       multiply_rows(s_, tile, at_key.k, queries.q_columns.get() + at, scores_.get());
       multiply_rows(s_, tile, at_key.v, queries.d_columns.get() + at, d_weights_.get());
-      tiles.softmax_backward({.keys = keys, .queries = n, .offset = begin - key, .scale = s_.scale()},
-                             scores_.get(), d_weights_.get(), head.log_sum + begin,
-                             queries.delta.get() + begin, weights_.get(), d_scores_.get(), paired_.get());
+      tiles.softmax_backward(
+          {.keys = keys, .queries = n, .offset = begin - key, .scale = s_.scale()},
+          {.scores = scores_.get(),
+           .d_weights = d_weights_.get(),
+           .log_sum = head.log_sum + begin,
+           .delta = queries.delta.get() + begin},
+          {.weights = weights_.get(), .d_scores = d_scores_.get(), .d_scores_vnni = d_scores_vnni_.get()});
       sum_queries(s_, tile, weights_.get(), queries.d_rows.get() + at, at_key.dv, key_sum);
       sum_queries(s_, tile, d_scores_.get(), queries.q_rows.get() + at, at_key.dk, key_sum);
-      sum_keys(s_, tile, {.data = k_columns_.get(), .stride = even(keys)}, paired_.get(),
-               head.dq + begin * s_.e, earlier.keys ? Sum::kAdd : Sum::kReplace);
+      sum_keys(s_, tile, {k_columns_.get(), even(keys)}, d_scores_vnni_.get(), head.dq + begin * s_.e,
+               earlier.keys ? Output::kAdd : Output::kReplace);
     }
   }
 
@@ -267,7 +266,7 @@ class KeyTile {
   const Sizes& s_;
   Scratch<float> scores_{kTokens * kTokens}, d_weights_{kTokens * kTokens};
   Scratch<Bf16> weights_{kTokens * kTokens + 1}, d_scores_{kTokens * kTokens + 1}, k_columns_{kTokens * s_.e};
-  Scratch<uint32_t> paired_{kTokens * kTokens / 2};
+  Scratch<uint32_t> d_scores_vnni_{kTokens * kTokens / 2};
 };
 
 /// Pointers into the tensors of one key head, (l, e) bf16 in k's layout.
@@ -297,8 +296,8 @@ void backward_part(const Sizes& s, int64_t part, const KeyHead& keys,
   for_each_tile(s, part, [&](int64_t key) {
     const int64_t n = std::min(kTokens, s.l - key);
     const int64_t to = key * s.kv_row();
-    kernels::round_scaled(n, s.e, sums_k.get() + key * s.e, s.scale(), s.kv_row(), keys.dk + to);
-    kernels::round_scaled(n, s.e, sums_v.get() + key * s.e, 1, s.kv_row(), keys.dv + to);
+    kernels::round_scaled(n, s.e, sums_k.get() + key * s.e, s.scale(), {keys.dk + to, s.kv_row()});
+    kernels::round_scaled(n, s.e, sums_v.get() + key * s.e, 1, {keys.dv + to, s.kv_row()});
   });
 }
 
@@ -310,8 +309,8 @@ void sum_parts(const Sizes& s, float* parts, int64_t apart, Bf16* dq) {
     const int64_t n = std::min(kTokens, s.l - begin);
     float* sum = parts + begin * s.e;
     for (int64_t part = 1; part < kParts && part * kTokens <= begin; ++part)
-      kernels::add(n * s.e, sum + part * apart, sum);
-    kernels::attention_tiles().transpose_scaled(n, s.e, n, sum, scale.data(), s.row(), dq + begin * s.row());
+      kernels::add_to(n * s.e, sum + part * apart, sum);
+    kernels::bf16_layout().transpose_scaled(n, s.e, {sum, n}, scale.data(), {dq + begin * s.row(), s.row()});
   }
 }
 
@@ -332,8 +331,8 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
     kernels::parallel_for(s.n * s.kv_heads, [&](int64_t item) {
       const int64_t i = item / s.kv_heads;
       const int64_t h = item % s.kv_heads;
-      kernels::attention_tiles().transpose(s.l, s.e, s.kv_row(), from_v + s.kv_at(i, h), s.even(),
-                                           columns(i, h));
+      kernels::bf16_layout().transpose(s.l, s.e, {from_v + s.kv_at(i, h), s.kv_row()},
+                                       {columns(i, h), s.even()});
     });
     for_each_part(s, s.heads, [&](int64_t i, int64_t h, int64_t part) {
       const int64_t shared = h / s.group();

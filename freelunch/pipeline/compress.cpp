@@ -8,6 +8,7 @@
 #include "freelunch/base/error.h"
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
+#include "freelunch/checkpoint/files/output_folder.h"
 #include "freelunch/model_io/export.h"
 #include "freelunch/model_io/opened_model.h"
 #include "freelunch/pipeline/count_zeros.h"

@@ -60,9 +60,9 @@ struct EvaluationOptions {
 struct RegionOptions {
   Propagation propagation = Propagation::kSparseDense;
   reconstruct::Loss loss = reconstruct::Loss::kRelativeMse;
-  std::optional<double> learning_rate;  ///< absent: from the model's width
-  std::optional<int64_t> epochs;        ///< absent: default_epochs
-  int64_t batch = 1;  ///< many small steps beat few large ones at equal tokens (docs/decisions/0007)
+  std::optional<double> learning_rate;         ///< absent: from the model's width
+  std::optional<int64_t> epochs;               ///< absent: default_epochs
+  int64_t batch = reconstruct::kDefaultBatch;  ///< windows in a step
   bool freeze_norms = false;
 };
 
@@ -71,7 +71,7 @@ struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
   std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
   std::optional<int64_t> epochs;        ///< absent: default_epochs
-  int64_t batch = 1;
+  int64_t batch = reconstruct::kDefaultBatch;
   reconstruct::LoraSettings lora;
 };
 

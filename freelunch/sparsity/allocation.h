@@ -16,21 +16,22 @@ struct Rule {
 /// "2:4=*self_attn*", "0.6=*mlp*", "dense=model.layers.0.*" -> Rule. Throws InvalidArgument.
 Rule parse_rule(const std::string& text);
 
-/// How zeros are shared out among blocks.
+/// How zeros are distributed among blocks.
 enum class Allocation { kUniform, kOwl };
 Allocation parse_allocation(std::string_view text);
 std::string_view name(Allocation allocation);
 
-/// Which pattern each matrix gets: the first rule whose glob matches its name; else the block's own fraction
-/// of zeros where there is one; else the pattern given for all.
+/// The pattern of each matrix: that of the first rule whose glob matches the name; otherwise the block's own
+/// fraction of zeros if allocate() gave one; otherwise the base pattern.
 class PatternMap {
  public:
   PatternMap(Pattern base, std::vector<Rule> rules) : base_(base), rules_(std::move(rules)) {}
 
-  /// Fractions of zeros by block, as owl_fractions gives them.
+  /// Sets the fraction of zeros of each block, as owl_fractions() gives them.
   void allocate(std::vector<double> fractions) { fractions_ = std::move(fractions); }
+  /// The pattern of the matrix `tensor` in block `block`.
   Pattern of(const std::string& tensor, int64_t block) const;
-  /// Throws InvalidArgument for the first rule that matches none of the names.
+  /// Throws InvalidArgument if a rule matches none of the names.
   void check_used(const std::vector<std::string>& tensors) const;
 
  private:
@@ -39,10 +40,10 @@ class PatternMap {
   std::vector<double> fractions_;
 };
 
-/// OWL (Yin et al. 2023, arXiv 2310.05175): blocks with more outliers keep more. outliers: each block's share
-/// of scores above 5 times the mean of its matrix; weights: each block's number of weights. Fractions of
-/// zeros lie within +-spread of each other's middle and average to `zero_fraction` over all weights. Throws
-/// InvalidArgument if a fraction would leave [0, 1).
+/// The fraction of zeros of each block by OWL (Yin et al. 2023, arXiv 2310.05175): blocks with more outliers
+/// retain more weights. outliers: the share of a block's scores that exceed 5 times the mean of their matrix.
+/// weights: the number of weights of each block. The fractions span 2 * spread and their mean over all
+/// weights is `zero_fraction`. Throws InvalidArgument if a fraction would leave [0, 1).
 std::vector<double> owl_fractions(const std::vector<double>& outliers, const std::vector<double>& weights,
                                   double zero_fraction, double spread = 0.08);
 

@@ -12,7 +12,8 @@ namespace {
 
 at::Tensor keep_n_of_m(const at::Tensor& scores, const NofM& pattern) {
   const at::Tensor groups = scores.reshape({-1, pattern.of});
-  // rank = how many of the group are removed before this one; `of` comparisons beat sorting groups this short
+  // rank: how many weights of the group are removed before this one. `of` comparisons are faster than
+  // sorting.
   at::Tensor rank = at::zeros(groups.sizes(), groups.options().dtype(at::kChar));
   const at::Tensor index = at::arange(pattern.of, groups.options().dtype(at::kLong));
   for (int64_t j = 0; j < pattern.of; ++j) {
@@ -34,14 +35,14 @@ at::Tensor keep_largest(const at::Tensor& scores, int64_t remove) {
   const at::Tensor threshold = std::get<0>(at::kthvalue(scores, remove, 1, /*keepdim=*/true));
   const at::Tensor below = scores.lt(threshold);
   const at::Tensor tied = scores.eq(threshold);
-  const at::Tensor missing = remove - below.sum(1, true);  // removed among the tied, per group
+  const at::Tensor missing = remove - below.sum(1, true);  // number of tied weights to remove, per group
   if (at::equal(tied.sum(1, true), missing)) return scores.gt(threshold);
   const at::Tensor removed = below.logical_or(tied.logical_and(tied.cumsum(1).le(missing)));
   return removed.logical_not();
 }
 
 int64_t removed_of(double fraction, int64_t size) {
-  // 0.7 * 10 is 6.999... in binary; a rounding error must not cost a zero
+  // 0.7 * 10 is 6.999... in binary: without the small addition it would give 6
   return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size) + 1e-9));
 }
 
@@ -65,10 +66,11 @@ int64_t expected_zeros(int64_t rows, int64_t columns, const Pattern& pattern, Gr
 void check_respected(const at::Tensor& W, const Mask& mask, const std::string& tensor) {
   const int64_t wrong = W.ne(0).logical_and(mask.retained.logical_not()).sum().item<int64_t>();
   if (wrong != 0)
-    fail(ErrorKind::kNumerical, "tensor '{}' has {} non-zero weights where its mask removes", tensor, wrong);
+    fail(ErrorKind::kNumerical, "tensor '{}' has {} non-zero weights where its mask has zeros", tensor,
+         wrong);
 }
 
-// from the sparsest to the loosest, so that 1:4 is not reported as 2:4
+// the sparsest first, so that 1:4 is not reported as 2:4
 Observer::Observer() : obeyed_{{1, 4}, {2, 8}, {1, 2}, {2, 4}, {4, 8}} {}
 
 void Observer::add(const at::Tensor& W) {
@@ -76,7 +78,7 @@ void Observer::add(const at::Tensor& W) {
   const int64_t zeros = W.numel() - nonzero.sum().item<int64_t>();
   zeros_ += zeros;
   elements_ += W.numel();
-  // half of what obeys a pattern is zero: most rows need no closer look
+  // at least half of a matrix that obeys a pattern is zero, so most matrices need no closer look
   const bool none = W.dim() != 2 || zeros == 0 || zeros * 2 < W.numel();
   std::erase_if(obeyed_, [&](const NofM& pattern) { return none || !obeys(nonzero, pattern); });
 }

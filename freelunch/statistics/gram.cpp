@@ -9,15 +9,28 @@
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/gemm/gemm_bf16.h"
-#include "freelunch/kernels/attention_tiles.h"
+#include "freelunch/kernels/bf16_layout.h"
 #include "freelunch/kernels/column_sums.h"
 #include "freelunch/kernels/parallel.h"
 
 namespace freelunch::statistics {
 namespace {
 
-constexpr int64_t kPanel = 64;    // columns of a tile of H
-constexpr int64_t kStored = 256;  // rows of H that are stored together; whole tiles
+// H is symmetric, so a Gram stores only the panels of kStored rows from their first diagonal element on. For
+// a width of 2 kStored + r:
+//
+//     +-----------------+   panel 0: kStored rows of length width
+//     |     0           |
+//     |-----+-----------|
+//     |     |   1       |   panel 1: kStored rows of length width - kStored
+//     |     |     +-----|
+//     |     |     |  2  |   panel 2: r rows of length r
+//     +-----+-----+-----+
+//
+// The panels lie one after the other, each row-major. add_bf16() computes H in tiles of kPanel x kPanel; a
+// tile lies in one panel, because kStored is a multiple of kPanel.
+constexpr int64_t kPanel = 64;
+constexpr int64_t kStored = 256;
 
 at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   if (X.size(-1) != width)
@@ -25,14 +38,15 @@ at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   return X.reshape({-1, width}).to(at::kFloat);
 }
 
-/// A^T B in fp32 of rows of tokens; bf16 as it is where the device accumulates it in fp32.
+/// A^T B in fp32, A (tokens, m), B (tokens, n); bf16 factors stay bf16 if the device multiplies them into
+/// fp32.
 at::Tensor product(const at::Tensor& A, const at::Tensor& B) {
   if (backend::of(A).mixed_mm() && A.scalar_type() == at::kBFloat16 && B.scalar_type() == at::kBFloat16)
     return at::mm(A.t(), B, at::kFloat);
   return at::mm(A.t(), B);
 }
 
-/// (tokens, width), bf16 as it is where product() takes it, else fp32.
+/// X as (tokens, width): bf16 if product() takes bf16, else fp32.
 at::Tensor factor_of(const at::Tensor& X, int64_t width) {
   if (!backend::of(X).mixed_mm() || X.scalar_type() != at::kBFloat16 || X.size(-1) != width)
     return rows_of(X, width);
@@ -46,7 +60,8 @@ at::TensorOptions sums_on(at::Device device) {
 
 int64_t panels_of(int64_t width) { return (width + kStored - 1) / kStored; }
 
-/// Elements before a panel; full panels are each kStored columns shorter than the one before.
+/// The number of elements before a panel, which is also where it starts. Full panels have kStored rows, each
+/// panel is kStored columns narrower than the one before.
 int64_t start_of(int64_t width, int64_t panel) {
   const int64_t above = std::min(panel * kStored, width);
   const int64_t full = above / kStored;
@@ -54,7 +69,7 @@ int64_t start_of(int64_t width, int64_t panel) {
          (above - full * kStored) * (width - full * kStored);
 }
 
-/// Copies what is above the diagonal below it.
+/// Copies the upper triangle into the lower one.
 void mirror(const at::Tensor& full) {
   const int64_t width = full.size(0);
   for (int64_t i = 0; i < width; i += kPanel) {
@@ -97,7 +112,7 @@ int64_t Gram::bytes(int64_t width, at::ScalarType dtype) {
   return start_of(width, panels_of(width)) * static_cast<int64_t>(at::elementSize(dtype));
 }
 
-/// (rows, width - first row), a view.
+/// Panel i as a view (rows, width - first row).
 at::Tensor Gram::panel(int64_t i) const {
   const int64_t start = start_of(width_, i);
   return packed_.narrow(0, start, start_of(width_, i + 1) - start).view({-1, width_ - i * kStored});
@@ -126,32 +141,35 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
   const int64_t tokens = rows.size(0);
   const int64_t pairs = (tokens + 1) / 2;
   const auto* X = reinterpret_cast<const kernels::Bf16*>(rows.const_data_ptr<at::BFloat16>());
-  // X^T, and X with its rows paired, a panel of columns at a time: the two sides of a bf16 product
-  const int64_t stride = 2 * pairs + gemm::kApart;
-  const at::Tensor column_memory = at::empty({width, stride}, rows.options());
-  const at::Tensor pair_memory = at::empty({width, pairs}, rows.options().dtype(at::kInt));
-  auto* columns = static_cast<kernels::Bf16*>(column_memory.mutable_data_ptr());
-  auto* paired = static_cast<uint32_t*>(pair_memory.mutable_data_ptr());
+  // The two sides of the GEMM H = X^T X: X^T (width, stride), and X in VNNI layout. The latter is stored
+  // panel by panel of kPanel columns, so the words of columns first .. first + n - 1 are (pairs, n) from
+  // first * pairs on.
+  const int64_t stride = 2 * pairs + gemm::kRowPadding;
+  const at::Tensor transposed_memory = at::empty({width, stride}, rows.options());
+  const at::Tensor vnni_memory = at::empty({width, pairs}, rows.options().dtype(at::kInt));
+  auto* transposed = static_cast<kernels::Bf16*>(transposed_memory.mutable_data_ptr());
+  auto* vnni = static_cast<uint32_t*>(vnni_memory.mutable_data_ptr());
   const int64_t panels = (width + kPanel - 1) / kPanel;
   kernels::parallel_for(panels, [&](int64_t panel) {
     const int64_t first = panel * kPanel;
     const int64_t n = std::min(kPanel, width - first);
-    kernels::attention_tiles().transpose(tokens, n, width, X + first, stride, columns + first * stride);
-    kernels::pair_rows(tokens, n, width, X + first, paired + first * pairs);
+    kernels::bf16_layout().transpose(tokens, n, {X + first, width}, {transposed + first * stride, stride});
+    kernels::to_vnni(tokens, n, {X + first, width}, vnni + first * pairs);
   });
   kernels::parallel_for(panels, [&](int64_t item) {
-    const int64_t panel = panels - 1 - item;  // the longest first
+    const int64_t panel = panels - 1 - item;  // the longest column of tiles first
     const int64_t first = panel * kPanel;
     const int64_t n = std::min(kPanel, width - first);
     std::array<float, kPanel * kPanel> product;
     for (int64_t row = 0; row <= first; row += kPanel) {
       const int64_t m = std::min(kPanel, width - row);
-      gemm::gemm_bf16(m, n, 2 * pairs, columns + row * stride, stride, paired + first * pairs, product.data(),
-                      n, false);
+      gemm::gemm_bf16({.m = m, .n = n, .k = 2 * pairs}, {transposed + row * stride, stride},
+                      {vnni + first * pairs, n}, {product.data(), n}, kernels::Output::kReplace);
+      // where tile (row, first) starts in its panel of H, whose rows have `length` elements
       const int64_t stored = row / kStored;
-      const int64_t length = width - stored * kStored;
-      Sum* sum =
-          packed + start_of(width, stored) + (row - stored * kStored) * length + first - stored * kStored;
+      const int64_t corner = stored * kStored;
+      const int64_t length = width - corner;
+      Sum* sum = packed + start_of(width, stored) + (row - corner) * length + (first - corner);
       for (int64_t r = 0; r < m; ++r)
         for (int64_t c = 0; c < n; ++c) sum[r * length + c] += product[static_cast<size_t>(r * n + c)];
     }
@@ -161,11 +179,11 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
 
 void Gram::add_products(const at::Tensor& rows) {
   const bool copies = backend::of(rows).gemm_copies_transposed();
-  const at::Tensor turned = copies ? rows.t().contiguous().t() : rows;  // contiguous along tokens
+  const at::Tensor left = copies ? rows.t().contiguous().t() : rows;  // stored as (width, tokens)
   for (int64_t i = 0; i < panels(); ++i) {
     at::Tensor sum = panel(i);
     const int64_t first = i * kStored;
-    sum += product(turned.narrow(1, first, sum.size(0)), rows.narrow(1, first, sum.size(1)));
+    sum += product(left.narrow(1, first, sum.size(0)), rows.narrow(1, first, sum.size(1)));
   }
 }
 

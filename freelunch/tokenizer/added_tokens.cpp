@@ -27,7 +27,7 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
 
 bool AddedTokenFinder::find(std::string_view text, size_t from, Found& found) const {
   for (size_t i = from; i < text.size(); ++i) {
-    size_t size = 0;  // of the longest that starts here
+    size_t size = 0;  // of the longest token that starts here
     TokenId place = -1;
     trie_.for_each_prefix(text.substr(i), [&](size_t length, TokenId index) {
       size = length;
@@ -40,7 +40,7 @@ bool AddedTokenFinder::find(std::string_view text, size_t from, Found& found) co
     if (token.single_word) {
       const bool left = begin > 0 && is_word(code_point_at(text, last_code_point(text, begin)).value);
       const bool right = end < text.size() && is_word(code_point_at(text, end).value);
-      if (left || right) {  // what was found is passed over whole
+      if (left || right) {  // go on after the whole token
         i = end - 1;
         continue;
       }

@@ -8,18 +8,18 @@
 
 namespace freelunch::tokenizer {
 
-/// A token that is looked for in the text before anything else.
+/// A token that is searched for in the text before the text is tokenised.
 struct AddedToken {
   TokenId id = 0;
   std::string content;
   bool special = false;
-  bool left_strip = false;   ///< takes the white space before it with it
-  bool right_strip = false;  ///< and after it
-  bool single_word = false;  ///< only where no word character touches it
-  bool normalized = false;   ///< looked for in the normalised text instead of the raw one
+  bool left_strip = false;   ///< includes the white space before it
+  bool right_strip = false;  ///< includes the white space after it
+  bool single_word = false;  ///< matches only if no word character is next to it
+  bool normalized = false;   ///< searched for in the normalised text, not in the raw text
 };
 
-/// Finds added tokens, leftmost first, the longest where several start at one place.
+/// Finds added tokens, leftmost first. If several start at one position, it finds the longest.
 class AddedTokenFinder {
  public:
   explicit AddedTokenFinder(std::vector<AddedToken> tokens);
@@ -29,10 +29,11 @@ class AddedTokenFinder {
     size_t begin, end;
     const AddedToken* token;
   };
-  /// The next one at or after `from` in valid UTF-8; text before `from` is not stripped into.
+  /// Finds the next token at or after `from` in valid UTF-8. Stripping does not go before `from`. Returns
+  /// false if there is none.
   bool find(std::string_view text, size_t from, Found& found) const;
 
-  /// Appends the ids of the tokens found to `out`, and calls visit(text) for what lies between, in order.
+  /// Appends the ids of the tokens found to `out` and calls visit(text) for the text between them, in order.
   template <typename Visit>
   void split(std::string_view text, std::vector<TokenId>& out, Visit&& visit) const {
     size_t at = 0;
@@ -47,7 +48,7 @@ class AddedTokenFinder {
 
  private:
   std::vector<AddedToken> tokens_;
-  ByteTrie trie_;  // of their contents, by place in tokens_
+  ByteTrie trie_;  // of the contents; ids are indices into tokens_
 };
 
 }  // namespace freelunch::tokenizer

@@ -10,7 +10,7 @@
 namespace freelunch::tokenizer {
 namespace {
 
-constexpr size_t kShort = 48;  // symbols; above this a heap beats scanning
+constexpr size_t kShort = 48;  // number of symbols up to which scanning is faster than a heap
 
 uint64_t pair_key(TokenId left, TokenId right) {
   return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32U) | static_cast<uint32_t>(right);
@@ -57,7 +57,7 @@ void Bpe::index_ranks(const std::vector<Merge>& merges) {
     const uint64_t key = pair_key(merge.left, merge.right);
     uint64_t i = scramble(key) & mask_;
     while (ranks_[i].key != UINT64_MAX && ranks_[i].key != key) i = (i + 1) & mask_;
-    // A pair listed twice keeps its later rank, as a map filled in order does.
+    // If a pair is listed twice, the later rank counts, as in the `tokenizers` library.
     ranks_[i] = {key, {rank++, merge.result}};
   }
 }
@@ -81,7 +81,7 @@ size_t Bpe::next_cut(std::string_view piece, size_t begin) const {
   CodePoint left = code_point_at(piece, begin);
   for (size_t i = begin + left.length; i < piece.size();) {
     const CodePoint right = code_point_at(piece, i);
-    // Unknown characters stay with their neighbours: they may be fused.
+    // No cut next to unknown characters: they may be fused.
     if (symbol_of(left.value) >= 0 && symbol_of(right.value) >= 0 &&
         !joined_.contains(pair_key(static_cast<TokenId>(left.value), static_cast<TokenId>(right.value)))) {
       return i;
@@ -101,7 +101,7 @@ bool Bpe::append_bytes(std::string_view character, std::vector<TokenId>& symbols
 }
 
 void Bpe::append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const {
-  bool pending = false;  // an unknown token that the next one may fuse with
+  bool pending = false;  // the last symbol is an unknown token that the next one may fuse with
   const auto flush = [&] {
     if (pending) symbols.push_back(*options_.unknown);
     pending = false;
@@ -151,7 +151,7 @@ void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
 }
 
 void Bpe::merge_short(std::vector<TokenId>& symbols) const {
-  // ranks[i]: of the pair (i, i + 1); only the two pairs beside a merge change
+  // ranks[i] is the rank of the pair (i, i + 1). A merge changes only the two pairs next to it.
   const Rank* ranks[kShort];
   for (size_t i = 0; i + 1 < symbols.size(); ++i) ranks[i] = rank_of(symbols[i], symbols[i + 1]);
   size_t n = symbols.size();
@@ -200,7 +200,7 @@ void Bpe::merge_long(std::vector<TokenId>& symbols) const {
     queue.pop();
     Node& node = nodes[static_cast<size_t>(i)];
     if (node.id != left || node.next >= n || nodes[static_cast<size_t>(node.next)].id != right)
-      continue;  // stale
+      continue;  // a symbol of the pair has changed since
     Node& gone = nodes[static_cast<size_t>(node.next)];
     node.id = rank_of(left, right)->result;
     gone.id = -1;

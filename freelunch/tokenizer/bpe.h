@@ -12,30 +12,30 @@
 
 namespace freelunch::tokenizer {
 
-/// Byte-pair merging (Sennrich et al. 2016, arXiv 1508.07909): the pair of lowest rank is merged first, the
-/// leftmost where several share it.
+/// Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909): the pair of lowest rank is merged first; of
+/// equal ranks, the leftmost.
 class Bpe {
  public:
-  /// What merging starts from.
+  /// The symbols that merging starts from.
   enum class Unit { kByte, kCharacter };
   struct Options {
     Unit unit = Unit::kByte;
-    bool ignore_merges = false;      ///< a piece that is a token as a whole is that token
+    bool ignore_merges = false;      ///< a piece that is itself a token is not merged but becomes that token
     bool byte_fallback = false;      ///< a character that is no token becomes the tokens <0xXX> of its bytes
-    std::optional<TokenId> unknown;  ///< and otherwise this; without it, it is left out
-    bool fuse_unknown = false;       ///< neighbouring unknown characters become one unknown token
+    std::optional<TokenId> unknown;  ///< the token of other such characters; without it they are left out
+    bool fuse_unknown = false;       ///< consecutive unknown characters become one unknown token
   };
   struct Merge {
     TokenId left, right, result;
   };
-  /// `texts`: what each id stands for (raw bytes), empty where it takes no part. `merges`: in rank order.
+  /// `texts`: the raw bytes of each id, empty for ids that merging does not use. `merges`: in rank order.
   Bpe(std::vector<std::string> texts, const std::vector<Merge>& merges, const Options& options);
 
-  /// Appends the ids of one piece, as the `tokenizers` library does.
+  /// Appends the ids of one piece. They equal those of the `tokenizers` library.
   void encode(std::string_view piece, std::vector<TokenId>& out) const;
 
-  /// Cuts a piece where no merge can join what is on both sides, which changes no id: a document that no
-  /// pre-tokenizer cuts is then encoded word by word. Calls visit(part) in order.
+  /// Cuts a piece at places that no merge can join and calls visit(part) in order. This changes no id;
+  /// without a pre-tokenizer it lets a document be encoded word by word.
   template <typename Visit>
   void for_each_part(std::string_view piece, Visit&& visit) const {
     size_t begin = 0;
@@ -71,11 +71,11 @@ class Bpe {
   Options options_;
   std::vector<std::string> texts_;
   std::unordered_map<std::string_view, TokenId> whole_;  // filled only for ignore_merges
-  std::vector<Slot> ranks_;                              // open addressing, a power of two of slots
+  std::vector<Slot> ranks_;  // hash table with open addressing; its size is a power of two
   uint64_t mask_ = 0;
   std::vector<TokenId> of_symbol_;       // by byte or code point
   std::array<TokenId, 256> fallback_{};  // the ids of <0xXX>
-  std::unordered_set<uint64_t> joined_;  // character pairs that stand inside some merged token
+  std::unordered_set<uint64_t> joined_;  // pairs of characters that occur inside a merged token
 };
 
 }  // namespace freelunch::tokenizer

@@ -9,7 +9,7 @@ ByteTrie::ByteTrie(const std::vector<std::string_view>& texts) {
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return texts[a] < texts[b]; });
-  // Breadth first: a node stands for the sorted texts [begin, end), which share their first `depth` bytes.
+  // Breadth first. A node stands for the sorted texts [begin, end), whose first `depth` bytes are equal.
   struct Range {
     size_t begin, end, depth;
   };

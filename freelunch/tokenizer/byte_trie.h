@@ -8,13 +8,13 @@
 
 namespace freelunch::tokenizer {
 
-/// Token texts by prefix. Immutable; edges of a node lie together, sorted.
+/// A prefix tree of token texts. Immutable; the edges of a node are stored together, sorted.
 class ByteTrie {
  public:
-  /// The id of a text is its place; where two are equal the later one counts, and empty ones do not.
+  /// The id of a text is its index. If two texts are equal, the later one counts; empty texts are ignored.
   explicit ByteTrie(const std::vector<std::string_view>& texts);
 
-  /// Calls visit(length in bytes, id) for each token that `text` starts with, shortest first.
+  /// Calls visit(length in bytes, id) for each token that is a prefix of `text`, shortest first.
   template <typename Visit>
   void for_each_prefix(std::string_view text, Visit&& visit) const {
     uint32_t node = 0;
@@ -24,16 +24,16 @@ class ByteTrie {
       if (nodes_[node].id >= 0) visit(i + 1, nodes_[node].id);
     }
   }
-  /// The id of a whole text, -1 if it is no token.
+  /// The id of a whole text, or -1 if it is no token.
   TokenId find(std::string_view text) const;
 
  private:
   struct Node {
-    uint32_t first = 0;  // place of its first edge
+    uint32_t first = 0;  // index of its first edge
     uint32_t edges = 0;
     TokenId id = -1;
   };
-  /// The root is 0, which no edge leads to.
+  /// The node after an edge, or 0 if there is no such edge. 0 is the root, to which no edge leads.
   uint32_t step(uint32_t node, uint8_t byte) const {
     if (node == 0) return from_root_[byte];
     uint32_t low = nodes_[node].first;

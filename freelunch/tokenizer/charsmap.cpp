@@ -16,11 +16,12 @@ struct Unit {
   uint32_t offset() const { return (bits >> 10U) << ((bits & 0x200U) >> 6U); }
 };
 
-/// SentencePiece keeps at most this many matches of one position.
+/// SentencePiece stores at most this many matches at one position.
 constexpr int kDeepest = 32;
 
 bool is_sound_trie(const std::vector<Unit>& units, size_t texts) {
-  std::vector<int> seen(units.size(), -1);  // the last level that a unit was on; equal ends are shared
+  std::vector<int> seen(units.size(),
+                        -1);  // the last level that a unit was visited on: equal suffixes share units
   std::vector<size_t> level{0};
   for (int depth = 0; !level.empty(); ++depth) {
     if (depth > kDeepest) return false;

@@ -51,14 +51,15 @@ int32_t type_of(const GgufVocabulary& v, size_t id) {
   return v.token_types.empty() ? static_cast<int32_t>(kNormal) : v.token_types[id];
 }
 
-/// The vocabulary's spelling. Converters write user-defined tokens of SentencePiece with U+2581 or with the
-/// spaces that it stands for; they are looked for in the raw text, so it is spaces.
+/// The spelling of a token in the vocabulary. Converters write user-defined tokens of SentencePiece with
+/// U+2581 or with spaces. These tokens are searched for in the raw text, so they are spelled with spaces
+/// here.
 std::string spelling(const GgufVocabulary& v, size_t id) {
   if (v.model == "gpt2" || type_of(v, id) != kUserDefined) return v.tokens[id];
   return replace_all(v.tokens[id], kSpaceMark, " ");
 }
 
-/// BOS and EOS around the text, as the file's flags say; null if neither.
+/// The template with BOS and EOS as the flags of the file say; null if neither is added.
 json ends_template(const GgufVocabulary& v, bool add_bos, bool add_eos) {
   if (!add_bos && !add_eos) return nullptr;
   json single = json::array();
@@ -99,7 +100,7 @@ json added_tokens(const GgufVocabulary& v) {
 json vocabulary_object(const GgufVocabulary& v, std::string_view file) {
   json vocabulary = json::object();
   for (size_t id = 0; id < v.tokens.size(); ++id) {
-    // byte-level files fill the embedding up with these; no text becomes them
+    // byte-level files use these to fill the embedding; no text is encoded as one
     if (v.model == "gpt2" && type_of(v, id) == kUnused) continue;
     if (!vocabulary.emplace(spelling(v, id), id).second)
       fail(ErrorKind::kBadFile, "{}: token '{}' stands twice in tokenizer.ggml.tokens", file, v.tokens[id]);
@@ -120,7 +121,7 @@ json bpe_model(json vocabulary, json merges, bool ignore_merges) {
           {"merges", std::move(merges)}};
 }
 
-/// "gpt2".
+/// The tokenizer.json of model "gpt2": byte-level BPE.
 void build_byte_level(const GgufVocabulary& v, std::string_view file, json& root) {
   const PreTokenizerFamily family = pre_tokenizer_family(v.pre, file);
   const json bytes{
@@ -154,7 +155,7 @@ json replace(json pattern, const char* content) {
   return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
 }
 
-/// What SentencePiece does to spaces, and back.
+/// The normalizer and decoder for the spaces of SentencePiece.
 void build_spaces(const GgufVocabulary& v, json& root) {
   const bool prefix = v.add_space_prefix.value_or(true);
   json steps = json::array();
@@ -171,7 +172,7 @@ void build_spaces(const GgufVocabulary& v, json& root) {
   root["decoder"] = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
 }
 
-/// "llama": SentencePiece BPE as Llama 2, Mistral, Phi-3 and Gemma have it.
+/// The tokenizer.json of model "llama": SentencePiece BPE, as in Llama 2, Mistral, Phi-3 and Gemma.
 void build_scored_bpe(const GgufVocabulary& v, std::string_view file, json& root) {
   std::vector<ScoredToken> tokens;
   for (size_t id = 0; id < v.tokens.size(); ++id)
@@ -188,7 +189,7 @@ void build_scored_bpe(const GgufVocabulary& v, std::string_view file, json& root
       ends_template(v, v.add_bos.value_or(true) && v.bos, v.add_eos.value_or(false) && v.eos);
 }
 
-/// "t5": SentencePiece unigram.
+/// The tokenizer.json of model "t5": SentencePiece unigram.
 void build_unigram(const GgufVocabulary& v, json& root) {
   json vocabulary = json::array();
   for (size_t id = 0; id < v.tokens.size(); ++id)

@@ -7,7 +7,7 @@
 namespace freelunch::tokenizer {
 
 std::string capitalize(const std::string& text) {
-  // the whole string is one word, and its first character is titled whatever it is, as Python's capitalize()
+  // as capitalize() of Python: the string is one word, and its first character gets title case, letter or not
   icu::UnicodeString all = icu::UnicodeString::fromUTF8(text);
   all.toTitle(nullptr, icu::Locale::getRoot(), U_TITLECASE_WHOLE_STRING | U_TITLECASE_NO_BREAK_ADJUSTMENT);
   std::string result;

@@ -3,7 +3,7 @@
 
 namespace freelunch::tokenizer {
 
-/// The first character in title case, all others in lower case, by Unicode's rules; UTF-8 in and out.
+/// UTF-8 text with its first character in title case and all others in lower case, by the rules of Unicode.
 std::string capitalize(const std::string& text);
 
 }  // namespace freelunch::tokenizer

@@ -82,7 +82,7 @@ std::string Normalizer::apply(std::string_view text) const {
   std::string out(text);
   for (const Step& step : steps_) {
     out = std::visit([&](const auto& s) { return apply(s, out); }, step);
-    // replacements can double a text each time
+    // each replacement can double the length of a text
     if (out.size() > (size_t{1} << 24U) + 64 * text.size()) {
       fail(ErrorKind::kUnsupported, "{}: the normalizer makes more than {} bytes of {}", file_,
            out.size() - 1, text.size());
@@ -127,7 +127,8 @@ std::string Normalizer::apply(Form form, std::string_view text) {
 }
 
 std::string Normalizer::apply(const Lowercase& /*step*/, std::string_view text) {
-  // Character by character, without context: a final sigma is an ordinary one. Only U+0130 becomes two.
+  // Character by character, without context, so a final sigma becomes an ordinary one. Only U+0130 becomes
+  // two characters.
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size();) {

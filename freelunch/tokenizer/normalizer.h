@@ -10,7 +10,7 @@
 
 namespace freelunch::tokenizer {
 
-/// The "normalizer" of a tokenizer.json: rewrites a text before it is cut.
+/// The "normalizer" of a tokenizer.json: rewrites a text before it is cut into pieces.
 class Normalizer {
  public:
   /// Handles NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace and Sequence. Throws
@@ -18,7 +18,7 @@ class Normalizer {
   static Normalizer from_json(const nlohmann::json& entry, std::string_view file);
 
   bool empty() const { return steps_.empty(); }
-  /// Valid UTF-8 in and out. Throws Unsupported where a text grows beyond all use.
+  /// Valid UTF-8 in and out. Throws Unsupported if replacements make the text too long.
   std::string apply(std::string_view text) const;
 
  private:
@@ -32,7 +32,7 @@ class Normalizer {
     std::string text;
   };
   struct Replace {
-    std::string literal;  ///< what to look for, where there is no expression
+    std::string literal;  ///< the text to search for if there is no expression
     std::optional<Regex> regex;
     std::string content;
   };
@@ -50,7 +50,7 @@ class Normalizer {
   std::string file_;  // for messages
 };
 
-/// Every occurrence of `from` (not empty) replaced, left to right.
+/// Replaces every occurrence of `from` (not empty), from left to right.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
 }  // namespace freelunch::tokenizer

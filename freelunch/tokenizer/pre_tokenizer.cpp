@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-/// GPT-2's, which ByteLevel applies by itself.
+/// The expression of GPT-2, which ByteLevel applies by default.
 constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 SplitBehavior behavior_named(const std::string& name, std::string_view file) {
@@ -51,7 +51,7 @@ void PreTokenizer::add_metaspace(const json& entry, std::string_view file) {
     fail(ErrorKind::kBadFile, "{}: Metaspace's replacement '{}' is not one character", file,
          step.replacement);
   step.split = entry.value("split", true);
-  // files of before 2024 say add_prefix_space instead
+  // files from before 2024 use add_prefix_space instead
   const bool prefix = entry.value("add_prefix_space", true);
   const std::string scheme = entry.value("prepend_scheme", std::string(prefix ? "always" : "never"));
   if (scheme == "first") {
@@ -74,7 +74,7 @@ std::string PreTokenizer::replace_spaces(const MetaspaceStep& step, std::string_
 
 void PreTokenizer::add(const json& entry, std::string_view file) {
   if (entry.is_null()) return;
-  constexpr size_t kMostSteps = 64;  // run() recurses once a step
+  constexpr size_t kMostSteps = 64;  // run() recurses once for each step
   if (steps_.size() > kMostSteps)
     fail(ErrorKind::kUnsupported, "{}: more than {} pre-tokenizers in a row are not supported", file,
          kMostSteps);
@@ -108,7 +108,7 @@ void PreTokenizer::add(const json& entry, std::string_view file) {
     add_split(R"([!-/:-@\[-`{-~]|\p{P})", behavior("Isolated"), false, file);
   } else if (type == "Whitespace") {
     // here joiners are word characters
-    // word characters of Unicode's recommendation (UTS 18, Annex C), which this one kind follows
+    // the word characters that Unicode recommends (UTS 18, Annex C); only this pre-tokenizer uses them
     add_split(
         R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\s\x{200c}\x{200d}]+)",
         SplitBehavior::kRemoved, true, file);

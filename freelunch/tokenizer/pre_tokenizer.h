@@ -10,39 +10,40 @@
 
 namespace freelunch::tokenizer {
 
-/// What becomes of the pieces that a Split finds.
+/// How a Split treats its matches: as pieces of their own, removed, or joined to a neighbour.
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-/// One step: cuts every piece at matches of a regular expression, after putting a space in front where asked.
+/// Cuts every piece at the matches of a regular expression; with `invert` the text between matches counts as
+/// match.
 struct SplitStep {
   Regex regex;
   SplitBehavior behavior = SplitBehavior::kIsolated;
   bool invert = false;
 };
 
-/// ByteLevel's add_prefix_space: a piece that does not start with a space gets one.
+/// add_prefix_space of ByteLevel: puts a space in front of a piece that does not start with one.
 struct PrefixSpaceStep {};
 
-/// Metaspace: spaces become a visible character, which is also put in front (of every piece, or of the first
-/// alone), and where asked every such character starts a piece.
+/// Metaspace: replaces spaces by a visible character and also puts it in front of every piece, of the first
+/// one, or of none. With `split` every such character starts a piece.
 struct MetaspaceStep {
   enum class Prepend { kNever, kFirst, kAlways };
-  std::string replacement;  ///< one character, U+2581 as a rule
+  std::string replacement;  ///< one character, usually U+2581
   Prepend prepend = Prepend::kAlways;
   bool split = true;
 };
 
-/// Cuts a normalised text into the pieces that the model never merges across.
+/// Cuts a normalised text into pieces. The model never merges across their borders.
 class PreTokenizer {
  public:
-  /// From the "pre_tokenizer" entry of a tokenizer.json. Throws Unsupported or BadFile.
+  /// Reads the "pre_tokenizer" of a tokenizer.json. Throws Unsupported or BadFile.
   static PreTokenizer from_json(const nlohmann::json& entry, std::string_view file);
 
-  /// Whether the model sees bytes in GPT-2's alphabet (ByteLevel) rather than characters.
+  /// Whether the model sees bytes in the alphabet of GPT-2 (ByteLevel) instead of characters.
   bool byte_level() const { return byte_level_; }
 
-  /// Calls visit(piece) for each piece in order; pieces are views that live during the call only.
-  /// starts_text: whether nothing of the whole text comes before this part of it.
+  /// Calls visit(piece) for each piece in order. A piece is a view that is valid during the call only.
+  /// starts_text: `text` is the beginning of the whole text.
   template <typename Visit>
   void split(std::string_view text, bool starts_text, Visit&& visit) const {
     run(0, text, starts_text, visit);
@@ -93,7 +94,7 @@ class PreTokenizer {
 
 template <typename Visit>
 void PreTokenizer::cut_pieces(const SplitStep& step, std::string_view text, Visit&& visit) {
-  // [open, close) is a piece that may still grow.
+  // [open, close) is the current piece, which may still grow.
   size_t open = 0;
   size_t close = 0;
   bool was_match = false;

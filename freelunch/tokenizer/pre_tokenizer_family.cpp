@@ -14,7 +14,7 @@ json byte_level(bool use_regex) {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
-/// Cuts at each expression in turn, then GPT-2's alphabet.
+/// Cuts at each expression in turn, then converts to the alphabet of GPT-2.
 json split_then_bytes(std::initializer_list<const char*> expressions) {
   json steps = json::array();
   for (const char* regex : expressions) {
@@ -37,7 +37,7 @@ constexpr const char* kQwen2 =
 constexpr const char* kTekken =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-/// llama.cpp's for files that name none.
+/// The default of llama.cpp, for files that name none.
 json default_pre_tokenizer() {
   return split_then_bytes({R"([\p{P}\$\+<=>\^~\|]+)",
                            R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))",
@@ -71,7 +71,7 @@ PreTokenizerFamily pre_tokenizer_family(const std::string& pre, std::string_view
   if (is_one_of(pre, {"smollm", "starcoder"})) return {.pre_tokenizer = digits_then_bytes()};
   if (is_one_of(pre, {"llama-bpe", "llama3", "llama-v3"}))
     return {.pre_tokenizer = split_then_bytes({kLlama3}), .ignore_merges = true, .add_bos = true};
-  // OLMo 2 and Phi-4 share DBRX's, which is cl100k's
+  // OLMo 2 and Phi-4 have the same one as DBRX, which is that of cl100k
   if (pre == "dbrx") return {.pre_tokenizer = split_then_bytes({kLlama3})};
   if (is_one_of(pre, {"qwen2", "deepseek-r1-qwen"}))
     return {.pre_tokenizer = split_then_bytes({kQwen2}), .normalizer = nfc};

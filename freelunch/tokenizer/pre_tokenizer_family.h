@@ -6,24 +6,24 @@
 
 namespace freelunch::tokenizer {
 
-/// What a value of tokenizer.ggml.pre stands for: parts of the tokenizer.json of the family it names.
+/// A family of pre-tokenizers, as tokenizer.ggml.pre names it: parts of the tokenizer.json of these models.
 struct PreTokenizerFamily {
   nlohmann::json pre_tokenizer;
   nlohmann::json normalizer;
   bool ignore_merges = false;
-  bool add_bos = false;  ///< where the file does not say
+  bool add_bos = false;  ///< if the file does not say
 };
 
-/// Throws Unsupported naming the family and those that are handled.
+/// The family with this name. Throws Unsupported naming it and the families that are handled.
 PreTokenizerFamily pre_tokenizer_family(const std::string& pre, std::string_view file);
 
-/// What tokenizer.ggml.pre calls the pre-tokenizer and normalizer of a tokenizer.json (null where absent);
-/// empty if it has no name for them, or if words that are tokens go past the merges in one of the two only.
+/// The name in tokenizer.ggml.pre for the pre-tokenizer and normalizer of a tokenizer.json (null if absent).
+/// Empty if there is no such name, or if the family's ignore_merges differs.
 std::optional<std::string> pre_tokenizer_name(const nlohmann::json& pre_tokenizer,
                                               const nlohmann::json& normalizer, bool ignore_merges);
 
-/// The steps of a pre-tokenizer or normalizer (null where absent) one after the other, as an array, without
-/// what moves no cut.
+/// The steps of a pre-tokenizer or normalizer (null if absent) as a flat array, without the settings that do
+/// not change where text is cut.
 nlohmann::json steps_of(const nlohmann::json& entry);
 
 }  // namespace freelunch::tokenizer

@@ -8,7 +8,7 @@
 namespace freelunch::tokenizer {
 
 /// Walks the fields of one protocol-buffer message (protobuf.dev/programming-guides/encoding) without
-/// copying. Throws BadFile naming the file where the bytes end early or make no field.
+/// copying. Throws BadFile naming the file if the bytes end early or are no field.
 class ProtobufReader {
  public:
   ProtobufReader(std::string_view bytes, std::string_view file) : rest_(bytes), file_(file) {}
@@ -17,7 +17,7 @@ class ProtobufReader {
     uint64_t number = 0;
     uint64_t value = 0;      ///< of a varint, or the bits of a fixed-width value
     std::string_view bytes;  ///< of a length-delimited field
-    std::string_view whole;  ///< tag and content as they stand
+    std::string_view whole;  ///< tag and content, unchanged
   };
   /// False at the end.
   bool next(Field& field) {

@@ -11,15 +11,15 @@
 namespace freelunch::tokenizer {
 namespace {
 
-/// Unicode's White_Space; PCRE2's \s also has U+180E, which lost that property in Unicode 6.3.
+/// White_Space of Unicode. \s of PCRE2 also has U+180E, which lost that property in Unicode 6.3.
 constexpr std::string_view kSpace =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
-/// The word characters of Oniguruma, by which expressions of a tokenizer.json are meant: those of UTS 18,
-/// Annex C, but for joiners, and the numbers No of Latin-1. PCRE2's \w has no marks.
+/// The word characters of Oniguruma, which the expressions of a tokenizer.json are written for: those of UTS
+/// 18, Annex C, without joiners, plus the numbers (No) of Latin-1. \w of PCRE2 has no marks.
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
-/// \s, \S, \w and \W spelled out, inside classes and outside.
+/// Replaces \s, \S, \w and \W by explicit classes, inside and outside of brackets.
 std::string spell_out_classes(const std::string& pattern) {
   std::string out;
   bool in_class = false;
@@ -50,15 +50,16 @@ std::string spell_out_classes(const std::string& pattern) {
   return out;
 }
 
-/// PCRE2's per-thread scratch: match data and a machine stack that long runs do not overflow.
+/// Memory of PCRE2 for each thread: match data, and a stack for compiled code that long matches do not
+/// overflow.
 struct Scratch {
   Scratch() : match(pcre2_match_data_create(1, nullptr)), context(pcre2_match_context_create(nullptr)) {
     stack = pcre2_jit_stack_create(1 << 16, 1 << 26, nullptr);
     pcre2_jit_stack_assign(context, nullptr, stack);
     pcre2_set_depth_limit(context, UINT32_MAX);
   }
-  /// A hostile expression backtracks for ever; those in use take a few steps a byte. The interpreter's frames
-  /// take up to 200 bytes each.
+  /// A hostile expression can backtrack without end; expressions in use take a few steps for each byte. A
+  /// frame of the interpreter takes up to 200 bytes.
   void limit(size_t text_size) const {
     constexpr uint64_t kSteps = 10'000'000;
     pcre2_set_match_limit(context,
@@ -118,7 +119,7 @@ bool Regex::find(std::string_view text, size_t from, Match& match) const {
                                              scratch.match, scratch.context)
                            : PCRE2_ERROR_JIT_STACKLIMIT;
   if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
-    // the interpreter keeps its backtracking on the heap
+    // the interpreter stores its backtracking frames on the heap
     result = pcre2_match(state_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                          scratch.match, scratch.context);
   }

@@ -5,11 +5,11 @@
 
 namespace freelunch::tokenizer {
 
-/// A compiled regular expression over UTF-8, with the white-space class of Unicode as the `tokenizers`
-/// library has it. Safe to use from several threads at once.
+/// A compiled regular expression for UTF-8, with the character classes of the `tokenizers` library. Safe to
+/// use from several threads at once.
 class Regex {
  public:
-  /// Throws Unsupported naming the expression and what is wrong with it; `file` is where it stands.
+  /// Throws Unsupported naming the expression, its fault and `file`, from which it comes.
   Regex(const std::string& pattern, std::string_view file);
   ~Regex();
   Regex(Regex&&) noexcept;
@@ -18,8 +18,8 @@ class Regex {
   struct Match {
     size_t begin, end;
   };
-  /// The first match at or after `from` in valid UTF-8. False if there is none. Throws Unsupported where the
-  /// expression backtracks beyond 10 million steps and 100 a byte.
+  /// The first match at or after `from` in valid UTF-8. False if there is none. Throws Unsupported if the
+  /// expression takes more than 10 million backtracking steps plus 100 for each byte.
   bool find(std::string_view text, size_t from, Match& match) const;
 
  private:

@@ -17,7 +17,7 @@ std::vector<std::pair<std::string, std::string>> merges_from_scores(const std::v
     double score;
     std::string_view left, right;
   };
-  constexpr size_t kLongest = 512;  // bytes; a longer token is reached by none, and its pairs are many
+  constexpr size_t kLongest = 512;  // bytes; no text needs a longer token, and it would have many pairs
   std::vector<Merge> merges;
   for (const ScoredToken& token : tokens) {
     const std::string_view text = token.text;

@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kSpaceMark = "\u2581";
-// llama.cpp's converter gives these to tokens that no merge may make
+// llama.cpp's converter gives these scores to added and unused tokens, which no merge may make
 constexpr float kAddedScore = -1000.0F;
 constexpr float kUnusedScore = -10000.0F;
 
@@ -33,7 +33,7 @@ bool is_strip(const json& step) {
          step.value("strip_right", true);
 }
 
-/// Whether cutting at spaces does nothing, as there are none left.
+/// Whether the pre-tokenizer only cuts at spaces. The normalizer has replaced them, so it cuts nothing.
 bool cuts_at_spaces_only(const json& steps) {
   return steps.empty() || (steps.size() == 1 && steps[0].value("type", "") == "Split" &&
                            steps[0].value("pattern", json()) == json{{"String", " "}});
@@ -51,9 +51,9 @@ std::optional<SentencePieceSpaces> metaspace(const json& step) {
 using Pair = std::pair<std::string, std::string>;
 
 struct Merges {
-  std::vector<std::string> order;  // what is made, by rank of the first way to make it
+  std::vector<std::string> order;  // the merged tokens, by rank of the first merge that makes each
   std::map<std::string, std::set<Pair>> ways;
-  bool together = true;  // all ways to make a token next to each other
+  bool together = true;  // the merges that make a token are consecutive
 
   void add(const Pair& merge) {
     const std::string made = merge.first + merge.second;
@@ -65,7 +65,7 @@ struct Merges {
   }
 };
 
-/// The merges of normal tokens alone: others are found in the text before anything is merged.
+/// The merges of normal tokens only: other tokens are found in the text before merging.
 Merges merges_of_normal_tokens(const GgufVocabulary& v, std::string_view file) {
   std::set<std::string> normal;
   for (size_t id = 0; id < v.tokens.size(); ++id) {
@@ -157,7 +157,7 @@ GgufVocabulary vocabulary_of_sentencepiece(std::string_view bytes, const Sentenc
     if (static_cast<size_t>(token.id) < model.pieces.size() &&
         v.tokens[static_cast<size_t>(token.id)] == token.content &&
         v.token_types[static_cast<size_t>(token.id)] != kNormal)
-      continue;  // the model knows it as what it is
+      continue;  // the model has this token with its type
     put(static_cast<size_t>(token.id), token.content, token.special ? kControl : kUserDefined, kAddedScore);
   }
   v.add_space_prefix = options.add_prefix.value_or(model.add_dummy_prefix);

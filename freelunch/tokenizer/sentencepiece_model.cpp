@@ -122,7 +122,7 @@ std::string SentencePieceModel::with_dummy_prefix(std::string_view bytes, bool a
   for (ProtobufReader::Field field; reader.next(field);) {
     if (field.number != kSelfTest) out += field.whole;
   }
-  // Protocol buffers that follow each other are merged: a normalizer_spec of this one field.
+  // A parser merges concatenated protocol buffers, so a normalizer_spec with one field overrides that field.
   constexpr char kMessage = (kNormalizerSpec << 3U) | 2U;
   constexpr char kFlag = kAddDummyPrefix << 3U;
   out += {kMessage, 2, kFlag, static_cast<char>(add_dummy_prefix)};

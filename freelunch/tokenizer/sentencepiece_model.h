@@ -9,8 +9,8 @@
 
 namespace freelunch::tokenizer {
 
-/// What a SentencePiece .model file (a protocol-buffer ModelProto) says, as far as it is needed besides the
-/// SentencePiece library, which does not report these fields and trusts what it loads.
+/// The fields of a SentencePiece .model file (a protocol buffer ModelProto) that are needed here. The
+/// SentencePiece library does not report them, and it does not check the files that it loads.
 struct SentencePieceModel {
   enum class Type { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
   enum class Algorithm { kUnigram = 1, kBpe = 2, kWord = 3, kCharacter = 4 };
@@ -27,13 +27,13 @@ struct SentencePieceModel {
   bool whitespace_as_suffix = false;
   std::string charsmap;  ///< character normalisation, compiled; may be empty
 
-  /// Throws BadFile naming `file` for bytes that are cut or malformed, for pieces that are empty, twice there
-  /// or not UTF-8, for scores that are not finite, for ids beyond the pieces, and for a charsmap that would
-  /// lead its reader out of its table.
+  /// Throws BadFile naming `file` for bytes that are cut off or malformed; for pieces that are empty,
+  /// repeated or not UTF-8; for scores that are not finite; for ids without a piece; and for a charsmap that
+  /// leads out of its table.
   static SentencePieceModel parse(std::string_view bytes, std::string_view file);
 
-  /// The bytes for the library, with another add_dummy_prefix and without the trainer's self-test, whose
-  /// expectations then no longer hold.
+  /// The bytes with another add_dummy_prefix, for the library. The trainer's self-test is removed: its
+  /// expected results would no longer be right.
   static std::string with_dummy_prefix(std::string_view bytes, bool add_dummy_prefix, std::string_view file);
 };
 

@@ -43,7 +43,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
   std::string decode(std::span<const TokenId> ids) const override {
     std::string text;
-    bool first = true;  // no token of the vocabulary came before
+    bool first = true;  // no token of the vocabulary has been decoded yet
     for (const TokenId id : ids) {
       const std::string& spelled = token_text(id);
       if (is_added_[static_cast<size_t>(id)]) {
@@ -72,8 +72,9 @@ class SentencePieceTokenizer : public Tokenizer {
                          const SentencePieceOptions& options, std::string_view file)
       : file_(file), prefix_after_added_(options.prefix_after_added) {
     const bool prefix = options.add_prefix.value_or(model.add_dummy_prefix);
-    // The library would put the prefix before every part between added tokens. Where it leaves other spaces
-    // alone the prefix is a space in front of the text; where it does not, such a space would be taken away.
+    // The library would put the prefix in front of every part between added tokens. So the prefix is added
+    // here as a space in front of the text, unless the library removes extra spaces: it would remove this one
+    // too.
     prefix_ = prefix && !model.remove_extra_whitespaces && !model.whitespace_as_suffix;
     load(bytes, prefix && !prefix_, file);
     decoder_ = Decoder::sentencepiece(prefix);
@@ -125,7 +126,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
   sentencepiece::SentencePieceProcessor processor_;
   std::string file_;     // for errors
-  bool prefix_ = false;  // put in front here rather than by the library
+  bool prefix_ = false;  // the prefix is added here, not by the library
   bool prefix_after_added_;
   bool adds_bos_ = false, adds_eos_ = false;
   std::optional<TokenId> bos_, eos_;

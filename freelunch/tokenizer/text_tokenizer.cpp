@@ -20,12 +20,12 @@ TextTokenizer::TextTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   parts_.added.clear();
   raw_ = AddedTokenFinder(std::move(raw));
   normalized_ = AddedTokenFinder(std::move(normalized));
-  // A template names its own.
+  // the template names BOS and EOS
   if (!parts_.prefix.empty()) bos_ = parts_.prefix.front();
   if (!parts_.suffix.empty()) eos_ = parts_.suffix.back();
 }
 
-/// Tokens whose names say what they are, where no template does.
+/// BOS and EOS by their usual names, if no template names them.
 void TextTokenizer::name_ends(const AddedToken& token) {
   for (const char* name : {"<|begin_of_text|>", "<s>", "<|startoftext|>", "<bos>"}) {
     if (token.content == name) bos_ = token.id;
@@ -41,7 +41,7 @@ std::vector<TokenId> TextTokenizer::encode(std::string_view text, bool add_speci
     repaired = replace_invalid_utf8(text);
     text = repaired;
   }
-  Encoding encoding{.out = {}, .cache = {}, .kept = {}};
+  Encoding encoding{.out = {}, .cache = {}, .ids = {}};
   encoding.out.reserve(text.size() / 3 + 8);
   if (add_special) encoding.out = parts_.prefix;
   raw_.split(text, encoding.out, [&](std::string_view piece) {
@@ -58,7 +58,7 @@ std::vector<TokenId> TextTokenizer::encode(std::string_view text, bool add_speci
 
 std::string TextTokenizer::decode(std::span<const TokenId> ids) const {
   std::string text;
-  bool first = true;  // no token of the vocabulary came before
+  bool first = true;  // no token of the vocabulary has been decoded yet
   for (const TokenId id : ids) {
     const std::string& spelled = token_text(id);
     if (static_cast<size_t>(id) < is_added_.size() && is_added_[static_cast<size_t>(id)]) {
@@ -96,16 +96,16 @@ void TextTokenizer::encode_word(std::string_view word, Encoding& encoding) const
   constexpr size_t kMaxEntries = 1 << 18;
   const auto it = word.size() <= kMaxWord ? encoding.cache.find(word) : encoding.cache.end();
   if (it != encoding.cache.end()) {
-    const auto begin = encoding.kept.begin() + it->second.begin;
+    const auto begin = encoding.ids.begin() + it->second.begin;
     encoding.out.insert(encoding.out.end(), begin, begin + it->second.size);
     return;
   }
   const size_t before = encoding.out.size();
   std::visit([&](const auto& model) { model.encode(word, encoding.out); }, parts_.model);
   if (word.size() > kMaxWord || encoding.cache.size() >= kMaxEntries) return;
-  const auto begin = static_cast<uint32_t>(encoding.kept.size());
-  encoding.kept.insert(encoding.kept.end(), encoding.out.begin() + static_cast<int64_t>(before),
-                       encoding.out.end());
+  const auto begin = static_cast<uint32_t>(encoding.ids.size());
+  encoding.ids.insert(encoding.ids.end(), encoding.out.begin() + static_cast<int64_t>(before),
+                      encoding.out.end());
   encoding.cache.emplace(std::string(word), Run{begin, static_cast<uint32_t>(encoding.out.size() - before)});
 }
 

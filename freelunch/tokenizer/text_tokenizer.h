@@ -14,19 +14,19 @@
 
 namespace freelunch::tokenizer {
 
-/// The parts of a tokenizer, checked.
+/// The checked parts of a tokenizer.
 struct TokenizerParts {
-  std::vector<std::string> texts;  ///< by id, added tokens among them
+  std::vector<std::string> texts;  ///< by id, including added tokens
   std::vector<AddedToken> added;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   std::variant<Bpe, Unigram> model;
-  std::vector<TokenId> prefix, suffix;  ///< of the template
+  std::vector<TokenId> prefix, suffix;  ///< the ids that the template adds
   Decoder decoder;
 };
 
-/// The way of the `tokenizers` library: added tokens are taken out, what is left is normalised, cut, and each
-/// piece goes through the model.
+/// Tokenises in the order of the `tokenizers` library: finds added tokens, normalises the text between them,
+/// cuts it into pieces and encodes each piece with the model.
 class TextTokenizer : public Tokenizer {
  public:
   explicit TextTokenizer(TokenizerParts parts);
@@ -40,7 +40,7 @@ class TextTokenizer : public Tokenizer {
   const std::string& token_text(TokenId id) const override;
 
  private:
-  /// A run of ids in Encoding::kept.
+  /// A range of Encoding::ids.
   struct Run {
     uint32_t begin, size;
   };
@@ -48,11 +48,11 @@ class TextTokenizer : public Tokenizer {
     using is_transparent = void;
     size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
   };
-  /// State of one call: words repeat, so their ids are kept.
+  /// The state of one call. Words repeat, so the ids of each word are cached.
   struct Encoding {
     std::vector<TokenId> out;
     std::unordered_map<std::string, Run, Hash, std::equal_to<>> cache;
-    std::vector<TokenId> kept;
+    std::vector<TokenId> ids;  ///< of the cached words
   };
 
   void name_ends(const AddedToken& token);

@@ -3,7 +3,7 @@
 
 namespace freelunch::tokenizer {
 
-/// tokenizer.ggml.token_type, SentencePiece's numbers.
+/// The values of tokenizer.ggml.token_type; the numbers are those of SentencePiece.
 enum TokenType : int32_t {
   kNormal = 1,
   kUnknown = 2,

@@ -27,7 +27,7 @@ std::string read(const fs::path& path) {
   return text.str();
 }
 
-/// An object of JSON; an empty one where there is no such file.
+/// The JSON object in a file; an empty object if there is no such file.
 json read_object(const fs::path& path) {
   if (!fs::exists(path)) return json::object();
   json value = parse_json(read(path), path.filename().string());
@@ -35,7 +35,7 @@ json read_object(const fs::path& path) {
   return value;
 }
 
-/// What stands beside a vocabulary.
+/// The companion files of a vocabulary.
 struct Companions {
   json config = json::object();  // tokenizer_config.json
   std::vector<AddedToken> added;
@@ -70,7 +70,7 @@ Companions read_companions(const fs::path& folder) {
   return result;
 }
 
-/// The text of a token that a configuration names as a string or an object; empty if it names none.
+/// The text of the token that a configuration names, as a string or an object; empty if it names none.
 std::string named_token(const json& config, const char* key) {
   if (!config.contains(key)) return "";
   const json& entry = config[key];
@@ -83,12 +83,12 @@ std::optional<bool> flag(const json& config, const char* key) {
   return config[key].get<bool>();
 }
 
-SentencePieceOptions sentencepiece_options(const Companions& beside) {
-  SentencePieceOptions options{.added = beside.added};
-  options.add_bos = flag(beside.config, "add_bos_token");
-  options.add_eos = flag(beside.config, "add_eos_token").value_or(false);
-  options.add_prefix = flag(beside.config, "add_prefix_space");
-  options.prefix_after_added = flag(beside.config, "legacy").value_or(false);
+SentencePieceOptions sentencepiece_options(const Companions& companions) {
+  SentencePieceOptions options{.added = companions.added};
+  options.add_bos = flag(companions.config, "add_bos_token");
+  options.add_eos = flag(companions.config, "add_eos_token").value_or(false);
+  options.add_prefix = flag(companions.config, "add_prefix_space");
+  options.prefix_after_added = flag(companions.config, "legacy").value_or(false);
   return options;
 }
 
@@ -124,10 +124,10 @@ json template_of(const json& vocabulary, const std::string& bos, const std::stri
 /// The tokenizer.json of GPT2Tokenizer of transformers: byte-level BPE whose special tokens the configuration
 /// names.
 json json_of_vocabulary_and_merges(const fs::path& folder) {
-  const Companions beside = read_companions(folder);
+  const Companions companions = read_companions(folder);
   const json vocabulary = read_object(folder / "vocab.json");
   json added = json::array();
-  for (const AddedToken& token : beside.added) {
+  for (const AddedToken& token : companions.added) {
     added.push_back({{"id", token.id},
                      {"content", token.content},
                      {"special", token.special},
@@ -138,7 +138,7 @@ json json_of_vocabulary_and_merges(const fs::path& folder) {
   }
   const json map = read_object(folder / "special_tokens_map.json");
   const auto special = [&](const char* key) {
-    const std::string text = named_token(beside.config, key);
+    const std::string text = named_token(companions.config, key);
     return text.empty() ? named_token(map, key) : text;
   };
   for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
@@ -152,12 +152,12 @@ json json_of_vocabulary_and_merges(const fs::path& folder) {
           {{"id", vocabulary[text]}, {"content", text}, {"special", true}, {"normalized", false}});
     }
   }
-  const bool add_bos = flag(beside.config, "add_bos_token").value_or(false);
-  const bool add_eos = flag(beside.config, "add_eos_token").value_or(false);
+  const bool add_bos = flag(companions.config, "add_bos_token").value_or(false);
+  const bool add_eos = flag(companions.config, "add_eos_token").value_or(false);
   return {{"added_tokens", std::move(added)},
           {"pre_tokenizer",
            {{"type", "ByteLevel"},
-            {"add_prefix_space", flag(beside.config, "add_prefix_space").value_or(false)}}},
+            {"add_prefix_space", flag(companions.config, "add_prefix_space").value_or(false)}}},
           {"post_processor",
            template_of(vocabulary, add_bos ? special("bos_token") : "", add_eos ? special("eos_token") : "")},
           {"decoder", {{"type", "ByteLevel"}}},
@@ -175,7 +175,7 @@ Source source_of(const fs::path& folder) {
   return Source::kNone;
 }
 
-/// Runs a reader; a value of a wrong type somewhere is the folder's fault.
+/// Runs a reader and turns a JSON value of the wrong type into BadFile naming the folder.
 template <class Read>
 auto checked(const fs::path& folder, const Read& read_files) {
   try {
@@ -187,12 +187,12 @@ auto checked(const fs::path& folder, const Read& read_files) {
 }
 
 GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
-  const Companions beside = read_companions(folder);
-  const SentencePieceOptions options = sentencepiece_options(beside);
+  const Companions companions = read_companions(folder);
+  const SentencePieceOptions options = sentencepiece_options(companions);
   const std::string bytes = read(folder / "tokenizer.model");
   const auto tokenizer = from_sentencepiece(bytes, options, "tokenizer.model");
   GgufVocabulary v = vocabulary_of_sentencepiece(bytes, options, size, "tokenizer.model");
-  set_specials(v, beside.config, *tokenizer);
+  set_specials(v, companions.config, *tokenizer);
   if (!v.bos) v.bos = tokenizer->bos();
   if (!v.eos) v.eos = tokenizer->eos();
   return v;

@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-/// Token texts by id, and ids by text of the model's own vocabulary.
+/// Token texts by id, and the ids of the model's own vocabulary by text.
 struct Vocabulary {
   std::vector<std::string> texts;
   std::unordered_map<std::string, TokenId> ids;

@@ -12,22 +12,23 @@
 
 namespace freelunch::tokenizer {
 
-/// The segmentation of highest total score (Kudo 2018, arXiv 1804.10959), found by Viterbi's algorithm in one
-/// pass over the text.
+/// Unigram segmentation: the one with the highest total score (Kudo 2018, arXiv 1804.10959), found by the
+/// Viterbi algorithm in one pass over the text.
 class Unigram {
  public:
   struct Piece {
     std::string text;
     double score;  ///< log-probability
   };
-  /// Ids are places in `pieces`. unknown: the token of a character that is no piece. byte_fallback: such
-  /// characters become the tokens <0xXX> of their bytes where all of these are pieces.
-  /// `file` is where they stand, for messages.
+  /// The id of a piece is its index in `pieces`. unknown: the token of a character that is no piece.
+  /// byte_fallback: such a character becomes the tokens <0xXX> of its bytes if all of these are pieces.
+  /// `file` is for messages.
   Unigram(const std::vector<Piece>& pieces, std::optional<TokenId> unknown, bool byte_fallback,
           std::string_view file);
 
-  /// Appends the ids of one piece of text, as the `tokenizers` library does: neighbouring unknown characters
-  /// are one unknown token. Throws BadFile where a character is unknown and no token stands for that.
+  /// Appends the ids of one piece of text, equal to those of the `tokenizers` library: consecutive unknown
+  /// characters are one unknown token. Throws BadFile if a character is unknown and there is no unknown
+  /// token.
   void encode(std::string_view piece, std::vector<TokenId>& out) const;
 
  private:

@@ -29,7 +29,7 @@ void read_merges(const json& model, GgufVocabulary& v) {
   }
 }
 
-/// Byte-level BPE.
+/// Reads a byte-level BPE model.
 void read_byte_level(const json& root, const std::string& pre, GgufVocabulary& v, std::string_view file) {
   v.model = "gpt2";
   v.pre = pre;
@@ -44,7 +44,7 @@ void set_unknown(GgufVocabulary& v, TokenId id) {
   v.token_types.at(static_cast<size_t>(id)) = kUnknown;
 }
 
-/// SentencePiece's BPE: characters with byte fallback.
+/// Reads a BPE model of SentencePiece: characters with byte fallback.
 void read_scored_bpe(const json& root, GgufVocabulary& v, std::string_view file) {
   v.model = "llama";
   const json& model = root.at("model");
@@ -59,7 +59,7 @@ void read_scored_bpe(const json& root, GgufVocabulary& v, std::string_view file)
   v.merges.clear();
 }
 
-/// SentencePiece's unigram model, whose scores are in the file.
+/// Reads a unigram model of SentencePiece, whose scores are in the file.
 void read_unigram(const json& root, GgufVocabulary& v, std::string_view file) {
   v.model = "t5";
   const json& model = root.at("model");
@@ -76,7 +76,7 @@ void read_unigram(const json& root, GgufVocabulary& v, std::string_view file) {
     set_unknown(v, unknown.get<TokenId>());
 }
 
-/// Tokens in the form that the tokenizer's parts ask for; false if GGUF has none for them.
+/// Fills the vocabulary in the form that fits the tokenizer's parts. Returns false if GGUF has no such form.
 bool read_tokens(const json& root, GgufVocabulary& v, std::string_view file) {
   const auto entry = [&](const char* key) { return root.contains(key) ? root[key] : json(); };
   const std::string type = root.at("model").value("type", "BPE");
@@ -94,7 +94,7 @@ bool read_tokens(const json& root, GgufVocabulary& v, std::string_view file) {
   return true;
 }
 
-/// The id of "bos_token" and its like: a string, or an object that holds one as "content".
+/// The id of "bos_token" and similar entries: a string, or an object with a string "content".
 std::optional<TokenId> special_id(const json& config, const char* key, const GgufVocabulary& v) {
   const auto it = config.find(key);
   if (it == config.end() || it->is_null()) return std::nullopt;
@@ -123,7 +123,7 @@ void set_specials(GgufVocabulary& v, const json& config, const Tokenizer& tokeni
 
 GgufVocabulary vocabulary_of_tokenizer_json(std::string_view text, const json& config, int64_t size,
                                             std::string_view file) {
-  // Refuses what is broken, and knows what its template puts around a text.
+  // parsing refuses broken files; the tokenizer also knows whether its template adds BOS and EOS
   const std::unique_ptr<Tokenizer> tokenizer = from_tokenizer_json(text, file);
   try {
     const json root = json::parse(text);

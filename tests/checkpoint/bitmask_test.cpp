@@ -77,7 +77,7 @@ TEST(Bitmask, RefusesMasksThatDoNotFit) {
   EXPECT_THROW(count_values(out, 3), Error);
 }
 
-/// An archive of one 2 x 10 matrix and one plain tensor, with parts to be spoilt.
+/// An archive of one 2 x 10 matrix and one plain tensor, with parts that tests break.
 class ArchiveTest : public ::testing::Test {
  protected:
   struct WeightRole {
@@ -118,8 +118,8 @@ class ArchiveTest : public ::testing::Test {
   std::vector<uint16_t> dense(const std::string& name) {
     const auto file = open();
     const TensorInfo& info = file->at(name);
-    std::vector<std::byte> room;
-    const auto bytes = file->bytes(info, 0, info.bytes, room);
+    std::vector<std::byte> buffer;
+    const auto bytes = file->bytes(info, 0, info.bytes, buffer);
     std::vector<uint16_t> values(bytes.size() / 2);
     std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
@@ -154,11 +154,11 @@ TEST_F(ArchiveTest, ReadsPackedTensorsAsIfTheyWereDense) {
   std::vector<float> row(10);
   file->read_f32_rows(info, 1, 1, row);
   EXPECT_TRUE(std::signbit(row[9]));
-  std::vector<std::byte> room;
-  EXPECT_THAT(file->bytes(info, 15, 2, room), ElementsAre(std::byte{0}, std::byte{3}));
-  EXPECT_THAT(file->bytes(info, 38, 2, room), ElementsAre(std::byte{0}, std::byte{0x80}));
-  EXPECT_THROW(file->bytes(info, 38, 3, room), Error);
-  EXPECT_THROW(file->bytes(info, ~uint64_t{0}, 2, room), Error);
+  std::vector<std::byte> buffer;
+  EXPECT_THAT(file->bytes(info, 15, 2, buffer), ElementsAre(std::byte{0}, std::byte{3}));
+  EXPECT_THAT(file->bytes(info, 38, 2, buffer), ElementsAre(std::byte{0}, std::byte{0x80}));
+  EXPECT_THROW(file->bytes(info, 38, 3, buffer), Error);
+  EXPECT_THROW(file->bytes(info, ~uint64_t{0}, 2, buffer), Error);
   file->release(info);
 }
 

@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-/// Writes GGUF files by hand, broken ones too.
+/// Writes GGUF files by hand, valid and broken ones.
 class Bytes {
  public:
   template <typename T>

@@ -89,7 +89,7 @@ TEST_F(GgufWriterTest, WritingAndOpeningIsTheIdentity) {
   EXPECT_EQ(std::memcmp(file->bytes(file->at("w")).data(), w.data(), 24), 0);
   EXPECT_EQ(file->bytes(file->at("h"))[9], std::byte{7});
   EXPECT_EQ(file->bytes(file->at("q"))[67], std::byte{9});
-  // what was read, written again, gives the same bytes
+  // reading and writing a file gives the same bytes
   GgufWriter again(folder_ / "again.gguf", file->metadata(),
                    {{"w", DType::kF32, {2, 3}}, {"h", DType::kBF16, {5}}, {"q", DType::kQ8_0, {2, 32}}});
   for (const char* name : {"w", "h", "q"}) again.write(name, file->bytes(file->at(name)));
@@ -162,7 +162,7 @@ TEST(Quantise, ZerosStayExactZerosAndDequantiseBack) {
 TEST(Quantise, Q8ByHand) {
   std::vector<float> values(32);
   values[0] = 127;
-  values[1] = -0.5F;  // halves go away from zero
+  values[1] = -0.5F;  // halves round away from zero
   values[2] = 1.49F;
   std::vector<std::byte> bytes(34);
   quantise(DType::kQ8_0, values, bytes, "t");

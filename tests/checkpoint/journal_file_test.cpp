@@ -40,7 +40,7 @@ TEST_F(JournalFileTest, GivesBackWhatWasAppendedAndGoesOn) {
   EXPECT_EQ(again.records()[1], json({{"region", "b\nc"}, {"loss", 0.1}}));
   again.append(3);
   EXPECT_EQ(JournalFile(path_).records().size(), 3U);
-  // every line is JSON that any reader takes
+  // every line is valid JSON
   std::ifstream stream(path_);
   for (std::string line; std::getline(stream, line);) EXPECT_TRUE(json::parse(line).contains("record"));
 }
@@ -57,7 +57,7 @@ TEST_F(JournalFileTest, DropsATornLastLineWhereverItTears) {
     write(whole.substr(0, bytes));
     JournalFile file(path_);
     EXPECT_EQ(file.records().size(), bytes < first ? 0U : 1U) << bytes;
-    file.append("again");  // behind what counts, not behind the torn bytes
+    file.append("again");  // after the valid lines, not after the torn bytes
     EXPECT_EQ(JournalFile(path_).records().back(), "again") << bytes;
   }
 }

@@ -1,3 +1,5 @@
+#include "freelunch/checkpoint/files/output_folder.h"
+
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -79,7 +79,7 @@ TEST_F(SafetensorsTest, WritingAndOpeningIsTheIdentity) {
 }
 
 TEST_F(SafetensorsTest, PiecesOfNoBytesMayComeAtAnyTime) {
-  // the kept values of a matrix of zeros, which come in as many pieces as its rows
+  // the values of a matrix of zeros: one empty piece for each row
   const std::vector<float> a{1, 2};
   SafetensorsWriter writer(folder_ / "model.safetensors",
                            {{"a", DType::kF32, {2}}, {"none", DType::kF32, {0}}}, {});

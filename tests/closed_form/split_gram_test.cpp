@@ -23,7 +23,7 @@ double relative(const at::Tensor& found, const at::Tensor& expected) {
   return ((found.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
 }
 
-/// Widths below, of and beyond a panel, even and odd; rows of more than one block.
+/// Widths below, equal to and above a panel, even and odd; more rows than one block.
 TEST(SplitGram, ProductsAndQuadraticFormsEqualThoseInDouble) {
   if (!SplitGram::serves(at::kCPU)) GTEST_SKIP() << "no bf16 products on this machine";
   at::manual_seed(5);
@@ -52,7 +52,7 @@ TEST(SplitGram, ProductsAndQuadraticFormsEqualThoseInDouble) {
 
     const double expected = (at::mm(E.to(at::kDouble), H) * E).sum().item<double>();
     EXPECT_NEAR(split.quadratic(E) / expected, 1, 1e-3) << n;
-    // numbers that bf16 holds leave the error of the split alone
+    // numbers that bf16 represents exactly: only the error of the split remains
     const at::Tensor held = E.to(at::kBFloat16).to(at::kFloat);
     const double of_held = (at::mm(held.to(at::kDouble), H) * held).sum().item<double>();
     EXPECT_NEAR(split.quadratic(held) / of_held, 1, 1e-5) << n;

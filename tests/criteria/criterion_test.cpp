@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "freelunch/base/error.h"
+#include "freelunch/criteria/inverse_factor.h"
 
 namespace freelunch::criteria {
 namespace {
@@ -35,7 +36,7 @@ TEST(Ria, IsTheRelativeImportanceOfItsFormula) {
   EXPECT_TRUE(at::allclose(ria().score(W, stats), expected));
 }
 
-/// A case where inputs are correlated, so that moving weights pays.
+/// Correlated inputs, so that moving weights lowers the error.
 struct Correlated {
   at::Tensor W, H;
   CalibrationStats stats;
@@ -92,7 +93,7 @@ TEST_P(SparseGptTest, MovesWeightsAsTheSweepSaysAndBeatsItsOwnMask) {
   sparsity::check_respected(pruned.W, pruned.mask, "W");
   EXPECT_EQ(pruned.mask.retained.logical_not().sum().item<int64_t>(),
             sparsity::expected_zeros(6, 160, GetParam(), sparsegpt().group));
-  // Above sublayer, the last columns of so narrow a matrix have nothing to their right to repair them.
+  // Above a sparsity of one half, the last columns of so narrow a matrix have too few columns to their right.
   if (sparsity::zero_fraction(GetParam()) > 0.5) return;
   EXPECT_LT(c.error(pruned.W), 0.7 * c.error(c.W * pruned.mask.retained));
   const Pruned by_wanda = prune(wanda(), c.W, c.stats, GetParam(), Group::kRow);
@@ -107,7 +108,7 @@ TEST(SparseGpt, CountsExactZerosByRowAndSparesInputsThatFire) {
   Correlated c(6, 160);
   const Pruned pruned = prune(sparsegpt(), c.W, c.stats, Unstructured{0.3}, Group::kRow);
   EXPECT_TRUE(at::equal(pruned.mask.retained.sum(1), at::full({6}, 160 - 48, at::kLong)));
-  c.stats.column_norms[7] = 0;  // an input that never fired goes first
+  c.stats.column_norms[7] = 0;  // an input that is always zero is removed first
   const Pruned dead = prune(sparsegpt(), c.W, c.stats, Unstructured{0.3}, Group::kRow);
   EXPECT_EQ(dead.mask.retained.select(1, 7).sum().item<int64_t>(), 0);
 }
@@ -118,7 +119,7 @@ TEST(SparseGpt, RefusesMissingGrams) {
       Error);
 }
 
-/// Few tokens, an input that never fires, a row of zeros: what calibration sets and models bring.
+/// Cases that calibration sets and models bring: few tokens, an input that is always zero, a row of zeros.
 struct Degenerate {
   at::Tensor W, X;
   explicit Degenerate(int64_t repeats = 1) {
@@ -148,7 +149,7 @@ TEST(EveryCriterion, GivesExactZerosAndFiniteWeightsOnDegenerateInput) {
     sparsity::check_respected(pruned.W, pruned.mask, "W");
     EXPECT_EQ(pruned.W[2].abs().max().item<float>(), 0.0F) << criterion->name;
     if (!criterion->needs_inputs()) continue;
-    // a weight that reads nothing is worth nothing; in the row of zeros all are worth the same
+    // weights of an input that is always zero are removed first; in the row of zeros all scores are equal
     const at::Tensor dead = pruned.mask.retained.select(1, 7);
     EXPECT_EQ((dead.sum() - dead[2].to(at::kLong)).item<int64_t>(), 0) << criterion->name;
   }
@@ -186,11 +187,11 @@ TEST(RowWeights, AreSquaredForSparseGptAsItsScoreIs) {
   const at::Tensor plain = prune(sparsegpt(), c.W, c.stats, Unstructured{0.5}, Group::kMatrix).mask.retained;
   c.stats.row_weights = at::tensor({1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1e3F});
   const Pruned weighed = prune(sparsegpt(), c.W, c.stats, Unstructured{0.5}, Group::kMatrix);
-  EXPECT_EQ(weighed.mask.retained.select(0, 5).sum().item<int64_t>(), 160);  // the dear row keeps all
+  EXPECT_EQ(weighed.mask.retained.select(0, 5).sum().item<int64_t>(),
+            160);  // the row with the large weight keeps all
   EXPECT_LT(plain.select(0, 5).sum().item<int64_t>(), 160);
   EXPECT_EQ(weighed.mask.retained.sum().item<int64_t>(), 480);
-  // An error of 1 in a row of weight 1e3 counts as one of 1e6 in squares: scaling all rows alike changes
-  // nothing.
+  // the same weight for all rows changes nothing
   c.stats.row_weights = at::full({6}, 7.0F);
   EXPECT_TRUE(
       at::equal(prune(sparsegpt(), c.W, c.stats, Unstructured{0.5}, Group::kMatrix).mask.retained, plain));

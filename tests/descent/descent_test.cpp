@@ -12,7 +12,7 @@
 namespace freelunch::reconstruct {
 namespace {
 
-/// x (n, l, in) -> (n, l, out), as a region maps it while nothing is trained.
+/// x (n, l, in) -> (n, l, out), through a region that is not trained.
 at::Tensor outputs_of(const Region& region, const at::Tensor& x) {
   const at::NoGradGuard no_grad;
   at::Tensor y;
@@ -58,7 +58,8 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
                         .next_norm = {.weight = at::ones({c.config.width})}};
   RandomStream random(0, "order");
   const RegionOutcome outcome =
-      descend(region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12}, random, "region");
+      descend(region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12, .batch = 4}, random,
+              "region");
   EXPECT_TRUE(outcome.improved);
   EXPECT_LT(outcome.held_out_after, 0.98 * outcome.held_out_before);
   EXPECT_LT(outcome.after, 0.98 * outcome.before);
@@ -87,13 +88,13 @@ TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
   const RegionOutcome outcome = descend(
       region,
       {.inputs = ActivationStore(X), .targets = ActivationStore(outputs_of(target, X)), .held_out = 4},
-      {.adam = {.learning_rate = 2e-2}, .epochs = 12}, random, "matrix");
+      {.adam = {.learning_rate = 2e-2}, .epochs = 12, .batch = 4}, random, "matrix");
   EXPECT_LT(outcome.held_out_after, 0.9 * outcome.held_out_before);
   EXPECT_GT(bias.mean().item<double>(), 0.1);
   sparsity::check_respected(W, mask, "W");
 }
 
-TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
+TEST(Descent, TrainsBlocksOfBothSublayersAndCanLeaveNormsAlone) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
   const StreamRegion target(
@@ -101,30 +102,30 @@ TEST(Descent, TrainsBlocksOfBothHalvesAndCanLeaveNormsAlone) {
   StreamRegion region(forward,
                       {{&c.pruned, &c.masks, Sublayer::kAttention}, {&c.pruned, &c.masks, Sublayer::kMlp}});
   RandomStream random(0, "order");
-  const RegionOutcome outcome =
-      descend(region,
-              {.inputs = ActivationStore(c.inputs),
-               .targets = ActivationStore(outputs_of(target, c.inputs)),
-               .held_out = 4},
-              {.adam = {.learning_rate = 1e-2}, .epochs = 12, .freeze_norms = true}, random, "block");
+  const RegionOutcome outcome = descend(
+      region,
+      {.inputs = ActivationStore(c.inputs),
+       .targets = ActivationStore(outputs_of(target, c.inputs)),
+       .held_out = 4},
+      {.adam = {.learning_rate = 1e-2}, .epochs = 12, .batch = 4, .freeze_norms = true}, random, "block");
   EXPECT_LT(outcome.held_out_after, 0.95 * outcome.held_out_before);
   EXPECT_TRUE(at::equal(c.pruned[WeightRole::kMlpNorm], at::ones({c.config.width})));
   EXPECT_EQ(region.trained(true).size() + 2, region.trained(false).size());
 }
 
-TEST(Descent, PutsBackAStartThatWasNotImproved) {
+TEST(Descent, RestoresAStartThatWasNotImproved) {
   Case c;
   const model::Forward forward(c.config, {}, 8);
   StreamRegion region(forward, {{&c.pruned, &c.masks, Sublayer::kMlp}});
   const at::Tensor before = c.pruned[WeightRole::kGate].clone();
-  // The target is what the region gives already: any step away is worse.
+  // On held-out windows the region already gives the target, so any step away is worse.
   RandomStream random(0, "order");
   at::Tensor disturbed = outputs_of(region, c.inputs);
   disturbed.narrow(0, 0, 20).add_(
-      at::randn({20, 8, c.config.width}));  // training pulls elsewhere than held-out windows
+      at::randn({20, 8, c.config.width}));  // training windows have other targets than held-out windows
   const RegionOutcome outcome = descend(
       region, {.inputs = ActivationStore(c.inputs), .targets = ActivationStore(disturbed), .held_out = 4},
-      {.adam = {.learning_rate = 0.05}}, random, "region");
+      {.adam = {.learning_rate = 0.05}, .batch = 4}, random, "region");
   EXPECT_FALSE(outcome.improved);
   EXPECT_EQ(outcome.held_out_after, outcome.held_out_before);
   EXPECT_TRUE(at::equal(c.pruned[WeightRole::kGate], before));
@@ -187,7 +188,7 @@ TEST(Descent, StartsOverAtHalfTheRateWhereToldTo) {
   Diverging once;
   const at::Tensor before = once.W.clone();
   EXPECT_EQ(once.descend(rate, 2).restarts, 1);
-  EXPECT_TRUE(at::equal(once.W, before));  // no better than the start, which was put back
+  EXPECT_TRUE(at::equal(once.W, before));  // not better than the start, which was restored
   EXPECT_EQ(Diverging().descend(rate * 2, 2).restarts, 2);
   EXPECT_THROW(Diverging().descend(rate * 4, 2), Error);
   EXPECT_EQ(Diverging().descend(rate / 2, 2).restarts, 0);
@@ -223,7 +224,8 @@ TEST(Descent, TriesAQuarterOfARateThatHelpedNothing) {
 }
 
 TEST(Descent, NamesAGradientThatIsNotFinite) {
-  // finite outputs and loss, but the gradient by W sums products of numbers near the end of fp32
+  // finite outputs and loss, but the gradient by W overflows: it sums products of numbers near the maximum of
+  // fp32
   at::Tensor W = at::zeros({1, 2});
   const at::Tensor X = at::full({2, 64, 2}, 3e37F);
   MatrixRegion region(W, {}, {at::ones({1, 2}, at::kBool)}, at::kFloat);

@@ -25,7 +25,7 @@ constexpr const char* kConfig = R"({
   "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true
 })";
 
-/// A place that is left at some step, as by a process that dies right after its commit.
+/// Ends the run right after the commit of a step, like a process that dies there.
 struct Place final : DistilPlace {
   int64_t leave_at = 0;  ///< 0: never
   std::optional<DistilPosition> position;
@@ -80,22 +80,23 @@ class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::Scalar
   DistilOutcome run_at(bool keep_graph, model::TensorFile& scratch, Place& place) {
     const auto [trains, dtype] = GetParam();
     at::manual_seed(1);
-    // a text with something to learn: each token follows from the one before
+    // a text that can be learnt: each token depends on the one before
     const at::Tensor start = at::randint(40, {12, 1}, at::kLong);
     const at::Tensor windows = (start + at::arange(24) * 7).remainder(40);
     const model::Forward forward(model_->config(), {.dtype = dtype}, 24);
-    RandomStream random(0, "order");
-    return distil(
-        forward, model::WeightView(*model_), [&](const std::string& name) { return masks_.at(name); },
-        {.windows = windows, .dense_hidden = {}, .held_out = 2},
-        {.loss = TokenLoss::kCe,
-         .adam = {.learning_rate = rate_},
-         .epochs = 3,
-         .batch = 2,
-         .restarts = restarts_,
-         .trainable = {.trains = trains},
-         .keep_graph = keep_graph},
-        scratch, random, place, silent_sinks().progress);
+    return distil({.forward = forward,
+                   .weights = model::WeightView(*model_),
+                   .mask_of = [&](const std::string& name) { return masks_.at(name); },
+                   .scratch = scratch},
+                  {.windows = windows, .dense_hidden = {}, .held_out = 2, .order = RandomStream(0, "order")},
+                  {.loss = TokenLoss::kCe,
+                   .adam = {.learning_rate = rate_},
+                   .epochs = 3,
+                   .batch = 2,
+                   .restarts = restarts_,
+                   .trainable = {.trains = trains},
+                   .keep_graph = keep_graph},
+                  place, silent_sinks().progress);
   }
 
   double rate_ = 1e-2;
@@ -119,7 +120,7 @@ TEST_P(DistilTest, LearnsAndGivesTheSameBytesWhetherTheGraphIsKeptOrMadeAgain) {
     const at::Tensor value = again.get(tensor.name);
     EXPECT_TRUE(at::equal(kept.get(tensor.name), value)) << tensor.name;
     ++compared;
-    if (std::get<0>(GetParam()) == Trains::kKept && masks_.contains(tensor.name)) {
+    if (std::get<0>(GetParam()) == Trains::kRetained && masks_.contains(tensor.name)) {
       EXPECT_TRUE(at::equal(value.ne(0), masks_.at(tensor.name))) << tensor.name;
     }
   }
@@ -130,7 +131,8 @@ TEST_P(DistilTest, GoesOnFromAnyStepToTheSameBytes) {
   model::TensorFile whole(folder_ / "whole.scratch");
   const DistilOutcome outcome = run(true, whole);
   for (const int64_t step :
-       {1, 5, 7, 15}) {  // five steps an epoch: inside one, and at the ends of the first and last
+       {1, 5, 7,
+        15}) {  // five steps in an epoch: inside an epoch, and at the end of the first and of the last
     model::TensorFile scratch(folder_ / "left.scratch");
     Place place;
     place.leave_at = step;
@@ -148,7 +150,7 @@ TEST_P(DistilTest, GoesOnFromAnyStepToTheSameBytes) {
 TEST_P(DistilTest, StartsOverAtHalfTheRateWhereToldTo) {
   model::TensorFile scratch(folder_ / "diverging.scratch");
   std::string problem;
-  for (rate_ = 1; problem.empty(); rate_ *= 2) {  // to the lowest power of two that overflows
+  for (rate_ = 1; problem.empty(); rate_ *= 2) {  // up to the lowest power of two that overflows
     ASSERT_LT(rate_, 1e36);
     try {
       run(true, scratch);
@@ -169,8 +171,8 @@ TEST_P(DistilTest, StartsOverAtHalfTheRateWhereToldTo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DistilTest,
-                         ::testing::Values(std::tuple(Trains::kKept, at::kBFloat16),
-                                           std::tuple(Trains::kKept, at::kFloat),
+                         ::testing::Values(std::tuple(Trains::kRetained, at::kBFloat16),
+                                           std::tuple(Trains::kRetained, at::kFloat),
                                            std::tuple(Trains::kBiasNorm, at::kFloat)));
 
 }  // namespace

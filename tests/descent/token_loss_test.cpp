@@ -10,8 +10,7 @@ namespace {
 
 class TokenLossTest : public ::testing::TestWithParam<TokenLoss> {};
 
-/// Longer than one chunk of rows, so that chunking is part of what is tested. Against autograd through the
-/// whole thing.
+/// More rows than one chunk, compared with autograd through all rows at once.
 TEST_P(TokenLossTest, SumAndGradientEqualAutogradOverAllTokensAtOnce) {
   at::manual_seed(0);
   const int64_t tokens = 300;

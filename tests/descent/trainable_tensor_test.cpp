@@ -1,17 +1,17 @@
-#include "freelunch/descent/trainable_tensor.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 
+#include "freelunch/descent/make_trainable.h"
+
 namespace freelunch::reconstruct {
 namespace {
 
-class KeptWeightsTest : public ::testing::TestWithParam<at::ScalarType> {};
+class RetainedWeightsTest : public ::testing::TestWithParam<at::ScalarType> {};
 
-/// Sizes that no chunk, word or vector divides, so that every tail is met.
-TEST_P(KeptWeightsTest, StepsAsAdamWOnTheKeptEntriesAloneAndLeavesRemovedOnesZero) {
+/// Sizes that are no multiple of a chunk, a word or a vector, so that all tails are tested.
+TEST_P(RetainedWeightsTest, StepsAsAdamWOnTheRetainedEntriesAloneAndLeavesRemovedOnesZero) {
   at::manual_seed(0);
   const at::Tensor retained = at::rand({37, 211}).gt(0.4);
   const at::Tensor start = at::randn({37, 211}) * retained;
@@ -40,7 +40,7 @@ TEST_P(KeptWeightsTest, StepsAsAdamWOnTheKeptEntriesAloneAndLeavesRemovedOnesZer
   EXPECT_TRUE(at::equal(tensor->leaf().detach().ne(0), retained));
 }
 
-TEST_P(KeptWeightsTest, AStepSaysWhetherTheGradientsOfKeptWeightsAreFinite) {
+TEST_P(RetainedWeightsTest, AStepSaysWhetherTheGradientsOfRetainedWeightsAreFinite) {
   at::Tensor retained = at::ones({3, 1111}, at::kBool);  // more than a chunk
   retained[2][1000] = false;
   const auto stepped = [&](int64_t row, int64_t column, double gradient) {
@@ -58,7 +58,7 @@ TEST_P(KeptWeightsTest, AStepSaysWhetherTheGradientsOfKeptWeightsAreFinite) {
   EXPECT_TRUE(stepped(2, 1000, kInfinity));  // removed
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, KeptWeightsTest, ::testing::Values(at::kBFloat16, at::kFloat),
+INSTANTIATE_TEST_SUITE_P(Dtypes, RetainedWeightsTest, ::testing::Values(at::kBFloat16, at::kFloat),
                          [](const auto& info) { return std::string(c10::toString(info.param)); });
 
 TEST(TrainableTensor, AStepOfAVectorSaysTheSameOfItsGradient) {

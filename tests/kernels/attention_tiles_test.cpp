@@ -2,35 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
-#include <random>
-#include <tuple>
 #include <vector>
+
+#include "kernels/numbers.h"
 
 namespace freelunch::kernels {
 namespace {
 
-constexpr Bf16 kUntouched = 0x4242;
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
-
-std::vector<float> numbers(int64_t n, unsigned seed, float size = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, size);
-  std::vector<float> values(at(n));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-std::vector<Bf16> rounded(const std::vector<float>& values) {
-  std::vector<Bf16> result;
-  for (const float value : values) result.push_back(to_bf16(value));
-  return result;
-}
-Bf16 low(uint32_t word) { return static_cast<Bf16>(word); }
-Bf16 high(uint32_t word) { return static_cast<Bf16>(word >> 16U); }
-
-/// Both sets are held to plain formulas.
+/// Both implementations are compared with plain formulas.
 class AttentionTilesTest : public ::testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
@@ -40,56 +22,19 @@ class AttentionTilesTest : public ::testing::TestWithParam<bool> {
   const AttentionTiles* tiles_ = nullptr;
 };
 
-TEST_P(AttentionTilesTest, MovesEveryEntryAndNothingElse) {
-  for (const auto& [n, width] : {std::pair<int64_t, int64_t>{1, 2}, {7, 10}, {16, 32}, {33, 34}, {70, 64}}) {
-    const int64_t stride = width + 3;
-    const std::vector<Bf16> rows = rounded(numbers(n * stride, 1));
-    std::vector<uint32_t> paired(at(width / 2 * n) + 1, kUntouched);
-    tiles_->pair_columns(n, width, stride, rows.data(), paired.data());
-    const int64_t to_stride = (n + 1) / 2 * 2 + 4;
-    std::vector<Bf16> columns(at(width * to_stride), kUntouched);
-    tiles_->transpose(n, width, stride, rows.data(), to_stride, columns.data());
-    for (int64_t c = 0; c < width; ++c) {
-      for (int64_t r = 0; r < n; ++r) {
-        const uint32_t word = paired[at(c / 2 * n + r)];
-        ASSERT_EQ(c % 2 == 0 ? low(word) : high(word), rows[at(r * stride + c)]) << r << ", " << c;
-        ASSERT_EQ(columns[at(c * to_stride + r)], rows[at(r * stride + c)]) << r << ", " << c;
-      }
-      for (int64_t r = n; r < to_stride; ++r)
-        ASSERT_EQ(columns[at(c * to_stride + r)], r == n && n % 2 != 0 ? 0 : kUntouched) << r << ", " << c;
-    }
-    EXPECT_EQ(paired.back(), kUntouched);
-  }
-}
-
-TEST_P(AttentionTilesTest, TransposesWithAFactorAColumn) {
-  for (const auto& [n, width] : {std::pair<int64_t, int64_t>{1, 1}, {5, 18}, {128, 64}}) {
-    const int64_t from_stride = n + 5;
-    const int64_t stride = width + 7;
-    const std::vector<float> from = numbers(width * from_stride, 2);
-    const std::vector<float> factor = numbers(n, 3);
-    std::vector<Bf16> rows(at(n * stride), kUntouched);
-    tiles_->transpose_scaled(n, width, from_stride, from.data(), factor.data(), stride, rows.data());
-    for (int64_t r = 0; r < n; ++r)
-      for (int64_t c = 0; c < stride; ++c)
-        ASSERT_EQ(rows[at(r * stride + c)],
-                  c < width ? to_bf16(from[at(c * from_stride + r)] * factor[at(r)]) : kUntouched);
-  }
-}
-
 struct Case {
   int64_t keys, queries, offset;
-  int64_t room() const { return (keys + 1) / 2 * 2 * queries; }
+  int64_t elements() const { return (keys + 1) / 2 * 2 * queries; }
   bool see(int64_t k, int64_t q) const { return k < keys && k <= q + offset; }
 };
-/// On the diagonal, beside it, beyond it; odd numbers.
+/// On the diagonal, next to it and beyond it; with odd sizes.
 constexpr std::array<Case, 6> kCases{Case{1, 1, 0},     Case{7, 7, 0},    Case{128, 128, 0},
                                      Case{33, 50, 128}, Case{69, 37, 32}, Case{256, 19, 237}};
 
-/// NaN where no query looks, so that a use of it shows.
+/// NaN where no query sees the key: a use of it would show.
 std::vector<float> scores_of(const Case& c, unsigned seed) {
-  std::vector<float> scores = numbers(c.room(), seed, 10);
-  for (int64_t i = 0; i < c.room(); ++i)
+  std::vector<float> scores = numbers(c.elements(), seed, 10);
+  for (int64_t i = 0; i < c.elements(); ++i)
     if (!c.see(i / c.queries, i % c.queries)) scores[at(i)] = std::numeric_limits<float>::quiet_NaN();
   return scores;
 }
@@ -103,7 +48,7 @@ TEST_P(AttentionTilesTest, SoftmaxRunsOverTiles) {
     for (const unsigned seed : {4U, 5U, 6U}) {
       const std::vector<float> scores = scores_of(c, seed);
       const std::vector<float> before = largest;
-      std::vector<uint32_t> weights(at(c.room() / 2));
+      std::vector<uint32_t> weights(at(c.elements() / 2));
       tiles_->softmax({.keys = c.keys, .queries = c.queries, .offset = c.offset, .scale = kScale},
                       scores.data(), weights.data(), {.largest = largest.data(), .sum = sum.data()},
                       rescale.data());
@@ -114,7 +59,7 @@ TEST_P(AttentionTilesTest, SoftmaxRunsOverTiles) {
         exact[at(q)] *= std::exp(earlier - top[at(q)]);
         ASSERT_NEAR(largest[at(q)], top[at(q)], 1e-5);
         ASSERT_NEAR(rescale[at(q)], std::exp(earlier - top[at(q)]), 1e-5);
-        for (int64_t k = 0; k < c.room() / c.queries; ++k) {
+        for (int64_t k = 0; k < c.elements() / c.queries; ++k) {
           const double weight =
               c.see(k, q) ? std::exp(kScale * scores[at(k * c.queries + q)] - top[at(q)]) : 0;
           exact[at(q)] += weight;
@@ -134,11 +79,15 @@ TEST_P(AttentionTilesTest, SoftmaxBackwardIsItsDerivative) {
     const std::vector<float> d_weights = scores_of(c, 8);
     const std::vector<float> log_sum = numbers(c.queries, 9, 5);
     const std::vector<float> delta = numbers(c.queries, 10);
-    std::vector<Bf16> weights(at(c.room()), kUntouched), d_scores(at(c.room()), kUntouched);
-    std::vector<uint32_t> paired(at(c.room() / 2), kUntouched);
-    tiles_->softmax_backward({.keys = c.keys, .queries = c.queries, .offset = c.offset, .scale = kScale},
-                             scores.data(), d_weights.data(), log_sum.data(), delta.data(), weights.data(),
-                             d_scores.data(), paired.data());
+    std::vector<Bf16> weights(at(c.elements()), kUntouched), d_scores(at(c.elements()), kUntouched);
+    std::vector<uint32_t> words(at(c.elements() / 2), kUntouched);
+    tiles_->softmax_backward(
+        {.keys = c.keys, .queries = c.queries, .offset = c.offset, .scale = kScale},
+        {.scores = scores.data(),
+         .d_weights = d_weights.data(),
+         .log_sum = log_sum.data(),
+         .delta = delta.data()},
+        {.weights = weights.data(), .d_scores = d_scores.data(), .d_scores_vnni = words.data()});
     for (int64_t k = 0; k < c.keys; ++k) {
       for (int64_t q = 0; q < c.queries; ++q) {
         const size_t i = at(k * c.queries + q);
@@ -146,12 +95,12 @@ TEST_P(AttentionTilesTest, SoftmaxBackwardIsItsDerivative) {
         const double d = c.see(k, q) ? p * (d_weights[i] - delta[at(q)]) : 0;
         ASSERT_NEAR(to_float(weights[i]), p, p / 250 + 1e-30);
         ASSERT_NEAR(to_float(d_scores[i]), d, std::abs(d) / 250 + 1e-30);
-        const uint32_t word = paired[at(k / 2 * c.queries + q)];
+        const uint32_t word = words[at(k / 2 * c.queries + q)];
         ASSERT_EQ(k % 2 == 0 ? low(word) : high(word), d_scores[i]);
       }
     }
     for (int64_t q = 0; c.keys % 2 != 0 && q < c.queries; ++q)
-      ASSERT_EQ(to_float(high(paired[at(c.keys / 2 * c.queries + q)])), 0);
+      ASSERT_EQ(to_float(high(words[at(c.keys / 2 * c.queries + q)])), 0);
   }
 }
 
@@ -171,7 +120,7 @@ TEST_P(AttentionTilesTest, DotsRows) {
   }
 }
 
-TEST_P(AttentionTilesTest, WhatIsNotANumberStaysSo) {
+TEST_P(AttentionTilesTest, NanStaysNan) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> scores{0, nan, nan, 0};  // two keys, two queries, all seen
   std::vector<float> largest(2, -std::numeric_limits<float>::infinity()), sum(2, 0), rescale(2);

@@ -9,7 +9,7 @@
 namespace freelunch::checkpoint {
 namespace {
 
-/// Calls body with an integer type of that many bytes.
+/// Calls body with an integer type of this many bytes.
 template <typename Body>
 auto with_element(int64_t element_bytes, Body body) {
   switch (element_bytes) {
@@ -33,7 +33,7 @@ Element element_at(const std::byte* data, int64_t index) {
   return value;
 }
 
-/// Bits that a mask sets, or -1 if it marks a column that does not exist.
+/// The number of bits set in a mask, or -1 if it marks a column that does not exist.
 int64_t marked(std::span<const std::byte> mask, int64_t columns) {
   int64_t count = 0;
   for (const std::byte byte : mask) count += std::popcount(std::to_integer<unsigned>(byte));
@@ -64,7 +64,7 @@ PackedRows pack_rows(std::span<const std::byte> rows, const MatrixShape& shape, 
         shape.columns == 0 ? 0 : static_cast<int64_t>(rows.size() / sizeof(Element)) / shape.columns;
     PackedRows packed;
     packed.mask.resize(static_cast<size_t>(count * shape.mask_bytes()));
-    packed.values.resize(rows.size());  // at most
+    packed.values.resize(rows.size());  // the most there can be
     std::byte* value = packed.values.data();
     for (int64_t r = 0; r < count; ++r) {
       packed.row_offsets.push_back(values_before +

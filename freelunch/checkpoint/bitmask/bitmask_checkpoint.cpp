@@ -46,7 +46,8 @@ std::vector<int64_t> read_shape(const SafetensorsCheckpoint& file, const TensorI
   return shape;
 }
 
-/// Values before each row and, last, all of them. 2:4 archives have none: every row holds as many.
+/// The number of values before each row, and finally of all rows. 2:4 archives do not store them: all rows
+/// have the same number of values.
 std::vector<int64_t> read_row_offsets(const SafetensorsCheckpoint& file, const TensorInfo* part,
                                       const TensorInfo& values, const MatrixShape& shape) {
   const int64_t all = values.elements();
@@ -143,7 +144,7 @@ void BitmaskCheckpoint::add_packed(const std::string& key) {
 
 const BitmaskCheckpoint::Packed* BitmaskCheckpoint::packed(const TensorInfo& tensor) const {
   const TensorInfo& own = at(tensor.name);
-  // A description of another file's tensor must not read past this one's.
+  // `tensor` may come from another checkpoint; it must not lead to reads past the end of this one's tensor.
   if (own.bytes != tensor.bytes) {
     fail(ErrorKind::kInvalidArgument, "checkpoint: tensor '{}' of {} bytes is not of this checkpoint",
          printable(tensor.name), tensor.bytes);
@@ -168,21 +169,21 @@ void BitmaskCheckpoint::unpack(const TensorInfo& tensor, const Packed& packed, i
 }
 
 std::span<const std::byte> BitmaskCheckpoint::bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
-                                                    std::vector<std::byte>& room) const {
+                                                    std::vector<std::byte>& buffer) const {
   const Packed* found = packed(tensor);
-  if (found == nullptr) return file_->bytes(tensor, begin, size, room);
+  if (found == nullptr) return file_->bytes(tensor, begin, size, buffer);
   check_range(tensor, begin, size);
   if (size == 0) return {};
   const auto row_bytes = static_cast<uint64_t>(found->shape.columns * found->shape.element_bytes);
   const uint64_t first = begin / row_bytes;
   const uint64_t rows = (begin + size - 1) / row_bytes - first + 1;
-  room.resize(static_cast<size_t>(rows * row_bytes));
+  buffer.resize(static_cast<size_t>(rows * row_bytes));
   for (uint64_t r = 0; r < rows; ++r) {
     unpack(tensor, *found, static_cast<int64_t>(first + r),
-           std::span(room).subspan(static_cast<size_t>(r * row_bytes), static_cast<size_t>(row_bytes)));
+           std::span(buffer).subspan(static_cast<size_t>(r * row_bytes), static_cast<size_t>(row_bytes)));
   }
-  return std::span<const std::byte>(room).subspan(static_cast<size_t>(begin - first * row_bytes),
-                                                  static_cast<size_t>(size));
+  return std::span<const std::byte>(buffer).subspan(static_cast<size_t>(begin - first * row_bytes),
+                                                    static_cast<size_t>(size));
 }
 
 uint64_t BitmaskCheckpoint::stored_bytes(const TensorInfo& tensor) const {

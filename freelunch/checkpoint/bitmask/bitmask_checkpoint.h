@@ -9,20 +9,20 @@
 namespace freelunch::checkpoint {
 
 /// A sparse archive: safetensors in which some tensors are packed as NAME.compressed, NAME.bitmask,
-/// NAME.shape and NAME.row_offsets (docs/formats/bitmask.md). They appear under their own names as if they
-/// were dense; rows are unpacked when they are read. Opens what freelunch writes and the layouts
+/// NAME.shape and NAME.row_offsets (docs/formats/bitmask.md). Packed tensors appear under their own names
+/// as dense tensors; rows are unpacked when they are read. Opens archives of freelunch and the layouts
 /// "sparse-bitmask" and "sparse-24-bitmask" of compressed-tensors 0.3 to 0.14.
 class BitmaskCheckpoint : public Checkpoint {
  public:
   /// Whether any tensor of the file is packed.
   static bool is_archive(const SafetensorsCheckpoint& file);
-  /// Checks shapes, sizes and row offsets of every packed tensor; the masks themselves are checked when they
-  /// are read. Throws BadFile naming file, tensor and cause.
+  /// Checks shapes, sizes and row offsets of every packed tensor; masks are checked when they are read.
+  /// Throws BadFile naming file, tensor and cause.
   explicit BitmaskCheckpoint(std::unique_ptr<SafetensorsCheckpoint> file);
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   std::span<const std::byte> bytes(const TensorInfo& tensor, uint64_t begin, uint64_t size,
-                                   std::vector<std::byte>& room) const override;
+                                   std::vector<std::byte>& buffer) const override;
   uint64_t stored_bytes(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;
 
@@ -42,7 +42,7 @@ class BitmaskCheckpoint : public Checkpoint {
 
   std::unique_ptr<SafetensorsCheckpoint> file_;
   std::vector<TensorInfo> tensors_;
-  std::vector<std::optional<Packed>> packed_;  // as tensors_
+  std::vector<std::optional<Packed>> packed_;  // one for each of tensors_
 };
 
 /// Opens a Hugging Face folder's weights, or one .safetensors file: dense, or a sparse archive.

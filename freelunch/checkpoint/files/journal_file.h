@@ -7,31 +7,30 @@
 
 namespace freelunch::checkpoint {
 
-/// The lines of a journal that count: from the first one up to the first that is torn, changed or out of
-/// order.
+/// The valid lines of a journal: all lines before the first one that is torn, changed or out of order.
 struct JournalContent {
   std::vector<nlohmann::json> records;
-  size_t bytes = 0;         ///< of the lines that count
-  std::string last_digest;  ///< of the last of them; empty if there is none
+  size_t bytes = 0;         ///< size of the valid lines
+  std::string last_digest;  ///< the digest of the last valid line; empty if there is none
 };
-/// Reads text of any origin; what does not count is not an error.
+/// Reads any text. Invalid lines are not an error.
 JournalContent read_journal(std::string_view text);
 
-/// A file of JSON lines, `{"sha256":"<64 hex digits>","record":<JSON>}`. The digest covers the line before's
-/// digest and the record's text, so that a lost, changed or torn line ends what counts. A record is on the
-/// disk when append() returns.
+/// A file of JSON lines, `{"sha256":"<64 hex digits>","record":<JSON>}`. The digest covers the digest of the
+/// line before and the text of the record, so the journal is valid up to the first line that is lost, changed
+/// or torn. A record is on the disk when append() returns.
 class JournalFile {
  public:
-  /// Opens or creates the file and cuts off what does not count. Throws Io.
+  /// Opens or creates the file and cuts off invalid lines. Throws Io.
   explicit JournalFile(std::filesystem::path path);
   ~JournalFile();
   JournalFile(const JournalFile&) = delete;
   JournalFile& operator=(const JournalFile&) = delete;
 
   const std::vector<nlohmann::json>& records() const { return records_; }
-  /// Throws Io, and leaves at most a torn line behind.
+  /// Throws Io; at most a torn line is then left in the file.
   void append(nlohmann::json record);
-  /// Replaces the whole file at once.
+  /// Replaces the whole file in one step.
   void rewrite(const std::vector<nlohmann::json>& records);
 
  private:

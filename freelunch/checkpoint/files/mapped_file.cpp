@@ -15,7 +15,7 @@
 namespace freelunch::checkpoint {
 namespace {
 
-/// Closes a descriptor at the end of a scope; the map outlives it.
+/// Closes a descriptor at the end of a scope; the memory map stays valid.
 struct Descriptor {
   int number;
   ~Descriptor() {
@@ -28,7 +28,7 @@ struct Descriptor {
 MappedFile::MappedFile(const std::filesystem::path& path, std::string_view format)
     : name_(path.filename().string()) {
   const std::string shown = printable(path.string());
-  // Without O_NONBLOCK a pipe given by mistake would hang here.
+  // without O_NONBLOCK, open() would wait for ever if the path is a pipe
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.number < 0) {
     const ErrorKind kind = errno == ENOENT || errno == ENOTDIR ? ErrorKind::kBadFile : ErrorKind::kIo;
@@ -68,8 +68,8 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 void MappedFile::release(size_t offset, size_t size) const {
   if (size == 0) return;
-  // Whole pages, neighbours included: a small tensor must not keep its page, and a page dropped too early is
-  // only read again.
+  // Whole pages, so neighbouring bytes go too: otherwise a small tensor would keep its page. A page that is
+  // still needed is only read again.
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   const size_t begin = offset / page * page;
   ::madvise(const_cast<std::byte*>(data_) + begin, offset + size - begin, MADV_DONTNEED);

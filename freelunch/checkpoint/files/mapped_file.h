@@ -9,8 +9,8 @@ namespace freelunch::checkpoint {
 /// A whole file mapped read-only into memory.
 class MappedFile {
  public:
-  /// `format` ("safetensors", "gguf") starts the messages. Throws BadFile if the path is absent, a folder or
-  /// empty, Io if the operating system refuses.
+  /// Messages start with `format` ("safetensors", "gguf"). Throws BadFile if the path does not exist, is a
+  /// folder or is an empty file; Io if the operating system refuses.
   MappedFile(const std::filesystem::path& path, std::string_view format);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -19,7 +19,7 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& name() const { return name_; }
 
-  /// Tells the kernel that these bytes of the map are not needed soon.
+  /// Tells the operating system that these bytes are not needed soon.
   void release(size_t offset, size_t size) const;
 
  private:
@@ -28,7 +28,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// True if the content starts like the text that Git LFS leaves in place of a file it did not fetch.
+/// True if the content is a Git LFS pointer, the text that stands for a file that was not fetched.
 bool looks_like_lfs_pointer(std::span<const std::byte> content);
 
 }  // namespace freelunch::checkpoint

@@ -10,7 +10,7 @@
 
 namespace freelunch::checkpoint {
 
-/// Reads little-endian values one after the other and refuses to leave the file.
+/// Reads consecutive little-endian values and throws BadFile at the end of the file.
 class ByteReader {
  public:
   ByteReader(std::span<const std::byte> content, std::string file)
@@ -20,7 +20,7 @@ class ByteReader {
   uint64_t left() const { return content_.size() - position_; }
   const std::string& file() const { return file_; }
 
-  /// `what` is named if the file ends before it does.
+  /// Errors name the value with `what`.
   template <typename T>
   T read(std::string_view what) {
     T value;

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// All parts of a split model, in order; the file alone if it is none.
+/// All parts of a split model, in order; only the file itself if it is not a part.
 std::vector<fs::path> parts_of(const fs::path& path) {
   static const std::regex kSplit(R"((.*)-(\d{5})-of-(\d{5})\.gguf)");
   std::smatch match;
@@ -27,7 +27,7 @@ std::vector<fs::path> parts_of(const fs::path& path) {
   for (int i = 1; i <= count; ++i) {
     parts.push_back(path.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", match[1].str(), i, count));
     if (!fs::exists(parts.back())) {
-      fail(ErrorKind::kBadFile, "gguf: {} is part of a split model, but {} is not beside it", file,
+      fail(ErrorKind::kBadFile, "gguf: {} is part of a split model, but {} is not in the same folder", file,
            parts.back().filename().string());
     }
   }

@@ -7,16 +7,15 @@
 
 namespace freelunch::checkpoint {
 
-/// GGUF, versions 2 and 3, little endian. Shapes are put outermost first; the data is that of the file.
+/// A GGUF file, version 2 or 3, little endian. Shapes are outermost dimension first; the data is not changed.
 /// Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md, docs/formats.
 class GgufCheckpoint : public MappedCheckpoint {
  public:
-  /// Opens a .gguf file; of a split model (-00001-of-0000n.gguf) any part, which opens them all. Throws
-  /// BadFile for anything broken or inconsistent, Unsupported for other versions, byte orders and tensor
-  /// types.
+  /// Opens a .gguf file. Any part of a split model (-00001-of-0000n.gguf) opens all parts. Throws BadFile for
+  /// a file that is broken or inconsistent, Unsupported for other versions, byte orders and tensor types.
   static std::unique_ptr<GgufCheckpoint> open(const std::filesystem::path& path);
 
-  /// Of a split model that of the first part, which holds the model's.
+  /// The metadata; for a split model those of the first part, which has the model's.
   const GgufMetadata& metadata() const { return metadata_; }
   uint32_t version() const { return version_; }
 

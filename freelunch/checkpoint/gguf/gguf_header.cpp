@@ -6,16 +6,16 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/printable.h"
+#include "freelunch/checkpoint/files/mapped_file.h"
 #include "freelunch/checkpoint/gguf/byte_reader.h"
 #include "freelunch/checkpoint/gguf/gguf_types.h"
-#include "freelunch/checkpoint/files/mapped_file.h"
 
 namespace freelunch::checkpoint {
 namespace {
 
 using Type = GgufType;
 
-/// Bytes of the smallest value of a type: bounds how long an array can be.
+/// Bytes of the smallest value of a type; it limits the length of an array.
 uint64_t least_bytes(Type type) {
   constexpr uint64_t kSizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
   return kSizes[static_cast<size_t>(type)];
@@ -54,7 +54,7 @@ bool is_unsigned(Type type) {
   return type == Type::kUint8 || type == Type::kUint16 || type == Type::kUint32 || type == Type::kUint64;
 }
 
-/// int32 where every element fits, which is what callers ask for.
+/// int32 if every element fits: callers ask for int32.
 template <typename T, typename Read>
 GgufValue::Data read_integers(uint64_t count, Read read) {
   std::vector<T> values(count);

@@ -12,15 +12,15 @@ namespace freelunch::checkpoint {
 struct GgufHeader {
   struct Entry {
     TensorInfo info;
-    uint64_t begin;  ///< of the data, from the start of the file
+    uint64_t begin;  ///< position of the data in the file
   };
   uint32_t version = 0;
   GgufMetadata metadata;
-  std::vector<Entry> entries;  ///< as listed
+  std::vector<Entry> entries;  ///< in file order
 };
 
-/// Parses and checks the header: every tensor lies inside the file and overlaps no other. `file` names it in
-/// messages. Throws BadFile, and Unsupported for other versions, byte orders and tensor types.
+/// Parses the header and checks that every tensor lies inside the file and overlaps no other. Messages name
+/// the file with `file`. Throws BadFile, and Unsupported for other versions, byte orders and tensor types.
 GgufHeader read_gguf_header(std::span<const std::byte> content, const std::string& file);
 
 }  // namespace freelunch::checkpoint

@@ -30,19 +30,19 @@ struct GgufValue {
   static GgufValue int32s(std::vector<int32_t> value) { return {std::move(value), "array of int32"}; }
 };
 
-/// The key-value section of a GGUF file. The getters with one argument throw BadFile if the key is absent;
-/// those with a second return it instead. Both throw BadFile if the key has another type, naming file, key,
-/// found and expected type.
+/// The key-value section of a GGUF file. If a key is absent, getters with one argument throw BadFile, those
+/// with two return the second one. Both throw BadFile if the value has another type, naming file, key, found
+/// and expected type.
 class GgufMetadata {
  public:
   GgufMetadata() = default;
   explicit GgufMetadata(std::string file) : file_(std::move(file)) {}
 
-  /// Throws BadFile if the key is there already.
+  /// Throws BadFile if the key exists already.
   void add(std::string key, GgufValue value);
   /// Adds a key or replaces its value.
   void set(const std::string& key, GgufValue value);
-  /// Drops a key; nothing if it is absent.
+  /// Removes a key, if it exists.
   void remove(std::string_view key);
 
   bool has(std::string_view key) const { return find(key) != nullptr; }

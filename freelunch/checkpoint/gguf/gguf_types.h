@@ -25,14 +25,14 @@ enum class GgufType : uint32_t {
   kFloat64
 };
 
-/// "uint32", "string"; "unknown" for numbers that the format lacks.
+/// "uint32", "string"; "unknown" for a number that is no type.
 std::string_view name(GgufType type);
 /// The type of that name, empty if there is none.
 std::optional<GgufType> gguf_type_named(std::string_view name);
 
-/// The dtype behind ggml's number of a tensor type, empty if it is not handled.
+/// The dtype with this ggml type number; empty if it is not handled.
 std::optional<DType> dtype_of_ggml(uint32_t ggml_type);
-/// And back; empty for BOOL and U8, which ggml lacks.
+/// The ggml type number of a dtype; empty for BOOL and U8, which ggml does not have.
 std::optional<uint32_t> ggml_type_of(DType dtype);
 
 }  // namespace freelunch::checkpoint

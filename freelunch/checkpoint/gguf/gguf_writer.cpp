@@ -15,7 +15,7 @@ constexpr uint32_t kVersion = 3;
 constexpr size_t kMaxDimensions = 4;
 constexpr std::string_view kArrayOf = "array of ";
 
-/// Little-endian values one after the other.
+/// Appends little-endian values to a string.
 class ByteWriter {
  public:
   template <typename T>
@@ -34,7 +34,7 @@ class ByteWriter {
   std::string bytes_;
 };
 
-/// A number as the type that the file is to hold; values were read from that type, so they fit.
+/// Writes a number in the type `type`. Values were read from that type, so they fit.
 template <typename Number>
 void put_number(ByteWriter& out, GgufType type, Number value) {
   switch (type) {
@@ -113,7 +113,7 @@ uint64_t planned_bytes(const TensorPlan& tensor) {
 
 uint64_t aligned(uint64_t size, uint64_t alignment) { return (size + alignment - 1) / alignment * alignment; }
 
-/// Everything before the data, padded to where that begins.
+/// All bytes before the data, padded to the start of the data.
 std::string header_of(const GgufMetadata& metadata, const std::vector<TensorPlan>& tensors,
                       uint64_t alignment) {
   ByteWriter out;

@@ -7,13 +7,13 @@
 
 namespace freelunch::checkpoint {
 
-/// Writes one .gguf file of version 3, little endian. Metadata keys keep their order and types, tensors lie
-/// in plan order. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+/// Writes one .gguf file of version 3, little endian. Metadata keys keep their order and types; tensors
+/// are in the order of the plan. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 class GgufWriter : public TensorWriter {
  public:
-  /// Reserves the file's full size. Tensors are aligned to general.alignment, 32 unless the metadata says
-  /// otherwise. Throws InvalidArgument for names used twice, dtypes that ggml lacks and shapes that the dtype
-  /// cannot hold; Io if the operating system refuses.
+  /// Reserves the full size of the file. Tensors are aligned to general.alignment of the metadata, or else to
+  /// 32 bytes. Throws InvalidArgument for a name that is used twice, a dtype that ggml does not have or a
+  /// shape that the dtype cannot store; Io if the operating system refuses.
   GgufWriter(std::filesystem::path file, const GgufMetadata& metadata,
              const std::vector<TensorPlan>& tensors);
 };

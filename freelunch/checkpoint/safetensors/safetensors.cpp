@@ -71,7 +71,7 @@ void SafetensorsCheckpoint::refuse_duplicates() const {
   std::set<std::string_view> seen;
   for (const TensorInfo& tensor : tensors_) {
     if (!seen.insert(tensor.name).second)
-      fail(ErrorKind::kBadFile, "safetensors: tensor '{}' stands in two shards, one of them {}",
+      fail(ErrorKind::kBadFile, "safetensors: tensor '{}' is in two shards; one of them is {}",
            printable(tensor.name), tensor.file);
   }
 }

@@ -8,15 +8,15 @@
 
 namespace freelunch::checkpoint {
 
-/// Safetensors, one file or a folder of shards. Format: github.com/huggingface/safetensors, docs/formats.
+/// Safetensors: one file, or a folder of shards. Format: github.com/huggingface/safetensors, docs/formats.
 class SafetensorsCheckpoint : public MappedCheckpoint {
  public:
   /// Opens a .safetensors file, a .safetensors.index.json, or a folder that holds model.safetensors or
-  /// model.safetensors.index.json. Throws BadFile for anything broken or inconsistent, Unsupported for a
-  /// dtype that DType lacks, each naming file, tensor and cause.
+  /// model.safetensors.index.json. Throws BadFile for a file that is broken or inconsistent, Unsupported
+  /// for a dtype that DType does not have; both name file, tensor and cause.
   static std::unique_ptr<SafetensorsCheckpoint> open(const std::filesystem::path& folder_or_file);
 
-  /// The free-form "__metadata__" of the header; of several shards the first that has a key counts.
+  /// The free-form "__metadata__" of the header. If several shards have a key, the first one counts.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:

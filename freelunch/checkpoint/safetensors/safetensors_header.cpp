@@ -16,8 +16,8 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // as the reference implementation
 
-/// Parses JSON without recursion limits being an issue, and refuses keys that stand twice: plain parsing
-/// would keep the last one silently.
+/// Parses JSON of any nesting and refuses keys that occur twice: plain parsing would silently keep the last
+/// one.
 json parse_strictly(std::string_view text, const std::string& file) {
   constexpr int kDeepest = 16;
   std::vector<std::set<std::string>> keys;
@@ -91,7 +91,7 @@ SafetensorsHeader::Entry read_entry(const std::string& key, const json& entry, c
   return {.info = std::move(info), .begin = offsets[0]};
 }
 
-/// The format leaves no gaps: each tensor begins where the one before it ends.
+/// The format has no gaps: each tensor begins where the one before it ends.
 void place(SafetensorsHeader& header, uint64_t base, uint64_t size, const std::string& file) {
   std::stable_sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.info.bytes) <
@@ -145,7 +145,8 @@ SafetensorsHeader read_safetensors_header(std::span<const std::byte> content, co
       header.entries.push_back(read_entry(key, entry, file));
       continue;
     }
-    if (entry.is_null()) continue;  // some writers; the reference implementation reads it as none
+    if (entry.is_null())
+      continue;  // written by some programs; the reference implementation treats it as no metadata
     if (!entry.is_object())
       fail(ErrorKind::kBadFile, "safetensors: '__metadata__' of {} is not an object", file);
     for (const auto& [name, value] : entry.items()) {

@@ -14,16 +14,16 @@ namespace freelunch::checkpoint {
 struct SafetensorsHeader {
   struct Entry {
     TensorInfo info;
-    uint64_t begin;  ///< of the data, from the start of the file
+    uint64_t begin;  ///< position of the data in the file
   };
 
   std::vector<Entry> entries;  ///< by position
   std::map<std::string, std::string> metadata;
 };
 
-/// Parses and checks the header: every tensor lies inside the file, right after the one before it, with as
-/// many bytes as shape and dtype need. `file` names it in messages. Throws BadFile, and Unsupported for a
-/// dtype that DType lacks.
+/// Parses the header and checks that every tensor lies inside the file, directly after the one before it,
+/// with as many bytes as shape and dtype need. Messages name the file with `file`. Throws BadFile, and
+/// Unsupported for a dtype that DType does not have.
 SafetensorsHeader read_safetensors_header(std::span<const std::byte> content, const std::string& file);
 
 /// The tensor-to-shard table of a model.safetensors.index.json. Throws BadFile.

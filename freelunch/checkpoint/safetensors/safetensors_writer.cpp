@@ -23,7 +23,8 @@ uint64_t planned_bytes(const TensorPlan& tensor) {
   return *bytes;
 }
 
-/// Larger elements first where plan order would misalign one; stable, so that equal sizes keep their order.
+/// Puts larger elements first if the order of the plan would misalign a tensor. Stable: equal sizes keep
+/// their order.
 void align(std::vector<TensorPlan>& tensors) {
   uint64_t at = 0;
   bool aligned = true;
@@ -37,7 +38,7 @@ void align(std::vector<TensorPlan>& tensors) {
   });
 }
 
-/// The JSON and its length before it.
+/// The length of the JSON, then the JSON.
 std::string header_of(const std::vector<TensorPlan>& tensors,
                       const std::map<std::string, std::string>& metadata) {
   ordered_json header = ordered_json::object();

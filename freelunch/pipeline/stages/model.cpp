@@ -8,7 +8,7 @@ namespace freelunch::pipeline {
 const StageType& model_stage() {
   static const StageType type{.name = "model",
                               .scope = StageScope::kModel,
-                              .trains = reconstruct::Trains::kKept,
+                              .trains = reconstruct::Trains::kRetained,
                               .default_rate = [](int64_t width, int64_t) { return 2e-4 * rate_scale(width); },
                               .budget = &whole_model_budget,
                               .run = &repair_model};

@@ -100,7 +100,7 @@ struct WholeModelBytes {
 int64_t optimiser_bytes(Trains trains, int64_t matrices, double density) {
   const auto retained = static_cast<int64_t>(static_cast<double>(matrices) * density);
   switch (trains) {
-    case Trains::kKept:
+    case Trains::kRetained:
       return retained * (2 * kFp32Bytes + kBf16Bytes) + matrices / 8;
     case Trains::kLora:
       return matrices * (kFp32Bytes + 1);
@@ -160,12 +160,13 @@ void repair_model(RunContext& run, const Stage& stage) {
       .dense_hidden = recipe.loss == reconstruct::TokenLoss::kKl
                           ? run.dense_scratch.get(kDenseHidden).to(run.compute.device)
                           : at::Tensor(),
-      .held_out = run.held_out};
-  RandomStream random(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)));
+      .held_out = run.held_out,
+      .order = RandomStream(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)))};
   const auto mask_of = [&](const std::string& tensor) { return run.scratch.get(model::mask_name(tensor)); };
   StagePlace place(run.journal);
   const reconstruct::DistilOutcome outcome = reconstruct::distil(
-      forward, run.current(), mask_of, data, recipe, run.scratch, random, place, run.sinks.progress);
+      {.forward = forward, .weights = run.current(), .mask_of = mask_of, .scratch = run.scratch}, data,
+      recipe, place, run.sinks.progress);
   run.report.regions.push_back({.stage = to_string(stage),
                                 .region = "model",
                                 .outcome = {.before = outcome.before,
@@ -210,13 +211,13 @@ StageBudget whole_model_budget(const CostModel& cost, const Stage& kind) {
   const int64_t matrices = cost.model_elements();
   stage.weights = (matrices + cost.head_elements()) * cost.compute_bytes();
   stage.activations = bytes.dense + bytes.inputs;
-  if (trains == Trains::kKept) stage.optimiser = bytes.optimiser;
+  if (trains == Trains::kRetained) stage.optimiser = bytes.optimiser;
   stage.disk += matrices * kFp32Bytes + bytes.dense + 2 * (stage.optimiser + matrices * kBf16Bytes);
   stage.workspace = std::max<int64_t>(0, bytes.total(graphs) + kProcess - stage.bytes());
   if (!backend::of(cost.compute().device).has_kernels(cost.compute().dtype)) {
     // ATen's optimiser has whole fp32 masters and masks of bytes instead of halves and bits
     const auto retained = static_cast<int64_t>(static_cast<double>(matrices) * cost.density());
-    if (trains == Trains::kKept) stage.optimiser += retained * kBf16Bytes + matrices - matrices / 8;
+    if (trains == Trains::kRetained) stage.optimiser += retained * kBf16Bytes + matrices - matrices / 8;
     stage.workspace += cost.softmax(kLogitRows);
   }
   const auto samples = static_cast<double>(plan.calibration.samples);

@@ -1,4 +1,4 @@
-#include "freelunch/descent/trainable_tensor.h"
+#include "freelunch/descent/make_trainable.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -53,11 +53,11 @@ class Adam {
   at::Tensor parameter_, first_, second_, step_;
 };
 
-/// Only the kept entries, as an fp32 vector, have moments. By ATen, on any device.
-class KeptEntries final : public TrainableTensor {
+/// A tensor whose retained entries, as one fp32 vector, are trained by ATen. For any device.
+class RetainedEntries final : public TrainableTensor {
  public:
-  KeptEntries(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
-              at::ScalarType dtype)
+  RetainedEntries(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
+                  at::ScalarType dtype)
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         retained_(retained),
         entries_(retained.defined() ? value.masked_select(retained) : value.clone().flatten()) {}
@@ -91,7 +91,7 @@ class KeptEntries final : public TrainableTensor {
   }
 
  private:
-  /// To the leaf that the forward pass reads.
+  /// Copies the trained entries to the leaf that the forward pass reads.
   void publish() {
     if (retained_.defined()) {
       leaf_.masked_scatter_(retained_, entries_.value().to(leaf_.scalar_type()));
@@ -114,7 +114,7 @@ class Frozen final : public TrainableTensor {
   void take_state(const model::TensorFile&, const std::string&) override {}
 };
 
-/// W + scale * M o (B A), B zero at the start, A uniform in +-1/sqrt(in).
+/// W + scale * M o (B A). At the start B is zero and A uniform in +-1 / sqrt(in).
 class LowRankAdapter final : public TrainableTensor {
  public:
   LowRankAdapter(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
@@ -187,7 +187,7 @@ std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Te
     return std::make_unique<Frozen>(name, value, dtype);
   if (matrix && RetainedWeights::serves(value, dtype))
     return std::make_unique<RetainedWeights>(name, value, retained, dtype);
-  return std::make_unique<KeptEntries>(name, value, retained, dtype);
+  return std::make_unique<RetainedEntries>(name, value, retained, dtype);
 }
 
 std::unique_ptr<TrainableTensor> frozen(const std::string& name, const at::Tensor& value,

@@ -1,4 +1,4 @@
-#include "freelunch/kernels/sublayer.h"
+#include "freelunch/kernels/elementwise.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 namespace freelunch::kernels {
 namespace {
 
-constexpr int64_t kRows = 32;       // summed before their part joins the others
-constexpr int64_t kValues = 16384;  // a thread takes this many at a time
+constexpr int64_t kRows = 32;       // rows of one partial sum
+constexpr int64_t kValues = 16384;  // values that a thread takes at a time
 
 template <typename Out>
 FREELUNCH_INLINE float norm_row(int64_t n, const float* x, const float* weight, float epsilon, Out* y) {
@@ -78,7 +78,7 @@ FREELUNCH_INLINE void add_of(int64_t n, const float* stream, const T* branch, fl
   for (int64_t i = 0; i < n; ++i) y[i] = stream[i] + to_float(branch[i]);
 }
 
-// target_clones goes with plain functions, so each is spelled out for both types.
+// target_clones does not work on templates, so each function is written out for both types.
 #define FREELUNCH_BOTH(function, ...) function(Bf16, __VA_ARGS__) function(float, __VA_ARGS__)
 #define FREELUNCH_DEFINE(T, unused)                                                                         \
   FREELUNCH_CLONES float norm_one(int64_t n, const float* x, const float* w, float epsilon, T* y) {         \
@@ -103,12 +103,12 @@ FREELUNCH_INLINE void add_of(int64_t n, const float* stream, const T* branch, fl
 FREELUNCH_BOTH(FREELUNCH_DEFINE, )
 #undef FREELUNCH_DEFINE
 
+}  // namespace
+
 FREELUNCH_CLONES void add_to(int64_t n, const float* part, float* sum) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) sum[i] += part[i];
 }
-
-}  // namespace
 
 template <typename Out>
 void rms_norm(int64_t rows, int64_t width, const float* x, const float* weight, float epsilon, Out* y,
@@ -136,13 +136,15 @@ void rms_norm_backward(int64_t rows, int64_t width, const float* x, const float*
 }
 
 template <typename T>
-void rotate(int64_t tokens, int64_t heads, int64_t pairs, int64_t length, const T* x, const float* cosines,
-            const float* sines, float direction, T* y) {
-  const int64_t width = heads * pairs * 2;
+void rotate(const Rotation& rotation, int64_t tokens, const T* x, T* y) {
+  const int64_t pairs = rotation.pairs;
+  const int64_t width = rotation.heads * pairs * 2;
+  const float direction = rotation.inverse ? -1.0F : 1.0F;
 #pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < tokens; ++t) {
-    const int64_t at = t % length * pairs;
-    rotate_one(heads, pairs, x + t * width, cosines + at, sines + at, direction, y + t * width);
+    const int64_t at = t % rotation.length * pairs;
+    rotate_one(rotation.heads, pairs, x + t * width, rotation.cosines + at, rotation.sines + at, direction,
+               y + t * width);
   }
 }
 
@@ -165,13 +167,13 @@ void add_branch(int64_t n, const float* stream, const T* branch, float* y) {
   for (int64_t i = 0; i < n; i += kValues) add_some(std::min(kValues, n - i), stream + i, branch + i, y + i);
 }
 
-#define FREELUNCH_INSTANTIATE(T, unused)                                                                     \
-  template void rms_norm(int64_t, int64_t, const float*, const float*, float, T*, float*);                   \
-  template void rms_norm_backward(int64_t, int64_t, const float*, const float*, const float*, const T*,      \
-                                  float*, float*);                                                           \
-  template void rotate(int64_t, int64_t, int64_t, int64_t, const T*, const float*, const float*, float, T*); \
-  template void silu_product(int64_t, const T*, const T*, T*);                                               \
-  template void silu_product_backward(int64_t, const T*, const T*, const T*, T*, T*);                        \
+#define FREELUNCH_INSTANTIATE(T, unused)                                                                \
+  template void rms_norm(int64_t, int64_t, const float*, const float*, float, T*, float*);              \
+  template void rms_norm_backward(int64_t, int64_t, const float*, const float*, const float*, const T*, \
+                                  float*, float*);                                                      \
+  template void rotate(const Rotation&, int64_t, const T*, T*);                                         \
+  template void silu_product(int64_t, const T*, const T*, T*);                                          \
+  template void silu_product_backward(int64_t, const T*, const T*, const T*, T*, T*);                   \
   template void add_branch(int64_t, const float*, const T*, float*);
 FREELUNCH_BOTH(FREELUNCH_INSTANTIATE, )
 #undef FREELUNCH_INSTANTIATE
