@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""How the time of a run grows with calibration tokens, blocks and the square of the width: growth.py [--command FILE] [--repeats 3] [--results DIR]
+"""How the time of a run grows with calibration tokens, blocks and the square of the width.
 
-Random models of Llama's shape, made on the spot. Each sweep changes one figure of the base and leaves the others. Times are those of the stages in
-freelunch.json, medians over the repeats; "of linear": the time over what the smallest of the sweep times the growth would take, 1.00 being exactly linear
-and less what does not grow. A learning rate is given, since a default one is tried again lower where it does not help.
+growth.py [--command FILE] [--repeats 3] [--results DIR]
+
+The script makes random models of Llama's shape. Each sweep changes one figure of the base and leaves the others.
+Times are the stages' in freelunch.json, medians over the repeats. "of linear" is the time divided by (time of the
+smallest case x growth): 1.00 is exactly linear, less means that a part of the time does not grow. The learning rate is
+given, because a stage retries a default rate at lower values where it does not help.
 """
 import argparse
 import datetime
@@ -20,22 +23,28 @@ import tiny_model
 from machine import machine
 
 BASE = {"windows": 32, "blocks": 4, "width": 512}
-SWEEPS = {"tokens": [{"windows": n} for n in (32, 64, 128)], "blocks": [{"blocks": n} for n in (4, 8, 16)], "width^2": [{"width": n} for n in (512, 768, 1024)]}
+SWEEPS = {
+    "tokens": [{"windows": n} for n in (32, 64, 128)],
+    "blocks": [{"blocks": n} for n in (4, 8, 16)],
+    "width^2": [{"width": n} for n in (512, 768, 1024)],
+}
 LENGTH = 512
 STAGES = ("prune", "solve", "sublayer")
 
 
 def measure(command, folder, text, case, repair):
-    """Seconds of each stage of one run."""
+    """Returns the seconds of each stage of one run."""
     output = folder.parent / "out"
-    subprocess.run([command, "compress", folder, "--output", output, "--overwrite", "--sparsity", "0.5", "--repair", repair, "--calibration", text, "--samples",
-                    str(case["windows"]), "--held-out", str(case["windows"] // 8), "--length", str(LENGTH), "--epochs", "1", "--learning-rate", "1e-4"], check=True, capture_output=True)
+    windows = ["--samples", str(case["windows"]), "--held-out", str(case["windows"] // 8), "--length", str(LENGTH)]
+    argv = [command, "compress", folder, "--output", output, "--overwrite", "--sparsity", "0.5", "--repair", repair,
+            "--calibration", text, *windows, "--epochs", "1", "--learning-rate", "1e-4"]
+    subprocess.run(argv, check=True, capture_output=True)
     stages = json.loads((output / "freelunch.json").read_text())["stages"]
     return {s["name"]: s["seconds"] for s in stages if s["name"] in STAGES}
 
 
 def growth_of(sweep, case):
-    return {"tokens": case["windows"], "blocks": case["blocks"], "width^2": case["width"] ** 2}[sweep]
+    return {"tokens": case["windows"], "blocks": case["blocks"], "width^2": case["width"]**2}[sweep]
 
 
 def main():
@@ -54,16 +63,24 @@ def main():
         for key in sorted(cases):
             case = dict(key)
             folder = root / "-".join(f"{k}{v}" for k, v in key)
-            tiny_model.make(folder, hidden_size=case["width"], intermediate_size=3 * case["width"], num_hidden_layers=case["blocks"],
-                            num_attention_heads=case["width"] // 64, num_key_value_heads=case["width"] // 128, max_position_embeddings=LENGTH)
+            tiny_model.make(folder,
+                            hidden_size=case["width"],
+                            intermediate_size=3 * case["width"],
+                            num_hidden_layers=case["blocks"],
+                            num_attention_heads=case["width"] // 64,
+                            num_key_value_heads=case["width"] // 128,
+                            max_position_embeddings=LENGTH)
             runs = {}
             for _ in range(o.repeats):
-                for stages in (measure(o.command, folder, text, case, "sublayer"), measure(o.command, folder, text, case, "solve")):
-                    for stage, value in stages.items():
+                for repair in ("sublayer", "solve"):
+                    for stage, value in measure(o.command, folder, text, case, repair).items():
                         runs.setdefault(stage, []).append(value)
             seconds[key] = {stage: statistics.median(values) for stage, values in runs.items()}
             print(case, seconds[key], flush=True)
-    lines = ["| sweep | windows of 512 | blocks | width | " + " | ".join(f"{s}, s | of linear" for s in STAGES) + " |", "|" + "---|" * (4 + 2 * len(STAGES))]
+    lines = [
+        "| sweep | windows of 512 | blocks | width | " + " | ".join(f"{s}, s | of linear" for s in STAGES) + " |",
+        "|" + "---|" * (4 + 2 * len(STAGES))
+    ]
     for sweep, changes in SWEEPS.items():
         first = {**BASE, **changes[0]}
         for change in changes:
@@ -73,8 +90,12 @@ def main():
             cells = " | ".join(f"{now[s]:.2f} | {now[s] / (then[s] * growth):.2f}" for s in STAGES)
             lines.append(f"| {sweep} | {case['windows']} | {case['blocks']} | {case['width']} | {cells} |")
     head = f"{machine()}; {datetime.date.today().isoformat()}; medians of {o.repeats}. {o.note}".strip()
-    page = "\n".join(["# Growth", "", head, "`prune` (Wanda) and `sublayer` are one run, `solve` another; `scripts/bench growth`.",
-                      "Of `solve`, the closed form does not depend on tokens and takes operations by width^3, as SparseGPT's elimination does; Gram matrices are linear in both.", "", *lines, ""])
+    page = "\n".join([
+        "# Growth", "", head,
+        "`prune` (Wanda) and `sublayer` are one run, `solve` is another. Written by `scripts/bench growth`.",
+        "In `solve` the closed form does not depend on the tokens and its operations grow with width^3; "
+        "Gram matrices are linear in both.", "", *lines, ""
+    ])
     (o.results / "growth.md").write_text(page, encoding="utf-8")
     print(page)
 

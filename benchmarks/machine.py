@@ -1,4 +1,4 @@
-"""What a table says of the machine it was measured on."""
+"""The machine that a table was measured on, in words."""
 import os
 
 

@@ -7,7 +7,8 @@
 
 namespace freelunch {
 
-/// A path of the running test's own, also beside the same test of another process; nothing is there yet.
+/// A path that only the running test uses, also if another process runs the same test. Nothing exists there
+/// yet.
 inline std::filesystem::path test_folder() {
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
   return std::filesystem::path(::testing::TempDir()) /

@@ -5,7 +5,7 @@
 
 #include "commands.h"
 #include "freelunch/base/utf8.h"
-#include "freelunch/pipeline/measure.h"
+#include "freelunch/pipeline/generation.h"
 
 namespace freelunch::tools {
 

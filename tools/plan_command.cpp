@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "freelunch/pipeline/run_setup.h"
+#include "freelunch/pipeline/planned_run.h"
 #include "freelunch/plan/memory_options.h"
 #include "plan_options.h"
 #include "terminal.h"

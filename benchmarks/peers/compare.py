@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Runs freelunch and its peers in turn on the same model, tokens and machine, and writes what came out as a table.
+"""Runs freelunch and its peers in turn on the same model, tokens and machine, and writes the results as a table.
 
-compare.py --model MODEL.gguf --calibration FILE.jsonl --text FILE [--prototype FILE.py] [--rows ...] [--pairs 3] [--note TEXT] [--readme README.md]
+compare.py --model MODEL.gguf --calibration FILE.jsonl --text FILE [--rows ...] [--pairs 3] [--note TEXT]
 
-Each pair is one run of ours and one of the peer's, one after the other. Measurements are kept in RESULTS/peers.json as they come, so pairs can be added by
-later calls with the same settings; the table RESULTS/peers.md takes medians over all of them. Ours is the whole process; a peer's time starts when its packages
-are loaded. Peak memory is resident memory as the kernel counted it. Perplexities of saved folders are measured afterwards, all by `freelunch perplexity`.
+A pair is one run of freelunch and then one run of the peer. Each pair is saved to RESULTS/peers.json at once, so later
+calls with the same settings add pairs; the table RESULTS/peers.md shows medians over all of them. Freelunch is timed as
+a whole process, a peer from the moment its packages are loaded, the prototype over its stages alone. Peak memory is the
+kernel's count of resident memory. `freelunch perplexity` measures every saved folder afterwards.
 """
 import argparse
 import datetime
@@ -29,74 +30,87 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="a GGUF file")
     parser.add_argument("--calibration", required=True, help="JSONL with a \"text\" field")
-    parser.add_argument("--text", required=True, help="what perplexity is measured on")
-    parser.add_argument("--prototype", help="the PyTorch prototype's script; its rows are left out without it")
+    parser.add_argument("--text", required=True, help="the text that perplexity is measured on")
     parser.add_argument("--command", default=ROOT / "build/release/freelunch")
-    parser.add_argument("--python", default=ROOT / ".venv-peers/bin/python", help="of the peers' environment")
-    parser.add_argument("--rows", help="comma-separated; all unless given")
+    parser.add_argument("--python",
+                        default=ROOT / ".venv-peers/bin/python",
+                        help="the interpreter with the peers' packages")
+    parser.add_argument("--rows", help="comma-separated; default: all")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--windows", type=int, default=10, help="of 2048 tokens, for perplexity")
+    parser.add_argument("--windows", type=int, default=10, help="windows of 2048 tokens for perplexity")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "benchmarks/results")
-    parser.add_argument("--llama-cpp-as-stored", action="store_true", help="llama.cpp keeps the file's weight layout (its AMX kernels crash on some machines)")
-    parser.add_argument("--note", help="what else the machine was doing; goes above the table")
-    parser.add_argument("--readme", type=pathlib.Path, help="put the table between this file's <!-- peers --> markers too")
-    parser.add_argument("--table-only", action="store_true", help="measure nothing")
+    parser.add_argument("--llama-cpp-as-stored",
+                        action="store_true",
+                        help="llama.cpp keeps the weight layout of the file (its AMX kernels crash on some machines)")
+    parser.add_argument("--note", help="what else ran on the machine; printed above the table")
+    parser.add_argument("--readme",
+                        type=pathlib.Path,
+                        help="also write the table between the <!-- peers --> markers of this file")
+    parser.add_argument("--table-only", action="store_true", help="only print the table again")
     return parser.parse_args()
 
 
 class Comparison:
-    """The commands of one settings' rows, and running them."""
-
+    """The commands of the rows for one set of options, and how to run them."""
     def __init__(self, o, scratch):
         self.o, self.scratch = o, scratch
         self.folder = scratch / "model"
+        command, python, folder = str(o.command), str(o.python), str(self.folder)
         calibration = ["--calibration", o.calibration, "--samples", str(o.samples), "--length", str(o.length)]
         text = ["--text", o.text, "--windows", str(o.windows)]
-        python = [str(o.python)]
 
         def compress(*extra):
-            return lambda out: [str(o.command), "compress", str(self.folder), "--output", str(out), "--sparsity", "0.5", *calibration, *extra]
+            fixed = ["--sparsity", "0.5", *calibration, *extra]
+            return lambda out: [command, "compress", folder, "--output", str(out), *fixed]
 
         def compressor(criterion):
-            return lambda out: [*python, str(HERE / "llm_compressor.py"), str(self.folder), str(out), "--criterion", criterion, *calibration]
+            script = str(HERE / "llm_compressor.py")
+            return lambda out: [python, script, folder, str(out), "--criterion", criterion, *calibration]
 
         def prototype(repair):
-            return lambda out: [*python, str(o.prototype), "--model", str(self.folder), *calibration, *text, "--repair", repair]
+            script = str(HERE / "prototype.py")
+            return lambda out: [python, script, "--model", folder, *calibration, *text, "--repair", repair]
 
-        def measured(model):
-            return lambda out: [str(o.command), "perplexity", model, *text, "--json"]
+        def repaired(repair):
+            return f"Wanda, `{repair}`", "PyTorch prototype", compress("--repair", repair), prototype(repair)
 
-        def peer(script, model, *more):
-            return lambda out: [*python, str(HERE / script), model, *more]
+        def perplexity(model, *arguments):
+            return lambda out: [command, "perplexity", model, *arguments, "--json"]
+
+        def peer(script, model, *arguments):
+            return lambda out: [python, str(HERE / script), model, *arguments]
 
         pruning = ["--repair", "none", "--held-out", "0", "--activations", "disk"]
         short = ["--text", str(scratch / "short.txt"), "--length", "16"]
-        # row -> what is done, the peer, our command, the peer's
+        as_stored = ["--as-stored"] if o.llama_cpp_as_stored else []
+        # row -> (task, peer, freelunch's command, the peer's command)
         self.rows = {
-            "wanda": ("prune by Wanda, 50 %, `--activations disk`", "llm-compressor", compress(*pruning), compressor("wanda")),
-            "sparsegpt": ("prune by SparseGPT, 50 %, `--activations disk`", "llm-compressor", compress(*pruning, "--criterion", "sparsegpt"), compressor("sparsegpt")),
-            "solve": ("Wanda, `solve`", "PyTorch prototype", compress("--repair", "solve"), prototype("solve")),
-            "sublayer": ("Wanda, `solve,sublayer`", "PyTorch prototype", compress("--repair", "solve,sublayer"), prototype("solve,sublayer")),
-            "model": ("Wanda, `solve,model`", "PyTorch prototype", compress("--repair", "solve,model"), prototype("solve,model")),
-            "perplexity": (f"perplexity, {o.windows} windows of 2048", "transformers, bf16 autocast", measured(str(self.folder)),
-                           peer("hf_perplexity.py", str(self.folder), *text)),
+            "wanda": ("prune by Wanda, 50 %, `--activations disk`", "llm-compressor",
+                      compress(*pruning), compressor("wanda")),
+            "sparsegpt": ("prune by SparseGPT, 50 %, `--activations disk`", "llm-compressor",
+                          compress(*pruning, "--criterion", "sparsegpt"), compressor("sparsegpt")),
+            "solve": repaired("solve"),
+            "sublayer": repaired("solve,sublayer"),
+            "model": repaired("solve,model"),
+            "perplexity": (f"perplexity, {o.windows} windows of 2048", "transformers, bf16 autocast",
+                           perplexity(folder, *text), peer("hf_perplexity.py", folder, *text)),
             "open": ("GGUF to first logits (16 tokens)", "transformers",
-                     lambda out: [str(o.command), "perplexity", o.model, *short, "--windows", "1", "--json"], peer("hf_open.py", o.model, *short)),
-            "llama.cpp": (f"perplexity of the GGUF, {o.windows} windows of 2048", "llama.cpp", measured(o.model), peer("llama_cpp_perplexity.py", o.model, *text, *(["--as-stored"] if o.llama_cpp_as_stored else []))),
+                     perplexity(o.model, *short, "--windows", "1"), peer("hf_open.py", o.model, *short)),
+            "llama.cpp": (f"perplexity of the GGUF, {o.windows} windows of 2048", "llama.cpp",
+                          perplexity(o.model, *text), peer("llama_cpp_perplexity.py", o.model, *text, *as_stored)),
         }
-        if not o.prototype:
-            for row in ("solve", "sublayer", "model"):
-                del self.rows[row]
 
     def prepare(self):
         with open(self.o.text, encoding="utf-8") as file:
             (self.scratch / "short.txt").write_text(file.read(1000), encoding="utf-8")
-        subprocess.run([self.o.command, "convert", self.o.model, "--output", self.folder], check=True, capture_output=True)
+        subprocess.run([self.o.command, "convert", self.o.model, "--output", self.folder],
+                       check=True,
+                       capture_output=True)
 
     def run(self, row, side):
-        """One process: {"seconds", "peak_bytes", and what it measured}."""
+        """Runs one process. Returns "seconds", "peak_bytes" and what the process printed, such as the perplexity."""
         out = self.scratch / "out"
         shutil.rmtree(out, ignore_errors=True)
         argv = self.rows[row][2 if side == "ours" else 3](out)
@@ -111,35 +125,43 @@ class Comparison:
         for line in (self.scratch / "stdout").read_text().splitlines():
             if line.startswith("{"):
                 result.update(json.loads(line))
-            elif line.startswith("RESULT "):  # the prototype: seconds by stage, loading and evaluation not among them
-                told = json.loads(line.removeprefix("RESULT "))
-                result.update(seconds=sum(told["seconds"].values()), perplexity=told["ppl"])
-        if (out / "freelunch.json").exists():  # it resets the kernel's count at each stage and keeps the largest
-            result["peak_bytes"] = max(result["peak_bytes"], json.loads((out / "freelunch.json").read_text())["peak_bytes"])
+        report = out / "freelunch.json"
+        if report.exists():  # freelunch resets the kernel's count at each stage; the report has the maximum
+            result["peak_bytes"] = max(result["peak_bytes"], json.loads(report.read_text())["peak_bytes"])
         if out.exists():
-            told = subprocess.run([self.o.command, "perplexity", out, "--text", self.o.text, "--windows", str(self.o.windows), "--json"], check=True,
-                                  capture_output=True, text=True).stdout
+            text = ["--text", self.o.text, "--windows", str(self.o.windows)]
+            argv = [self.o.command, "perplexity", out, *text, "--json"]
+            told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
             result["perplexity"] = json.loads(told)["perplexity"]
         return {k: result[k] for k in ("seconds", "peak_bytes", "perplexity", "decoded_per_second") if k in result}
 
 
 def versions(python):
-    names = ["torch", "transformers", "llmcompressor", "llama_cpp_python"]
-    code = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {names!r}}}))"
+    """The versions of the peers' packages, of those that are installed."""
+    code = ("import importlib.metadata, json\n"
+            "print(json.dumps({d.name: d.version for d in importlib.metadata.distributions()}))")
     found = json.loads(subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout)
-    return ", ".join(f"{name} {version.split('+')[0]}" for name, version in found.items())
+    names = [name for name in ("torch", "transformers", "llmcompressor", "llama_cpp_python") if name in found]
+    return ", ".join(f"{name} {found[name].split('+')[0]}" for name in names)
 
 
 def table(comparison, measured):
-    lines = ["| what | against | seconds | peer | times faster | peak memory | peer | share | perplexity | peer | pairs |", "|" + "---|" * 11]
+    lines = [
+        "| what | against | seconds | peer | times faster | peak memory | peer | share | perplexity | peer | pairs |",
+        "|" + "---|" * 11
+    ]
     for row, (what, against, _, _) in comparison.rows.items():
         pairs = measured.get(row, [])
         if not pairs:
             continue
-        ours, theirs = ([statistics.median(p[side][key] for p in pairs) for key in ("seconds", "peak_bytes", "perplexity")] for side in ("ours", "theirs"))
+        keys = ("seconds", "peak_bytes", "perplexity")
+        ours, theirs = ([statistics.median(pair[side][key] for pair in pairs) for key in keys]
+                        for side in ("ours", "theirs"))
         faster = statistics.median(p["theirs"]["seconds"] / p["ours"]["seconds"] for p in pairs)
-        lines.append(f"| {what} | {against} | {ours[0]:.1f} | {theirs[0]:.1f} | **{faster:.1f}** | {ours[1] / 1e9:.2f} GB | {theirs[1] / 1e9:.2f} GB | "
-                     f"{100 * ours[1] / theirs[1]:.0f} % | {ours[2]:.2f} | {theirs[2]:.2f} | {len(pairs)} |")
+        lines.append(
+            f"| {what} | {against} | {ours[0]:.1f} | {theirs[0]:.1f} | **{faster:.1f}** | "
+            f"{ours[1] / 1e9:.2f} GB | {theirs[1] / 1e9:.2f} GB | "
+            f"{100 * ours[1] / theirs[1]:.0f} % | {ours[2]:.2f} | {theirs[2]:.2f} | {len(pairs)} |")
     return "\n".join(lines)
 
 
@@ -154,33 +176,47 @@ def put_between(path, marker, text):
 
 def main():
     o = options()
-    settings = {"model": pathlib.Path(o.model).name, "samples": o.samples, "length": o.length, "windows": o.windows, "machine": machine()}
+    settings = {
+        "model": pathlib.Path(o.model).name,
+        "samples": o.samples,
+        "length": o.length,
+        "windows": o.windows,
+        "machine": machine()
+    }
     store = o.results / "peers.json"
-    kept = json.loads(store.read_text()) if store.exists() else {}
-    if kept.get("settings") != settings:
-        kept = {"settings": settings, "measured": {}}
+    saved = json.loads(store.read_text()) if store.exists() else {}
+    if saved.get("settings") != settings:
+        saved = {"settings": settings, "measured": {}}
     with tempfile.TemporaryDirectory() as temporary:
         comparison = Comparison(o, pathlib.Path(temporary))
         chosen = o.rows.split(",") if o.rows else list(comparison.rows)
         unknown = [row for row in chosen if row not in comparison.rows]
         if unknown:
-            sys.exit(f"row {unknown[0]} is not known, or needs --prototype; there are {', '.join(comparison.rows)}")
+            sys.exit(f"row {unknown[0]} is unknown; the rows are {', '.join(comparison.rows)}")
         if not o.table_only:
             comparison.prepare()
             for row in chosen:
                 for _ in range(o.pairs):
-                    pair = {"date": datetime.date.today().isoformat(), "ours": comparison.run(row, "ours"), "theirs": comparison.run(row, "theirs")}
+                    pair = {
+                        "date": datetime.date.today().isoformat(),
+                        "ours": comparison.run(row, "ours"),
+                        "theirs": comparison.run(row, "theirs")
+                    }
                     print(row, json.dumps(pair), flush=True)
-                    kept["measured"].setdefault(row, []).append(pair)
-                    store.write_text(json.dumps(kept, indent=1) + "\n")
-        kept.update(versions=versions(o.python), note=o.note or kept.get("note", ""))
-        text = table(comparison, kept["measured"])
-        dates = sorted({p["date"] for pairs in kept["measured"].values() for p in pairs})
-    store.write_text(json.dumps(kept, indent=1) + "\n")
-    head = [f"{settings['model']} on {settings['machine']}; {', '.join(dates)}; {kept['versions']}.", kept["note"],
-            f"Calibration: {o.samples} windows of {o.length} tokens. Medians of the pairs; ours is the whole process, a peer's time starts once its packages are loaded.",
-            f"Written by `scripts/bench peers --model {settings['model']} --calibration {pathlib.Path(o.calibration).name} --text {pathlib.Path(o.text).name}"
-            f"{' --prototype ' + pathlib.Path(o.prototype).name if o.prototype else ''} --samples {o.samples} --length {o.length}`, seed 0 (the default)."]
+                    saved["measured"].setdefault(row, []).append(pair)
+                    store.write_text(json.dumps(saved, indent=1) + "\n")
+        saved.update(versions=versions(o.python), note=o.note or saved.get("note", ""))
+        text = table(comparison, saved["measured"])
+        dates = sorted({p["date"] for pairs in saved["measured"].values() for p in pairs})
+    store.write_text(json.dumps(saved, indent=1) + "\n")
+    head = [
+        f"{settings['model']} on {settings['machine']}; {', '.join(dates)}; {saved['versions']}.", saved["note"],
+        f"Calibration: {o.samples} windows of {o.length} tokens. Medians of the pairs.",
+        "Freelunch is timed as a whole process, a peer from the moment its packages are loaded, the prototype over its "
+        "stages alone.",
+        f"Written by `scripts/bench peers --model {settings['model']} --calibration {pathlib.Path(o.calibration).name} "
+        f"--text {pathlib.Path(o.text).name} --samples {o.samples} --length {o.length}`, seed 0."
+    ]
     page = "\n".join(["# Peers", *[line for line in head if line], "", text, ""])
     (o.results / "peers.md").write_text(page, encoding="utf-8")
     print(page)

@@ -1,6 +1,7 @@
-"""Opening a GGUF or a folder in transformers until the first logits are there: hf_open.py MODEL [--text FILE --length N]
+"""Opens a GGUF file or a folder in transformers: hf_open.py MODEL [--text FILE --length N]
 
-Prints {"seconds", "perplexity"}: from the loaded packages to the perplexity of one short window; without a text, until the weights are there.
+Prints {"seconds", "perplexity"}: the time from the loaded packages to the perplexity of one short window. Without a
+text it prints the time until the weights are loaded.
 """
 import argparse
 import json

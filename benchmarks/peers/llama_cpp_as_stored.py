@@ -1,9 +1,9 @@
-"""llama.cpp on weights as the file has them: version 0.3.36 crashes over those that it has rearranged for AMX."""
+"""Keeps llama.cpp from repacking weights for AMX: version 0.3.36 crashes on repacked weights."""
 import llama_cpp.llama_cpp
 
 
 def keep_weights_as_stored():
-    """For every model opened from now on; the constructor has no argument for it."""
+    """Affects every model opened afterwards; the constructor has no argument for it."""
     defaults = llama_cpp.llama_cpp.llama_model_default_params
 
     def without_repacking():

@@ -1,6 +1,8 @@
-"""One-shot pruning by llm-compressor: llm_compressor.py MODEL OUTPUT --criterion wanda|sparsegpt --calibration FILE.jsonl [...]
+"""One-shot pruning by llm-compressor.
 
-MODEL is a Hugging Face folder. Prints {"seconds": ...}: from the loaded packages to the saved folder.
+llm_compressor.py MODEL OUTPUT --criterion wanda|sparsegpt --calibration FILE.jsonl [...]
+
+MODEL is a Hugging Face folder. Prints {"seconds": ...}: the time from the loaded packages to the saved folder.
 """
 import argparse
 import json
@@ -37,7 +39,12 @@ rows = windows.tolist()
 data = Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]})
 modifier = {"wanda": WandaPruningModifier, "sparsegpt": SparseGPTModifier}[arguments.criterion]
 recipe = modifier(sparsity=arguments.sparsity, ignore=[] if arguments.prune_head else ["re:.*lm_head"])
-oneshot(model=model, tokenizer=tokenizer, dataset=data, recipe=recipe, max_seq_length=arguments.length, num_calibration_samples=arguments.samples,
+oneshot(model=model,
+        tokenizer=tokenizer,
+        dataset=data,
+        recipe=recipe,
+        max_seq_length=arguments.length,
+        num_calibration_samples=arguments.samples,
         shuffle_calibration_samples=False)
 pruned = time.time()
 model.save_pretrained(arguments.output, save_compressed=False)

@@ -7,7 +7,7 @@
 
 namespace freelunch {
 
-/// SHA-256 (FIPS 180-4) of bytes given piece by piece.
+/// Computes the SHA-256 digest (FIPS 180-4) of data that arrives in pieces.
 class Sha256 {
  public:
   Sha256();
@@ -16,7 +16,7 @@ class Sha256 {
   Sha256& operator=(const Sha256&) = delete;
 
   void add(const void* data, size_t bytes);
-  /// 64 lower-case hexadecimal digits. Once; nothing may be added afterwards.
+  /// The digest, 64 lower-case hexadecimal digits. Call it once; nothing may be added afterwards.
   std::string hex();
 
  private:
@@ -24,8 +24,10 @@ class Sha256 {
   std::unique_ptr<Context> context_;
 };
 
+/// The digest of a string.
 std::string sha256(std::string_view bytes);
-/// What `sha256sum` prints of the file. Throws Io if it cannot be read, Interrupted on request.
+/// The digest of a file, as `sha256sum` prints it. Throws Io if the file cannot be read, Interrupted on
+/// request.
 std::string sha256_of_file(const std::filesystem::path& path);
 
 }  // namespace freelunch

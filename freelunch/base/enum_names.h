@@ -12,7 +12,8 @@ namespace freelunch {
 template <typename T, size_t N>
 using EnumNames = std::array<std::pair<T, std::string_view>, N>;
 
-/// The value of that name. Throws InvalidArgument with the known names; `what` says what is named.
+/// The value with the name `text`. Throws InvalidArgument listing the known names; `what` is the kind of
+/// thing that is named, for the message ("format").
 template <typename T, size_t N>
 T parse_named(const EnumNames<T, N>& all, std::string_view text, std::string_view what) {
   std::string known;

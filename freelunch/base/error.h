@@ -7,7 +7,7 @@
 
 namespace freelunch {
 
-/// What went wrong, in the terms a caller can act on. tools maps each kind to an exit code.
+/// What went wrong, in terms that a caller can act on. tools/ maps each kind to an exit code.
 enum class ErrorKind {
   kInvalidArgument,  ///< an option or argument that cannot be used
   kBadFile,          ///< an input file that is broken or inconsistent
@@ -18,7 +18,7 @@ enum class ErrorKind {
 };
 
 /// The one exception type of the library. The message is one line: who, what was found, what was expected,
-/// likely cause. Whatever a file or an argument put into it, it stays one: the constructor makes it
+/// likely cause. It stays one line even if it quotes a file or an argument: the constructor passes it through
 /// printable() and cuts it after 2000 bytes.
 class Error : public std::runtime_error {
  public:

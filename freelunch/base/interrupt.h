@@ -5,10 +5,10 @@ namespace freelunch {
 /// Asks every running loop of the library to stop at its next check. Async-signal-safe.
 void request_interrupt() noexcept;
 
-/// Withdraws a request, so that an embedder can start another run.
+/// Withdraws the request, so that a program can start another run.
 void clear_interrupt() noexcept;
 
-/// Whether a stop was asked for.
+/// True after request_interrupt(), until clear_interrupt().
 bool interrupt_requested() noexcept;
 
 /// Throws Error(kInterrupted) if request_interrupt() was called. Loops call it once a batch.

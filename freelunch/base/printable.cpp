@@ -5,7 +5,8 @@
 namespace freelunch {
 namespace {
 
-/// What would break a line, move a terminal's cursor, or show text in another order than it has.
+/// True for characters that break a line, move a terminal's cursor, or change the order in which text is
+/// shown.
 bool disturbs_a_line(char32_t c) {
   return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
 }

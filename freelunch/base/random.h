@@ -6,7 +6,7 @@
 namespace freelunch {
 
 /// A named, seeded stream of random numbers: the same (seed, name) gives the same numbers on every machine.
-/// Every random choice of the library draws from a stream of its own, so adding one does not shift another.
+/// Each random choice of the library has its own stream, so a new choice does not change the existing ones.
 /// Generator: SplitMix64 (Steele et al. 2014), started from the seed and an FNV-1a hash of the name.
 class RandomStream {
  public:

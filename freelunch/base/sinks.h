@@ -6,31 +6,32 @@ namespace freelunch {
 
 enum class LogLevel { kDebug, kInfo, kWarning };
 
-/// Where the library's log lines go. The library itself never prints; tools provides a sink.
+/// Receives the library's log lines. The library itself never prints; tools/ provides a sink.
 class LogSink {
  public:
   virtual ~LogSink() = default;
   virtual void log(LogLevel level, std::string_view line) = 0;
 };
 
-/// Where the library reports how far a stage is, and where it asks whether to stop.
+/// Receives the progress of the running stage. Called from one thread.
 class ProgressSink {
  public:
   virtual ~ProgressSink() = default;
-  /// A stage of `total` units (regions, windows, tensors, ...) named by `unit` in the plural starts.
+  /// A stage of `total` units starts; `unit` is what they are, in the plural ("regions", "tensors").
   virtual void begin(std::string_view stage, int64_t total, std::string_view unit) = 0;
-  /// `done` units of the stage are finished; `note` is a short figure to show beside the bar, may be empty.
+  /// `done` units of the stage are finished; `note` is a short figure to show with it, possibly empty.
   virtual void advance(int64_t done, std::string_view note) = 0;
+  /// The stage is finished. Not called if it throws.
   virtual void end() = 0;
 };
 
-/// Both sinks of a run, passed down by reference. The defaults swallow everything.
+/// The two sinks of a run. They must outlive it.
 struct Sinks {
   LogSink& log;
   ProgressSink& progress;
 };
 
-/// Sinks that swallow everything, for tests and embedders without an interface.
+/// Sinks that drop everything, for tests and programs without an interface.
 Sinks silent_sinks();
 
 }  // namespace freelunch

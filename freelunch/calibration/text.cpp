@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// zlib reads plain files as they are, so one reader serves both.
+/// Reads a plain or gzip file: zlib returns the bytes of a file that is not gzip unchanged.
 std::string read_whole(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::kBadFile, "text '{}' does not exist", path.string());
   if (fs::is_directory(path))
@@ -28,7 +28,7 @@ std::string read_whole(const fs::path& path) {
     content.append(buffer.data(), static_cast<size_t>(n));
   }
   int problem = Z_OK;
-  gzerror(file.get(), &problem);  // a file that ends too early is no error of gzread, only of the stream
+  gzerror(file.get(), &problem);  // gzread reports no error for a truncated file, but gzerror does
   if (n < 0 || problem != Z_OK)
     fail(ErrorKind::kBadFile, "text '{}' is a broken or truncated gzip file", path.string());
   return content;

@@ -12,17 +12,17 @@ namespace freelunch::calibration {
 
 /// How windows are taken from documents.
 enum class WindowRule {
-  kConsecutive,  ///< documents tokenised one by one, joined without separators, cut from the start
-  kCrop          ///< a random crop of a random document longer than a window, as Wanda's code does
+  kConsecutive,  ///< documents are tokenised one by one, joined without separators, and cut from the start
+  kCrop          ///< each window is a random crop of a random document longer than it, as in Wanda's code
 };
 WindowRule parse_window_rule(std::string_view name);
 
-/// Tokens of all documents one after the other; no special tokens.
+/// The tokens of all documents, one after the other, without special tokens.
 std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,
                                    const tokenizer::Tokenizer& tokenizer);
 
-/// `count` windows of `length` tokens, (count, length) int64 on the CPU. Throws InvalidArgument saying how
-/// many tokens or long documents there are and how many are needed.
+/// Takes `count` windows of `length` tokens: (count, length) int64 on the CPU. Throws InvalidArgument, with
+/// the numbers, if the documents have too few tokens or if none is longer than a window.
 at::Tensor token_windows(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
                          WindowRule rule, int64_t count, int64_t length, RandomStream& random);
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/closed_form/row_solver.h"
@@ -160,7 +161,7 @@ RelativeError::RelativeError(at::Tensor W_dense, Moments moments, at::Tensor met
 /// tr(G_d A H B^T); tr(A H B^T) without a metric.
 double RelativeError::trace(const at::Tensor& A, const at::Tensor& H, const at::Tensor& B) const {
   const at::Tensor weighed = metric_.defined() ? at::mm(metric_, B) : B;
-  return at::mm(A, H).mul_(weighed).sum(at::kDouble).item<double>();
+  return at::mm(A, H).mul_(weighed).sum(backend::of(A).sum_dtype()).item<double>();
 }
 
 double RelativeError::of(const at::Tensor& W) const {
@@ -175,9 +176,9 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
                                    const Moments& calibration, const Moments& held_out,
                                    const ClosedFormGrid& grid) {
   const int64_t rows = std::min(grid.rows, W_dense.size(0));
-  const at::Tensor index = (at::arange(rows, W_dense.options().dtype(at::kDouble)) *
-                            (static_cast<double>(W_dense.size(0)) / static_cast<double>(rows)))
-                               .to(at::kLong);
+  const at::Tensor index =
+      (at::arange(rows, at::kDouble) * (static_cast<double>(W_dense.size(0)) / static_cast<double>(rows)))
+          .to(W_dense.device(), at::kLong);
   const at::Tensor W = W_dense.index_select(0, index);
   const sparsity::Mask part{mask.retained.index_select(0, index)};
   const RelativeError held(W, held_out);

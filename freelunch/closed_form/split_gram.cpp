@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/kernels/conjugate_gradients.h"
 #include "freelunch/kernels/parallel.h"
 
@@ -21,7 +22,7 @@ constexpr int64_t kRows = 48;   // rows that a thread takes at a time
 
 }  // namespace
 
-bool SplitGram::serves(at::Device device) { return gemm::has_bf16_gemm() && device.is_cpu(); }
+bool SplitGram::serves(at::Device device) { return backend::of(device).bf16_gemm(); }
 
 SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)), diagonal_(matrix.diagonal().clone()) {
   const at::Tensor H = matrix.contiguous();

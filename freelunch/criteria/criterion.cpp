@@ -5,11 +5,33 @@
 #include "freelunch/base/error.h"
 
 namespace freelunch::criteria {
+namespace {
+
+std::vector<const Criterion*>& added() {
+  static std::vector<const Criterion*> criteria;
+  return criteria;
+}
+
+}  // namespace
 
 std::vector<const Criterion*> all_criteria() {
 #define FREELUNCH_ADDRESS(name) &name(),
-  return {FREELUNCH_CRITERIA(FREELUNCH_ADDRESS)};
+  std::vector<const Criterion*> all{FREELUNCH_CRITERIA(FREELUNCH_ADDRESS)};
 #undef FREELUNCH_ADDRESS
+  all.insert(all.end(), added().begin(), added().end());
+  return all;
+}
+
+void add_criterion(const Criterion& criterion) {
+  if (criterion.name.empty()) fail(ErrorKind::kInvalidArgument, "a criterion needs a name");
+  if ((criterion.score == nullptr) == (criterion.prune == nullptr))
+    fail(ErrorKind::kInvalidArgument, "criterion '{}' needs either a score or a prune function",
+         criterion.name);
+  for (const Criterion* known : all_criteria()) {
+    if (known->name == criterion.name)
+      fail(ErrorKind::kInvalidArgument, "criterion '{}' exists already", criterion.name);
+  }
+  added().push_back(&criterion);
 }
 
 std::string criterion_names() {

@@ -38,6 +38,8 @@ struct Criterion {
   std::string_view name;
   StatsNeeded needs = StatsNeeded::kNothing;
   sparsity::Group group = sparsity::Group::kRow;  ///< which weights compete unless the user says otherwise
+  bool draws_random = false;                      ///< the mask depends on the seed
+  bool has_scores = true;  ///< scores measure importance, so weights of the output rows can multiply them
   /// W (out, in) fp32 -> scores (out, in) fp32 on the same device.
   at::Tensor (*score)(const at::Tensor& W, const CalibrationStats& stats) = nullptr;
   /// W (out, in) fp32 -> mask and moved weights.
@@ -55,8 +57,13 @@ struct Criterion {
 FREELUNCH_CRITERIA(FREELUNCH_DECLARE)
 #undef FREELUNCH_DECLARE
 
-/// All criteria, in the order of the list.
+/// The built-in criteria in the order of the list, then those of add_criterion().
 std::vector<const Criterion*> all_criteria();
+/// Makes a criterion of the caller known by its name, so that a plan can name it. `criterion` must outlive
+/// every use; call this before the first run, not during one. Throws InvalidArgument for a name that is empty
+/// or taken, or unless exactly one of `score` and `prune` is set. A resumed run compares names only: a
+/// criterion whose formula changed needs another name.
+void add_criterion(const Criterion& criterion);
 /// "magnitude, random, ..."
 std::string criterion_names();
 /// Throws InvalidArgument listing the names.

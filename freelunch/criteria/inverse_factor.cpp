@@ -5,13 +5,14 @@
 
 #include <algorithm>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 
 namespace freelunch::criteria {
 
 InverseFactor inverse_factor(const at::Tensor& H, double damping) {
   const at::NoGradGuard no_grad;
-  at::Tensor A = H.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+  at::Tensor A = H.to(backend::of(H).sum_dtype(), /*non_blocking=*/false, /*copy=*/true);
   const double mean = std::max(A.diagonal().mean().item<double>(), 1e-30);
   double added = 0;
   for (int attempt = 0; attempt <= 5; ++attempt, damping *= 10) {

@@ -8,6 +8,8 @@ namespace freelunch::criteria {
 const Criterion& random() {
   static const Criterion criterion{.name = "random",
                                    .group = sparsity::Group::kMatrix,
+                                   .draws_random = true,
+                                   .has_scores = false,
                                    .score = [](const at::Tensor& W, const CalibrationStats& stats) {
                                      at::Tensor noise = at::empty(W.sizes(), at::kFloat);
                                      float* values = noise.mutable_data_ptr<float>();

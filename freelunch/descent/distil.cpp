@@ -236,39 +236,6 @@ void erase_all(model::TensorFile& scratch, const std::string& prefix) {
 
 }  // namespace
 
-namespace {
-
-/// What planned_bytes() adds up.
-struct Budget {
-  int64_t weights, behind, head, inputs, dense, block_graph, logits;
-};
-
-Budget budget_of(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                 int64_t windows, int64_t length) {
-  const model::Config& c = model.config();
-  int64_t matrices = 0;
-  for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.role && model::is_prunable(*tensor.role)) matrices += tensor.shape[0] * tensor.shape[1];
-  }
-  const auto kept = static_cast<int64_t>(static_cast<double>(matrices) * (1 - sparsity));
-  const int64_t tokens = recipe.batch * length;
-  // kept entries have two moments and what bf16 leaves out of a master, and masks are bits; adapters and
-  // norms are small, their base weights and masks are not
-  const int64_t behind = recipe.trainable.trains == Trains::kRetained ? kept * 10 + matrices / 8
-                         : recipe.trainable.trains == Trains::kLora   ? matrices * 5
-                                                                      : 0;
-  return {.weights = matrices * 2,
-          .behind = behind,
-          .head = c.vocabulary * c.width * 2,
-          .inputs = c.blocks * tokens * c.width * 4,
-          .dense = windows * length * c.width * 2,
-          // the stream three times in fp32, six bf16 tensors of its width and three of the MLP's
-          .block_graph = tokens * (12 * c.width + 12 * c.width + 6 * c.intermediate),
-          .logits = 2 * 256 * c.vocabulary * 2};
-}
-
-}  // namespace
-
 DistilOutcome distil(const DistilModel& model, const DistilData& data, const DistilRecipe& recipe,
                      DistilPlace& place, ProgressSink& progress) {
   model::TensorFile& scratch = model.scratch;
@@ -304,20 +271,6 @@ DistilOutcome distil(const DistilModel& model, const DistilData& data, const Dis
   for (const std::string& best : scratch.names(kBest)) scratch.rename(best, best.substr(kBest.size()));
   erase_all(scratch, kState);
   return {.before = at.before, .after = at.after, .improved = at.improved, .restarts = at.restarts};
-}
-
-bool fits_graph(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                int64_t length) {
-  const Budget b = budget_of(model, sparsity, recipe, 0, length);
-  return 2 * b.block_graph * model.config().blocks <= b.weights + b.behind;
-}
-
-int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                      int64_t windows, int64_t length) {
-  const Budget b = budget_of(model, sparsity, recipe, windows, length);
-  const int64_t graph = fits_graph(model, sparsity, recipe, length) ? model.config().blocks : 2;
-  constexpr int64_t kRuntime = 300LL << 20U;  // LibTorch's own code and pools
-  return b.weights + b.behind + b.head + b.inputs + b.dense + graph * b.block_graph + b.logits + kRuntime;
 }
 
 }  // namespace freelunch::reconstruct

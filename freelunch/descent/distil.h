@@ -80,13 +80,4 @@ class DistilPlace {
 DistilOutcome distil(const DistilModel& model, const DistilData& data, const DistilRecipe& recipe,
                      DistilPlace& place, ProgressSink& progress);
 
-/// Whether the graph of all blocks takes at most half of what weights and optimiser take: the rule for
-/// keep_graph.
-bool fits_graph(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                int64_t length);
-
-/// Bytes that distil plans to hold at its peak.
-int64_t planned_bytes(const model::LanguageModel& model, double sparsity, const DistilRecipe& recipe,
-                      int64_t windows, int64_t length);
-
 }  // namespace freelunch::reconstruct

@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/kernels/region_loss.h"
 
@@ -42,8 +43,6 @@ class RelativeMse : public torch::autograd::Function<RelativeMse> {
   }
 };
 
-bool fits(const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous(); }
-
 /// Between the sublayers of a parallel block the stream holds two tensors side by side. The next norm reads
 /// the second one, the sum.
 at::Tensor read_next(const at::Tensor& y, const NextNorm& next) {
@@ -74,7 +73,7 @@ at::Tensor evaluate(Loss loss, const at::Tensor& y, const at::Tensor& t, const N
     case Loss::kMse:
       return (y - t).square().mean();
     case Loss::kRelativeMse:
-      if (fits(y) && fits(t)) {
+      if (backend::kernels_take(y, at::kFloat) && backend::kernels_take(t, at::kFloat)) {
         if (at::GradMode::is_enabled() && y.requires_grad()) return RelativeMse::apply(y, t);
         return at::scalar_tensor(relative_mse(y, t, nullptr), y.options());
       }

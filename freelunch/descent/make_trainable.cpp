@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/random.h"
 #include "freelunch/descent/retained_weights.h"
 
@@ -33,7 +34,7 @@ class Adam {
                       settings.beta1, settings.beta2, /*weight_decay=*/0.0, settings.epsilon,
                       /*amsgrad=*/false,
                       /*maximize=*/false);
-    return std::isfinite(second_.sum(at::kDouble).item<double>());
+    return std::isfinite(second_.sum(backend::of(second_).sum_dtype()).item<double>());
   }
   void put_state(model::TensorFile& scratch, const std::string& key) const {
     scratch.put(key + " value", parameter_);

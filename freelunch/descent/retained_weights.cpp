@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/kernels/masked_adam.h"
 
 namespace freelunch::reconstruct {
@@ -30,7 +31,7 @@ kernels::AdamStep adam_step(const AdamSettings& settings, double rate, int64_t s
 }  // namespace
 
 bool RetainedWeights::serves(const at::Tensor& value, at::ScalarType dtype) {
-  return value.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
+  return backend::of(value).has_kernels(dtype);
 }
 
 RetainedWeights::RetainedWeights(const std::string& name, const at::Tensor& value, const at::Tensor& retained,

@@ -7,21 +7,22 @@
 #include <numeric>
 #include <vector>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/kernels/token_loss.h"
 
 namespace freelunch::reconstruct {
 namespace {
 
-constexpr int64_t kChunk = 256;  // rows of logits at a time: 50 MB in fp32 for 49,152 tokens
+using model::kLogitRows;
 
 /// Logits of some rows. The memory is used again for the next rows: new pages cost more than the GEMM.
 class Logits {
  public:
   explicit Logits(const model::Head& head) : head_(head) {}
-  /// rows (n, d), n <= kChunk -> (n, vocabulary) in the head's dtype
+  /// rows (n, d), n <= kLogitRows -> (n, vocabulary) in the head's dtype
   at::Tensor of(const at::Tensor& rows) {
-    if (!memory_.defined()) memory_ = at::empty({kChunk, head_.vocabulary()}, head_.weight.options());
+    if (!memory_.defined()) memory_ = at::empty({kLogitRows, head_.vocabulary()}, head_.weight.options());
     return head_.logits(rows, memory_.narrow(0, 0, rows.size(0)));
   }
 
@@ -40,11 +41,11 @@ double by_tensors(const at::Tensor& p, const at::Tensor& q, const at::Tensor& ne
   if (q.defined()) {
     const at::Tensor log_q = at::log_softmax(q, -1, at::kFloat);
     const at::Tensor dense = log_q.exp();
-    sum = (dense * (log_q - log_p)).sum(-1).sum(at::kDouble).item<double>();
+    sum = (dense * (log_q - log_p)).sum(-1).sum(backend::of(p).sum_dtype()).item<double>();
     if (scale != 0) difference = log_p.exp_().sub_(dense);
   } else {
     const at::Tensor target = next.unsqueeze(1);
-    sum = -log_p.gather(1, target).sum(at::kDouble).item<double>();
+    sum = -log_p.gather(1, target).sum(backend::of(p).sum_dtype()).item<double>();
     if (scale != 0)
       difference = log_p.exp_().scatter_add_(1, target, at::full(target.sizes(), -1.0, log_p.options()));
   }
@@ -88,19 +89,18 @@ TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::T
   const at::NoGradGuard no_grad;
   TokenLossResult result{.tokens = hidden.size(0)};
   if (divisor != 0) result.gradient = at::empty(hidden.sizes(), hidden.options().dtype(at::kFloat));
-  const at::ScalarType dtype = head.weight.scalar_type();
-  const bool fits = head.weight.is_cpu() && (dtype == at::kBFloat16 || dtype == at::kFloat);
+  const bool has_kernels = backend::of(head.weight).has_kernels(head.weight.scalar_type());
   Logits ours(head);
   Logits dense(head);
-  for (int64_t i = 0; i < hidden.size(0); i += kChunk) {
-    const int64_t n = std::min(kChunk, hidden.size(0) - i);
+  for (int64_t i = 0; i < hidden.size(0); i += kLogitRows) {
+    const int64_t n = std::min(kLogitRows, hidden.size(0) - i);
     const at::Tensor p = ours.of(hidden.narrow(0, i, n));
     const at::Tensor q = loss == TokenLoss::kKl ? dense.of(dense_hidden.narrow(0, i, n)) : at::Tensor();
     const at::Tensor chunk_next = loss == TokenLoss::kCe ? next.narrow(0, i, n) : at::Tensor();
     const double scale = divisor != 0 ? 1 / divisor : 0;
     const bool capped = head.soft_cap > 0 && divisor != 0;
     const at::Tensor slope = capped ? head.cap_slope(p) : at::Tensor();
-    result.sum += fits ? by_rows(p, q, chunk_next, scale) : by_tensors(p, q, chunk_next, scale);
+    result.sum += has_kernels ? by_rows(p, q, chunk_next, scale) : by_tensors(p, q, chunk_next, scale);
     if (capped) p.mul_(slope);
     if (divisor != 0) result.gradient.narrow(0, i, n).copy_(at::mm(p, head.weight));
   }

@@ -18,7 +18,7 @@ using tokenizer::TokenId;
 
 constexpr int64_t kBatchTokens = 4096;  // padded tokens a forward pass takes at once
 constexpr int64_t kPassTokens = 32768;  // padded tokens that go through the blocks together
-constexpr int64_t kLogitRows = 256;
+using model::kLogitRows;
 
 /// An answer's tokens inside a sequence.
 struct Branch {
@@ -27,7 +27,7 @@ struct Branch {
   int64_t from;           ///< the position that predicts the first of them
 };
 
-/// A context and the answers that continue it. The context's last token is not predicted by anything here.
+/// A context and the answers that continue it.
 struct Sequence {
   std::vector<int64_t> ids, positions;
   std::vector<Branch> branches;
@@ -35,8 +35,8 @@ struct Sequence {
   int64_t length() const { return static_cast<int64_t>(ids.size()); }
 };
 
-/// Context and continuation as token ids: what is left of the whole behind as many tokens as the context has
-/// alone. Trailing spaces of the context belong to the continuation.
+/// Context and continuation as token ids. The two are tokenised as one text, which is split after as many
+/// tokens as the context alone has. Trailing spaces of the context belong to the continuation.
 struct Encoded {
   std::vector<TokenId> context, continuation;
 };
@@ -50,7 +50,7 @@ Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, 
   const size_t cut = std::min(alone.size(), whole.size());
   Encoded result{.context = {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)},
                  .continuation = {whole.begin() + static_cast<std::ptrdiff_t>(cut), whole.end()}};
-  if (result.context.empty()) {  // nothing predicts the first token: the text's end does
+  if (result.context.empty()) {  // the first token needs something to be predicted from
     const auto prefix = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
     if (!prefix) fail(ErrorKind::kInvalidArgument, "an empty context needs a tokenizer with BOS or EOS");
     result.context = {*prefix};
@@ -58,7 +58,7 @@ Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, 
   return result;
 }
 
-/// Puts an answer behind the sequence's context.
+/// Appends an answer that continues the sequence's context.
 void add_branch(Sequence& sequence, const std::vector<TokenId>& continuation, size_t example, size_t choice) {
   const auto tokens = static_cast<int64_t>(continuation.size());
   sequence.branches.push_back({.example = example,
@@ -66,7 +66,6 @@ void add_branch(Sequence& sequence, const std::vector<TokenId>& continuation, si
                                .begin = sequence.length(),
                                .tokens = tokens,
                                .from = sequence.context - 1});
-  // the last token predicts nothing that is asked for, so it is scored but not run
   for (int64_t i = 0; i < tokens; ++i) {
     sequence.ids.push_back(continuation[static_cast<size_t>(i)]);
     sequence.positions.push_back(sequence.context + i);
@@ -81,7 +80,7 @@ Sequence start_sequence(const std::vector<TokenId>& context) {
   return sequence;
 }
 
-/// The sequences of an example: one for each context that several answers share.
+/// The sequences of an example: one for each distinct context.
 std::vector<Sequence> sequences_of(const tokenizer::Tokenizer& tokenizer, const ChoiceExample& example,
                                    size_t index, int64_t max_length) {
   std::vector<Sequence> sequences;
@@ -105,7 +104,7 @@ std::vector<Sequence> sequences_of(const tokenizer::Tokenizer& tokenizer, const 
   return sequences;
 }
 
-/// Sequences of about one length, padded at the end.
+/// Sequences of similar length, padded at the end.
 struct Batch {
   std::vector<const Sequence*> sequences;
   at::Tensor ids, positions;  // (n, l)
@@ -123,7 +122,8 @@ Batch make_batch(const model::Config& config, const backend::Compute& compute,
               .positions = at::zeros({n, length}, at::kLong),
               .forward = {},
               .x = {}};
-  at::Tensor attends = at::eye(length, at::kBool).unsqueeze(0).repeat({n, 1, 1});  // padding reads itself
+  at::Tensor attends =
+      at::eye(length, at::kBool).unsqueeze(0).repeat({n, 1, 1});  // padding attends to itself
   for (int64_t i = 0; i < n; ++i) {
     const Sequence& s = *batch.sequences[static_cast<size_t>(i)];
     batch.ids[i].narrow(0, 0, s.length()).copy_(at::tensor(s.ids));
@@ -140,7 +140,7 @@ Batch make_batch(const model::Config& config, const backend::Compute& compute,
   return batch;
 }
 
-/// Adds up the log-likelihoods of a batch's answers; hidden (n, l, d) after the final norm.
+/// Adds the log-likelihoods of a batch's answers to the results; hidden (n, l, d) after the final norm.
 void score_batch(const Batch& batch, const at::Tensor& hidden, const model::Head& head,
                  std::vector<ChoiceResult>& results) {
   std::vector<int64_t> rows, next;
@@ -206,7 +206,7 @@ int64_t argmax(const std::vector<double>& values) {
 Share share_of(const std::vector<bool>& right) {
   const auto n = static_cast<double>(right.size());
   const double mean = static_cast<double>(std::count(right.begin(), right.end(), true)) / n;
-  // the sample deviation of a list of zeros and ones, over sqrt(n)
+  // the sample deviation of a list of zeros and ones, divided by sqrt(n)
   return {.value = mean, .error = n > 1 ? std::sqrt(mean * (1 - mean) / (n - 1)) : 0};
 }
 

@@ -8,28 +8,30 @@
 
 namespace freelunch::evaluate {
 
-/// One example as it was scored.
+/// The scores of one example.
 struct ChoiceResult {
   std::vector<double> log_likelihoods;  ///< of each answer, in nats
   int64_t best = 0;                     ///< argmax; ties to the first
-  int64_t best_normed = 0;              ///< argmax of log-likelihood / characters
+  int64_t best_normed = 0;              ///< argmax of log-likelihood / characters; ties to the first
 };
 
-/// A share and its standard error, sample deviation / sqrt(n).
+/// A fraction in [0, 1] and its standard error: sample deviation / sqrt(n), 0 for one example.
 struct Share {
   double value = 0;
   double error = 0;
 };
 
 struct ChoiceScore {
-  Share accuracy, accuracy_normed;
-  std::vector<ChoiceResult> examples;
+  Share accuracy;                      ///< of `best`, the harness's acc
+  Share accuracy_normed;               ///< of `best_normed`, the harness's acc_norm
+  std::vector<ChoiceResult> examples;  ///< in the order given
 };
 
-/// Scores examples as the commonly used evaluation harness does (docs/methods/zero_shot.md). Answers that
-/// share a context share its computation: they are laid side by side after it, each attending to the context
-/// and to itself. Sequences are sorted by length; blocks are read once for every few ten thousand tokens.
-/// Longer sequences than the model's lose their beginning. Throws Interrupted on request.
+/// Scores examples as the LM evaluation harness does (docs/methods/zero_shot.md). Answers with the same
+/// context share its computation: they follow it in one sequence, and each attends to the context and to
+/// itself. Sequences are sorted by length; each block is read once per 32,768 tokens. A sequence longer than
+/// the model's maximum loses its beginning. Throws InvalidArgument if an answer alone is too long, or if a
+/// context is empty and the tokenizer has neither BOS nor EOS; Interrupted on request.
 ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tokenizer& tokenizer,
                           const std::vector<ChoiceExample>& examples, const backend::Compute& compute,
                           ProgressSink& progress);

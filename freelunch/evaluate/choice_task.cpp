@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-/// One line of a file, with errors that say where it is.
+/// One line of a file. Its errors name the file and the line.
 class Item {
  public:
   Item(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
@@ -98,7 +98,7 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
     text.replace(at, from.size(), to);
 }
 
-/// What the common evaluation harness does to HellaSwag's texts.
+/// Cleans HellaSwag's texts as the LM evaluation harness does.
 std::string clean_hellaswag(const std::string& raw) {
   std::string text = strip(raw);
   replace_all(text, " [title]", ". ");
@@ -131,7 +131,7 @@ ChoiceExample one_context(std::string context, const std::vector<std::string>& c
 }
 
 ChoiceExample boolq(const Item& item) {
-  if (item.has("prompt")) {  // flattened: the prompt is made, the choices are listed
+  if (item.has("prompt")) {  // flattened: with a ready prompt and a list of choices
     const auto choices = item.texts("choices");
     return one_context(item.text("prompt"), choices, item.gold(choices.size()));
   }
@@ -169,7 +169,7 @@ ChoiceExample winogrande(const Item& item) {
   }
   const std::string rest = strip(sentence.substr(blank + 1));
   example.continuations = {fmt::format(" {}", rest)};
-  // the harness divides by the length of what it calls the choices, here the contexts
+  // the harness divides by the length of its "choices", which are the contexts here
   for (const std::string& context : example.contexts) example.characters.push_back(count_characters(context));
   example.gold = item.gold(2, /*first_answer=*/1);
   return example;

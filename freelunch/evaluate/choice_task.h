@@ -8,34 +8,36 @@
 
 namespace freelunch::evaluate {
 
-/// A question with a few answers, each scored by its likelihood as the continuation of a context.
+/// A multiple-choice question. Each answer is scored by its likelihood as the continuation of a context.
 struct ChoiceExample {
-  std::vector<std::string> contexts;       ///< one for all answers, or one for each
-  std::vector<std::string> continuations;  ///< one for each answer, or one for all contexts; with its space
-  std::vector<int64_t> characters;         ///< of each answer, without the space: what acc_norm divides by
-  int64_t gold = 0;
+  std::vector<std::string> contexts;  ///< one for all answers, or one per answer
+  std::vector<std::string>
+      continuations;                ///< one per answer, or one for all contexts; with its leading space
+  std::vector<int64_t> characters;  ///< of each answer without that space: the divisor of acc_norm
+  int64_t gold = 0;                 ///< index of the right answer
 
   size_t choices() const { return std::max(contexts.size(), continuations.size()); }
   const std::string& context(size_t i) const { return contexts[contexts.size() == 1 ? 0 : i]; }
   const std::string& continuation(size_t i) const { return continuations[continuations.size() == 1 ? 0 : i]; }
 };
 
-/// The tasks whose prompts are known (docs/methods/zero_shot.md), in the order of the paper's tables:
-/// boolq, rte, hellaswag, winogrande, arc_easy, arc_challenge, openbookqa, piqa; and "choices", whose file
-/// brings its own contexts.
+/// The tasks with a built-in prompt (docs/methods/zero_shot.md), in the order of the paper's tables: boolq,
+/// rte, hellaswag, winogrande, arc_easy, arc_challenge, openbookqa, piqa; and "choices", whose file holds the
+/// complete contexts.
 std::vector<std::string> known_tasks();
 
-/// A task's examples and where they come from.
+/// A task and the file of its examples.
 struct ChoiceTask {
   std::string name;
   std::filesystem::path file;
 };
-/// "NAME=FILE", or a FILE whose name begins with a known task's; "choices" for any other name. Throws
-/// InvalidArgument for names that are not known.
+/// Reads "NAME=FILE", or "FILE": the task whose name the file name starts with, else "choices". Throws
+/// InvalidArgument for an unknown NAME.
 ChoiceTask parse_task(const std::string& text);
 
-/// Reads a .jsonl file with the fields of the public data sets or the flattened ones of docs/methods; the
-/// first `limit` examples if given. Throws BadFile naming file, line and what is missing.
+/// Reads a .jsonl file with the fields of the public data sets, or with the flattened fields of
+/// docs/methods/zero_shot.md; only the first `limit` examples if given. Throws BadFile, naming the file, the
+/// line and the fault.
 std::vector<ChoiceExample> read_examples(const ChoiceTask& task, std::optional<int64_t> limit);
 
 }  // namespace freelunch::evaluate

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/kernels/token_loss.h"
@@ -15,21 +16,22 @@
 namespace freelunch::evaluate {
 namespace {
 
-constexpr int64_t kLogitRows = 256;  // at a time: 25 MB in bf16 for 49,152 tokens
+using model::kLogitRows;
 
-constexpr int64_t kStreamBytes = 64LL << 20U;
-
-/// Which predictions of a window count: those of tokens first .. length-1 by the position before each.
+/// The first scored token of a window. Tokens first .. length-1 are scored, each predicted by the position
+/// before it.
 int64_t first_scored(const PerplexitySettings& settings) {
   return settings.protocol == Protocol::kPapers ? 1 : settings.length / 2 + 1;
 }
 
-/// tokens -> (windows, length), the tail dropped.
+/// tokens -> (windows, length) int64; the tail is dropped.
 at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& settings) {
   const auto total = static_cast<int64_t>(tokens.size());
-  int64_t n = total / settings.length;
   if (settings.length < 2)
     fail(ErrorKind::kInvalidArgument, "a window of {} tokens predicts nothing", settings.length);
+  if (settings.windows && *settings.windows < 1)
+    fail(ErrorKind::kInvalidArgument, "the number of windows is {}, expected at least 1", *settings.windows);
+  int64_t n = total / settings.length;
   if (n == 0) {
     fail(ErrorKind::kInvalidArgument, "the text has {} tokens, fewer than one window of {}", total,
          settings.length);
@@ -38,15 +40,15 @@ at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& set
   const auto begin = settings.from_end ? tokens.end() - n * settings.length : tokens.begin();
   at::Tensor windows =
       at::tensor(std::vector<int64_t>(begin, begin + n * settings.length)).view({n, settings.length});
-  // llama.cpp overwrites the first token of each window, which it never scores
+  // llama.cpp overwrites the first token of each window, which is never scored
   if (settings.protocol == Protocol::kLlamaCpp && settings.bos) windows.select(1, 0).fill_(*settings.bos);
   return windows;
 }
 
-/// Sum of -log p of the tokens next (n) by logits (n, vocabulary), which may be overwritten.
+/// Sum of -log p of the tokens next (n) under logits (n, vocabulary), which may be overwritten.
 double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next) {
   const bool bf16 = logits.scalar_type() == at::kBFloat16;
-  if (logits.is_cpu() && (bf16 || logits.scalar_type() == at::kFloat)) {
+  if (backend::kernels_take(logits)) {
     std::vector<double> sums(static_cast<size_t>(next.size(0)));
     const at::Tensor tokens = next.contiguous();
     const auto run = [&]<typename T>(T) {
@@ -57,11 +59,11 @@ double negative_log_likelihood(const at::Tensor& logits, const at::Tensor& next)
     return std::accumulate(sums.begin(), sums.end(), 0.0);
   }
   const at::Tensor log_p = at::log_softmax(logits, -1, at::kFloat);
-  return -log_p.gather(1, next.unsqueeze(1)).sum(at::kDouble).item<double>();
+  return -log_p.gather(1, next.unsqueeze(1)).sum(backend::of(log_p).sum_dtype()).item<double>();
 }
 
-/// The same over the scored tokens of one window; hidden (length, d) after the final norm. logits
-/// (kLogitRows, vocabulary) is memory to work in: fresh pages would cost more than the product.
+/// The same sum over the scored tokens of one window; hidden (length, d) after the final norm. `logits`
+/// (kLogitRows, vocabulary) is scratch memory: new pages for each call would cost more than the GEMM.
 double score_window(const at::Tensor& hidden, const at::Tensor& window, const model::Head& head,
                     int64_t first, at::Tensor& logits) {
   const int64_t length = window.size(0);
@@ -74,8 +76,8 @@ double score_window(const at::Tensor& hidden, const at::Tensor& window, const mo
   return sum;
 }
 
-/// The stream after the last block, (windows, l, d) fp32: each block read once and applied to window after
-/// window.
+/// The residual stream after the last block, (windows, l, d) fp32. Each block is read once and applied to one
+/// window after the other.
 at::Tensor final_stream(const model::WeightView& weights, const at::Tensor& windows,
                         const model::Forward& forward, const std::function<void(int64_t)>& finished) {
   const backend::Compute& compute = forward.compute();
@@ -111,7 +113,7 @@ Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_
   const int64_t n = windows.size(0);
   const model::Forward forward(config, compute, settings.length);
   const int64_t first = first_scored(settings);
-  // Windows at a time: the longer the text, the more often the blocks are read.
+  // windows that go through the model together
   const int64_t group = std::max<int64_t>(1, kStreamBytes / (settings.length * config.width * 4));
   const int64_t groups = (n + group - 1) / group;
   progress.begin("evaluate", groups * (config.blocks + 1), "blocks");

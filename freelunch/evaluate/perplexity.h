@@ -12,31 +12,35 @@
 
 namespace freelunch::evaluate {
 
-/// How a text becomes windows, and what is scored.
+/// How a text is cut into windows, and which predictions are scored.
 enum class Protocol {
-  kPapers,  ///< windows of the model's length that do not overlap; every next token scored; mean over windows
-  kLlamaCpp  ///< windows of 512, BOS in front of each if the vocabulary adds one; the second half scored
+  kPapers,   ///< windows without overlap; all tokens but the first are scored
+  kLlamaCpp  ///< windows without overlap, BOS as first token if there is one; the second half is scored
 };
 Protocol parse_protocol(std::string_view name);
 
 struct PerplexitySettings {
   Protocol protocol = Protocol::kPapers;
-  int64_t length = 2048;           ///< tokens a window
-  std::optional<int64_t> windows;  ///< how many at most; all if absent
-  bool from_end = false;           ///< the last windows of the text instead of the first
-  std::optional<int64_t> bos;      ///< put in front of each window under llama.cpp's protocol
+  int64_t length = 2048;           ///< tokens per window, at least 2
+  std::optional<int64_t> windows;  ///< upper limit; absent: all
+  bool from_end = false;           ///< use the last windows of the text instead of the first
+  std::optional<int64_t> bos;      ///< kLlamaCpp: replaces the first token of each window
 };
 
 struct Perplexity {
-  double perplexity = 0;
-  int64_t tokens = 0;  ///< in the windows used
+  double perplexity = 0;  ///< exp of the mean of -log p over the scored tokens of all windows
+  int64_t tokens = 0;     ///< in the windows used, scored or not
   int64_t windows = 0;
-  int64_t length = 0;
+  int64_t length = 0;  ///< tokens per window
 };
 
-/// Perplexity over a token stream. Blocks are read once for as many windows as have 64 MiB of residual
-/// stream: memory holds these, one block or the head, and the tokens. Throws InvalidArgument if there are
-/// fewer tokens than one window.
+/// Bytes of residual stream that perplexity() holds at a time.
+inline constexpr int64_t kStreamBytes = 64LL << 20U;
+
+/// Perplexity over a token stream. The windows go through the model in groups whose residual stream takes
+/// 64 MiB, and each block is read once per group; memory holds a group's stream, one block or the head, and
+/// the tokens. Throws InvalidArgument if a window is shorter than 2 or longer than the text or if `windows` is
+/// below 1, Numerical if the result is not finite, Interrupted on request.
 Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
                       const PerplexitySettings& settings, const backend::Compute& compute,
                       ProgressSink& progress);

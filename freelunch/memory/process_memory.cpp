@@ -46,7 +46,7 @@ void release_freed_memory() {
 
 void return_large_blocks() {
 #if defined(__GLIBC__)
-  // Whoever tunes the C library's heap knows better.
+  // A user who tunes the C library's heap has the last word.
   if (std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr) mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
 }

@@ -3,19 +3,23 @@
 
 namespace freelunch::pipeline {
 
-/// The process's resident memory, in bytes; 0 where the system does not tell.
+/// The process's resident memory, in bytes; 0 if the system does not report it (no /proc).
 int64_t resident_bytes();
-/// The process's peak resident memory since the last reset, in bytes; 0 where the system does not tell.
+/// The process's peak resident memory since the last reset, in bytes; 0 if the system does not report it.
 int64_t peak_resident_bytes();
-/// Starts a new peak, so that each stage can report its own. Without permission the old peak stays.
+/// Starts a new peak, so that each stage can report its own. The old peak stays if the system does not permit
+/// this.
 void reset_peak_resident();
-/// Gives freed memory back to the system, where the C library can. A stage's pools would count against the
-/// next one.
+/// Returns freed memory to the system, with glibc. Otherwise the memory that a stage has freed would count as
+/// used by the next one.
 void release_freed_memory();
-/// Makes large blocks go back to the system as soon as they are freed, where the C library can: its heap
-/// would otherwise take in blocks of up to 32 MB and keep what lies between them. For a program's start.
+/// Makes the C library return blocks of 1 MiB and more to the system as soon as they are freed, with glibc.
+/// By default its heap takes in blocks of up to 32 MB, and fragmentation then keeps freed ones. Changes the
+/// whole process; call it at the start of a program. The environment variable MALLOC_MMAP_THRESHOLD_
+/// overrides it.
 void return_large_blocks();
-/// Memory that could be had without swapping, in bytes; 0 where the system does not tell.
+/// Memory of the machine that can be allocated without swapping, in bytes; 0 if the system does not report
+/// it.
 int64_t available_bytes();
 
 }  // namespace freelunch::pipeline

@@ -11,9 +11,9 @@
 namespace freelunch::pipeline {
 namespace {
 
-constexpr size_t kSmallest = 256UL << 10U;  // bytes: smaller ones are the C library's business
-constexpr size_t kStep = 64UL << 10U;       // sizes are rounded up to this
-constexpr size_t kIdle = 32UL << 20U;
+constexpr size_t kSmallest = 256UL << 10U;  // bytes; smaller tensors are left to LibTorch's own allocator
+constexpr size_t kStep = 64UL << 10U;       // sizes are rounded up to a multiple of this
+constexpr size_t kIdle = 32UL << 20U;       // idle memory that is always allowed
 
 class TensorMemory;
 TensorMemory*& installed() {
@@ -21,8 +21,8 @@ TensorMemory*& installed() {
   return memory;
 }
 
-/// LibTorch also frees by address alone (raw_deallocate), so the address is the context and a table knows the
-/// sizes.
+/// LibTorch also frees memory by its address alone (raw_deallocate), so the context of a DataPtr is the
+/// address, and a table holds the sizes.
 class TensorMemory final : public c10::Allocator {
  public:
   explicit TensorMemory(c10::Allocator& below) : below_(below) {}
@@ -56,7 +56,8 @@ class TensorMemory final : public c10::Allocator {
     void* data;
   };
 
-  /// Idle memory of that size, the latest freed, which may still be in a cache; or null. Counts it as used.
+  /// Takes idle memory of this size, or returns null. Takes the block freed last, which may still be in a
+  /// cache. Counts the size as in use either way.
   void* take(size_t size) {
     const std::lock_guard lock(mutex_);
     in_use_ += size;
@@ -75,7 +76,7 @@ class TensorMemory final : public c10::Allocator {
   void keep(void* data) {
     const std::lock_guard lock(mutex_);
     const auto found = used_.find(data);
-    if (found == used_.end()) return below_.raw_deallocate(data);  // a small one, freed by its address
+    if (found == used_.end()) return below_.raw_deallocate(data);  // a small tensor, freed by its address
     const size_t size = found->second;
     used_.erase(found);
     in_use_ -= size;
@@ -95,7 +96,7 @@ class TensorMemory final : public c10::Allocator {
   c10::Allocator& below_;
   std::mutex mutex_;
   std::unordered_map<void*, size_t> used_;
-  std::deque<Idle> idle_;  // the longest idle first
+  std::deque<Idle> idle_;  // in the order of their freeing
   size_t idle_bytes_ = 0;
   size_t in_use_ = 0;
 };

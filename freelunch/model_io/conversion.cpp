@@ -10,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A .gguf file's place: refused if it, or a split of it, is there; folders above it made.
+/// Creates the folder that a .gguf file goes to. Refuses a file, or a split of it, that exists already.
 void prepare_file(const fs::path& out, bool overwrite) {
   const fs::path folder = fs::absolute(out).parent_path();
   std::error_code error;
@@ -39,7 +39,7 @@ void convert(const fs::path& in, const fs::path& out, const OutputOptions& optio
     return;
   }
   checkpoint::OutputFolder output(out, overwrite);
-  // The tokenizer's files are written from the metadata as they stand; nothing needs to be encoded.
+  // The tokenizer's files are copied or written from the metadata; no text is encoded.
   const OpenedModel opened = open_model(in, TokenizerUse::kNone);
   export_folder(opened, model::WeightView(*opened.model), output.path(), options, sinks.progress);
   output.commit();

@@ -39,12 +39,12 @@ MatrixShape matrix_shape(const Planned& planned) {
           .element_bytes = checkpoint::block_bytes(planned.as.dtype)};
 }
 
-/// "model.layers.0.mlp.up_proj", the name under which an archive keeps the parts.
+/// "model.layers.0.mlp.up_proj": the prefix of the tensors that an archive stores for a matrix.
 std::string archive_key(const SavedTensor& tensor) {
   return tensor.name.substr(0, tensor.name.size() - std::string_view(".weight").size());
 }
 
-/// Decides whether a tensor is packed: a matrix that takes less room so. Reads it once.
+/// Decides whether a tensor is packed: a matrix that is smaller when packed. Reads the tensor once.
 void plan_packing(const model::WeightView& weights, Planned& planned) {
   const SavedTensor& tensor = planned.tensor;
   if (tensor.shape.size() != 2 || planned.bytes == 0 || !tensor.name.ends_with(".weight") ||
@@ -81,7 +81,7 @@ std::vector<Planned> plan_tensors(const model::WeightView& weights, const Output
   return plan;
 }
 
-/// The input's files, or new ones of at most the asked size.
+/// Assigns tensors to the input's files, or to new files of at most the requested size.
 void assign_files(std::vector<Planned>& plan, const model::LanguageModel& model,
                   const OutputOptions& options) {
   if (model.gguf() == nullptr && !options.shard_bytes) {
@@ -95,7 +95,7 @@ void assign_files(std::vector<Planned>& plan, const model::LanguageModel& model,
     plan[i].file = checkpoint::shard_name("model", ".safetensors", groups[i], groups.back() + 1);
 }
 
-/// What a tensor becomes in its file.
+/// The tensors that the file stores for one tensor of the model.
 std::vector<checkpoint::TensorPlan> file_tensors(const Planned& planned) {
   const SavedTensor& tensor = planned.tensor;
   if (!planned.packed) return {{tensor.name, planned.as.dtype, tensor.shape}};

@@ -26,8 +26,8 @@ constexpr const char* kRopeFrequencies = "rope_freqs.weight";
 constexpr std::array<std::string_view, 5> kDerived{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
                                                    ".attention.bias", ".attention.masked_bias"};
 
-/// A tensor of the file: one made of the model's, or one that only the input's GGUF knows, which is copied;
-/// or rope_freqs.weight made from the configuration.
+/// A tensor of the file: one of the model's, one that only the input's GGUF has and that is copied, or
+/// rope_freqs.weight, which is computed from the configuration.
 struct Planned {
   checkpoint::TensorPlan plan;
   std::optional<SavedTensor> tensor = {};
@@ -38,14 +38,14 @@ uint64_t bytes_of(const checkpoint::TensorPlan& plan) {
   return checkpoint::bytes_for(plan.dtype, checkpoint::element_count(plan.shape).value()).value();
 }
 
-/// llama.cpp wants F32 for norms and biases, which have one dimension, routers and learned positions.
+/// llama.cpp requires F32 for norms and biases (which have one dimension), routers and learned positions.
 bool wants_f32(const SavedTensor& tensor) {
   if (tensor.shape.size() < 2) return true;
   const auto& role = tensor.parts[0].tensor->role;
   return role && (role->kind == model::WeightRole::kRouter || role->kind == model::WeightRole::kPositions);
 }
 
-/// The dtype in the file; what came as GGUF and did not change is as it was.
+/// The dtype in the file. An unchanged tensor of a GGUF input keeps its dtype.
 DType dtype_of(const model::WeightView& weights, const SavedTensor& tensor, const OutputOptions& options) {
   if (tensor.parts.empty()) return tensor.source->dtype;
   const bool from_gguf = weights.dense().gguf() != nullptr;
@@ -57,7 +57,7 @@ DType dtype_of(const model::WeightView& weights, const SavedTensor& tensor, cons
   return whole_blocks ? dtype : DType::kF16;
 }
 
-/// Buffers that old Hugging Face files hold and that follow from the configuration, causal masks among them.
+/// True for buffers of old Hugging Face files that follow from the configuration, such as causal masks.
 bool is_derived(const ModelTensor& tensor) {
   return std::any_of(kDerived.begin(), kDerived.end(),
                      [&](std::string_view end) { return tensor.name.ends_with(end); });
@@ -94,7 +94,7 @@ std::vector<Planned> plan_tensors(const model::WeightView& weights, const Output
   return planned;
 }
 
-/// llama.cpp's number of the dtype that most weights have (enum llama_ftype), where it has one.
+/// llama.cpp's number (enum llama_ftype) for the dtype that most weights have, if it has one.
 std::optional<uint32_t> file_type(const std::vector<Planned>& tensors) {
   static const std::map<DType, uint32_t> kTypes{{DType::kF32, 0},  {DType::kF16, 1},     {DType::kQ4_0, 2},
                                                 {DType::kQ4_1, 3}, {DType::kQ8_0, 7},    {DType::kQ5_0, 8},
@@ -113,7 +113,7 @@ GgufMetadata file_metadata(const model::LanguageModel& model, const std::vector<
   GgufMetadata metadata = gguf_metadata_of(model);
   for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.remove(key);
   const auto type = file_type(tensors);
-  // K-quants come in mixtures whose number only their writer knows
+  // a K-quant file mixes dtypes, and only its writer knows the number of the mixture
   if (type && !(dtypes_kept && metadata.has("general.file_type")))
     metadata.set("general.file_type", GgufValue::uint32(*type));
   const bool quantised = std::any_of(tensors.begin(), tensors.end(), [](const Planned& planned) {
@@ -123,7 +123,7 @@ GgufMetadata file_metadata(const model::LanguageModel& model, const std::vector<
   return metadata;
 }
 
-/// The metadata of one of several files: all of it stands in the first.
+/// The metadata of one of several files: the first has all of it, the others only the split's keys.
 GgufMetadata split_metadata(const GgufMetadata& whole, size_t index, size_t count, size_t tensors) {
   GgufMetadata metadata;
   if (index == 0) metadata = whole;

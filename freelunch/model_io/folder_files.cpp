@@ -3,9 +3,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "freelunch/architecture/hf_config.h"
 #include "freelunch/base/error.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
-#include "freelunch/architecture/hf_config.h"
 #include "freelunch/model_io/gguf_tokenizer.h"
 
 namespace freelunch::pipeline {
@@ -30,7 +30,7 @@ DType main_dtype(const model::LanguageModel& model, const OutputOptions& options
   return options.dtype.value_or(model.embedding().saved_dtype);
 }
 
-/// As compressed-tensors up to 0.14 wrote and reads it.
+/// The format of compressed-tensors up to version 0.14.
 ordered_json archive_config() {
   return {{"quant_method", "compressed-tensors"},
           {"sparsity_config",

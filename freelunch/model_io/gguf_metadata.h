@@ -4,10 +4,10 @@
 
 namespace freelunch::pipeline {
 
-/// The metadata of a GGUF file made from a model: what its own file holds, or for a folder the architecture's
-/// sizes and the tokenizer (tokens, types, merges or scores, the pre-tokenizer's name, special tokens, chat
-/// template) from config.json and the tokenizer's files. A folder without tokenizer gives none. Throws
-/// Unsupported for a tokenizer that GGUF has no form for.
+/// The metadata for a GGUF file of a model. A GGUF input's metadata is returned unchanged. For a folder it is
+/// derived from config.json and the tokenizer's files: the architecture's sizes and, if there is a tokenizer,
+/// its tokens, types, merges or scores, pre-tokenizer name, special tokens and chat template. Throws
+/// Unsupported for a tokenizer that GGUF cannot express.
 checkpoint::GgufMetadata gguf_metadata_of(const model::LanguageModel& model);
 
 }  // namespace freelunch::pipeline

@@ -4,7 +4,7 @@
 
 namespace freelunch::pipeline {
 
-/// What GGUF metadata says of the tokenizer. Throws BadFile for missing or mistyped keys.
+/// Reads the tokenizer from GGUF metadata. Throws BadFile if a key is missing or has the wrong type.
 tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metadata);
 
 }  // namespace freelunch::pipeline

@@ -25,13 +25,13 @@ struct Totals {
   int64_t zeros = 0, elements = 0;
   int64_t matrix_zeros = 0, matrix_elements = 0;
   uint64_t stored = 0, archived = 0;
-  std::set<std::string> seen;          ///< tensors of the file: several parts may lie in one
-  std::optional<std::string> pattern;  ///< of every matrix so far; empty where they differ
+  std::set<std::string> seen;          ///< tensors of the file; several tensors of the model may share one
+  std::optional<std::string> pattern;  ///< of every matrix so far; empty if they differ
   bool any_matrix = false;
 };
 
-double share(int64_t role, int64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(role) / static_cast<double>(whole);
+double share(int64_t part, int64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
 const char* format_of(const model::LanguageModel& model) {
@@ -40,26 +40,26 @@ const char* format_of(const model::LanguageModel& model) {
   return archive ? "bitmask" : "hugging-face";
 }
 
-/// What a tensor would take in a sparse archive, `kept` of its values not being zero: packed if that is less,
-/// as export_folder decides.
-uint64_t bytes_in_archive(const SavedTensor& tensor, int64_t kept) {
+/// Bytes of a tensor with `nonzeros` values in a sparse archive: packed if that is smaller, as export_folder
+/// decides.
+uint64_t bytes_in_archive(const SavedTensor& tensor, int64_t nonzeros) {
   const uint64_t dense =
       checkpoint::bytes_for(tensor.dtype, checkpoint::element_count(tensor.shape).value()).value();
   if (tensor.shape.size() != 2 || dense == 0 || !tensor.name.ends_with(".weight")) return dense;
   const checkpoint::MatrixShape shape{.rows = tensor.shape[0],
                                       .columns = tensor.shape[1],
                                       .element_bytes = checkpoint::block_bytes(tensor.dtype)};
-  return std::min(dense, checkpoint::archived_bytes(shape, kept));
+  return std::min(dense, checkpoint::archived_bytes(shape, nonzeros));
 }
 
-/// A negative zero is a value.
-int64_t count_kept(const at::Tensor& values) {
+/// A negative zero counts as a value, because an archive stores it.
+int64_t count_nonzeros(const at::Tensor& values) {
   return values.contiguous().view(at::kInt).count_nonzero().item<int64_t>();
 }
 
-/// Of one that is put together from several parts of the model, or from one in another place.
+/// The same for a tensor that is assembled from several tensors of the model, or from a part of one.
 uint64_t bytes_in_archive(const model::WeightView& weights, const SavedTensor& tensor) {
-  return bytes_in_archive(tensor, tensor.shape.size() == 2 ? count_kept(weights.assembled(tensor)) : 0);
+  return bytes_in_archive(tensor, tensor.shape.size() == 2 ? count_nonzeros(weights.assembled(tensor)) : 0);
 }
 
 void count_matrix(Totals& totals, const sparsity::Observed& seen) {
@@ -71,7 +71,7 @@ void count_matrix(Totals& totals, const sparsity::Observed& seen) {
   totals.any_matrix = true;
 }
 
-/// The saved tensors that are one tensor of the model as it stands.
+/// The saved tensors that consist of exactly one whole tensor of the model.
 using SavedAlone = std::map<const ModelTensor*, const SavedTensor*>;
 
 json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor, const SavedAlone& alone,
@@ -92,10 +92,10 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
     return entry;
   }
   sparsity::Observer observer;
-  int64_t kept = 0;
+  int64_t nonzeros = 0;
   for_each_rows(model, tensor, [&](const at::Tensor& values) {
     observer.add(values);
-    if (saved != alone.end()) kept += count_kept(values);
+    if (saved != alone.end()) nonzeros += count_nonzeros(values);
   });
   const sparsity::Observed seen = observer.result();
   entry["zeros"] = seen.zeros;
@@ -103,7 +103,7 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   entry["pattern"] = seen.pattern ? json(sparsity::to_string(*seen.pattern)) : json(nullptr);
   entry["archive_bytes"] = nullptr;
   if (saved != alone.end()) {
-    const uint64_t archived = bytes_in_archive(*saved->second, kept);
+    const uint64_t archived = bytes_in_archive(*saved->second, nonzeros);
     entry["archive_bytes"] = archived;
     totals.archived += archived;
   }

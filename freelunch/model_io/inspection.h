@@ -6,9 +6,9 @@
 
 namespace freelunch::pipeline {
 
-/// What a model is and how sparse, in any format: architecture, sizes, and for every tensor dtype, shape,
-/// bytes in its file and in a sparse archive, sparsity and the N:M pattern found in it. Reads one tensor at a
-/// time. Throws Error.
+/// Describes a model in any format: architecture, sizes, and for every tensor its dtype, shape, bytes in its
+/// file, bytes in a sparse archive, sparsity and the N:M pattern found in it. The keys are those that
+/// `freelunch inspect --json` prints. Reads one tensor at a time. Throws Error.
 nlohmann::json inspect(const std::filesystem::path& model, Sinks sinks);
 
 }  // namespace freelunch::pipeline

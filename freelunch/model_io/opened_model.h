@@ -7,19 +7,20 @@
 
 namespace freelunch::pipeline {
 
-/// A model and, where it brings one, its tokenizer.
+/// An open model and, if it was asked for, its tokenizer.
 struct OpenedModel {
   std::unique_ptr<model::LanguageModel> model;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
 
-  /// Throws BadFile saying that the model brings no tokenizer.
+  /// The tokenizer. Throws BadFile if it was not opened.
   const tokenizer::Tokenizer& require_tokenizer() const;
 };
 
 enum class TokenizerUse { kRequired, kNone };
 
-/// Opens a Hugging Face folder or GGUF file and its tokenizer. Throws BadFile if token ids exceed the
-/// embedding.
+/// Opens a Hugging Face folder, a sparse archive or a GGUF file, and its tokenizer unless `use` is kNone.
+/// Reads no tensor. Throws BadFile if a file is missing or broken or if a token id exceeds the embedding,
+/// Unsupported for an unknown architecture or tokenizer.
 OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use);
 
 }  // namespace freelunch::pipeline

@@ -11,8 +11,8 @@ namespace freelunch::pipeline {
 
 enum class Format {
   kHuggingFace,  ///< a folder of safetensors, dense
-  kGguf,         ///< one .gguf file, or splits of one
-  kBitmask       ///< a folder of safetensors with its sparse tensors packed (docs/formats/bitmask.md)
+  kGguf,         ///< one .gguf file, or the splits of one
+  kBitmask       ///< a sparse archive: safetensors with packed sparse tensors (docs/formats/bitmask.md)
 };
 /// "hf", "gguf", "bitmask". Throws InvalidArgument.
 Format parse_format(std::string_view text);
@@ -24,18 +24,18 @@ checkpoint::DType parse_output_dtype(std::string_view text);
 /// How a model is written.
 struct OutputOptions {
   Format format = Format::kHuggingFace;
-  std::optional<checkpoint::DType> dtype;  ///< of the weights; absent: each tensor's own
-  /// Most bytes of tensors in a file. Absent: a folder's shards stay as they are, a GGUF becomes shards of
-  /// 5 GB, and a .gguf file is never split.
+  std::optional<checkpoint::DType> dtype;  ///< of the weights; absent: each tensor keeps its own
+  /// Upper limit on the bytes of tensors in a file. Absent: a folder keeps the files of its input, a folder
+  /// made from GGUF has files of 5 GB, and a .gguf file is never split.
   std::optional<uint64_t> shard_bytes;
-  bool plain_zeros = false;  ///< negative zeros become positive ones, which an archive need not keep
+  bool plain_zeros = false;  ///< write negative zeros as positive ones; a sparse archive then drops them
 };
 
-/// Refuses Q8_0 outside GGUF. Throws InvalidArgument.
+/// Throws InvalidArgument for a Q8_0 dtype outside GGUF.
 void validate(const OutputOptions& options);
 
-/// What `convert` writes to `output` where no format was asked for: GGUF for a name that ends in .gguf, else
-/// a Hugging Face folder. Throws InvalidArgument where format and name contradict each other.
+/// The format that `convert` writes to `output`: the one asked for; if none was, GGUF for a name that ends in
+/// .gguf, else a Hugging Face folder. Throws InvalidArgument if format and name contradict each other.
 Format format_of_output(const std::filesystem::path& output, std::optional<Format> asked);
 
 }  // namespace freelunch::pipeline

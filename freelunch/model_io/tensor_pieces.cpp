@@ -28,7 +28,7 @@ int64_t rows_a_piece(int64_t row_bytes) {
   return std::max<int64_t>(1, kPieceBytes / std::max<int64_t>(1, row_bytes));
 }
 
-/// The sign goes where nothing else is left; `size` is an element's bytes, little endian.
+/// Turns negative zeros into positive ones; `size` is the bytes of an element, little endian.
 void clear_negative_zeros(std::span<std::byte> data, size_t size) {
   for (size_t i = 0; i + size <= data.size(); i += size) {
     const auto element = data.subspan(i, size);
@@ -38,7 +38,7 @@ void clear_negative_zeros(std::span<std::byte> data, size_t size) {
   }
 }
 
-/// The name that the user's own file has for it, where it is one tensor there too.
+/// The name in the user's input, if the tensor is a single one there too.
 const std::string& input_name(const SavedTensor& tensor) {
   return tensor.parts.size() == 1 ? tensor.parts[0].tensor->name : tensor.name;
 }
@@ -51,12 +51,12 @@ void copy_pieces(const model::WeightView& weights, const SavedTensor& tensor, bo
   const uint64_t row_bytes = rows == 0 ? 0 : info.bytes / static_cast<uint64_t>(rows);
   const int64_t step = rows_a_piece(static_cast<int64_t>(row_bytes));
   const bool clears = plain_zeros && !checkpoint::is_quantised(info.dtype);
-  std::vector<std::byte> room;
+  std::vector<std::byte> buffer;
   for (int64_t row = 0; row < rows; row += step) {
     throw_if_interrupted();
     const int64_t count = std::min(step, rows - row);
     const auto piece = source.bytes(info, static_cast<uint64_t>(row) * row_bytes,
-                                    static_cast<uint64_t>(count) * row_bytes, room);
+                                    static_cast<uint64_t>(count) * row_bytes, buffer);
     if (clears) {
       std::vector<std::byte> cleared(piece.begin(), piece.end());
       clear_negative_zeros(cleared, static_cast<size_t>(checkpoint::block_bytes(info.dtype)));
@@ -97,7 +97,7 @@ void for_each_piece(const model::WeightView& weights, const SavedTensor& tensor,
          columns, checkpoint::name(as.dtype));
   const bool changed = weights.changed(tensor);
   const int64_t step = rows_a_piece(static_cast<int64_t>(*row_bytes));
-  std::vector<std::byte> room;
+  std::vector<std::byte> buffer;
   const auto round_rows = [&](const at::Tensor& values) {
     const int64_t rows = columns == 0 ? 0 : values.numel() / columns;
     const at::Tensor matrix = values.to(at::kFloat).reshape({rows, columns});
@@ -105,12 +105,12 @@ void for_each_piece(const model::WeightView& weights, const SavedTensor& tensor,
       throw_if_interrupted();
       const int64_t count = std::min(step, rows - row);
       at::Tensor piece = matrix.narrow(0, row, count).contiguous();
-      // a masked weight may be a negative zero; adding zero makes it a plain one
+      // a masked weight may be a negative zero; adding zero makes it positive
       if (as.plain_zeros || changed) piece = piece.add(0.0);
-      room.resize(static_cast<size_t>(count) * static_cast<size_t>(*row_bytes));
+      buffer.resize(static_cast<size_t>(count) * static_cast<size_t>(*row_bytes));
       checkpoint::quantise(as.dtype, {piece.const_data_ptr<float>(), static_cast<size_t>(count * columns)},
-                           room, input_name(tensor));
-      visit(room);
+                           buffer, input_name(tensor));
+      visit(buffer);
     }
   };
   if (!changed && tensor.is_one_part()) {

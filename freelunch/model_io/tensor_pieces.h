@@ -8,25 +8,25 @@
 
 namespace freelunch::pipeline {
 
-/// How a tensor is to be stored.
+/// How a tensor is stored.
 struct StoredAs {
   checkpoint::DType dtype = checkpoint::DType::kF32;
-  bool plain_zeros = false;
+  bool plain_zeros = false;  ///< write negative zeros as positive ones
 };
 
-/// Whether `write` would copy the checkpoint's bytes as they are.
+/// True if for_each_piece copies the checkpoint's bytes: the tensor is unchanged and keeps its dtype.
 bool is_verbatim(const model::WeightView& weights, const model::SavedTensor& tensor, const StoredAs& as);
 
-/// Visits a dense tensor's values, fp32: some rows at a time where they lie in the file as they are, so that
-/// embeddings, as large as a small model's other weights together, are never held whole; else all at once.
-/// Throws BadFile if one is NaN or infinity.
+/// Visits the values of a tensor of the dense model, fp32. A matrix that is stored unpermuted is visited some
+/// rows at a time, so that an embedding, which can be as large as all other weights of a small model, is
+/// never held whole; any other tensor is visited at once. Throws BadFile if a value is NaN or infinity.
 void for_each_rows(const model::LanguageModel& model, const model::ModelTensor& tensor,
                    const std::function<void(const at::Tensor&)>& visit);
 
-/// Visits a tensor's data in order, in pieces of whole rows (a tensor of one dimension is one row). A tensor
-/// that has not changed and keeps its place and dtype is copied byte by byte; any other is read as fp32 and
-/// rounded. The zeros of a changed tensor are plain. Throws Numerical naming the tensor if the dtype
-/// cannot hold a value.
+/// Visits the bytes of a tensor as it is saved, in order, in pieces of whole rows (a tensor of one dimension
+/// is one row) of about 16 MiB. An is_verbatim() tensor is copied; any other is read as fp32 and rounded. A
+/// changed tensor has no negative zeros. Throws Numerical, naming the tensor, if the dtype cannot hold a
+/// value, and Unsupported if a row is not a multiple of the dtype's block.
 void for_each_piece(const model::WeightView& weights, const model::SavedTensor& tensor, const StoredAs& as,
                     const std::function<void(std::span<const std::byte>)>& visit);
 

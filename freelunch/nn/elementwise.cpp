@@ -3,22 +3,17 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/kernels/elementwise.h"
 
 namespace freelunch::model {
 namespace {
 
+using backend::kernels_take;
 using kernels::Bf16;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-/// Whether the kernels take these tensors.
-bool fits(const at::Tensor& t) {
-  return t.is_cpu() && t.is_contiguous() &&
-         (t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kFloat);
-}
-bool fits_fp32(const at::Tensor& t) { return fits(t) && t.scalar_type() == at::kFloat; }
 
 template <typename T>
 const T* data(const at::Tensor& t) {
@@ -71,7 +66,8 @@ class RmsNorm : public Function<RmsNorm> {
   }
 };
 
-at::Tensor turned(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines, bool inverse) {
+at::Tensor rotated(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines,
+                   bool inverse) {
   at::Tensor y = at::empty_like(heads);
   const int64_t pairs = heads.size(3) / 2;
   const kernels::Rotation rotation{.heads = heads.size(2),
@@ -91,11 +87,11 @@ class Rotate : public Function<Rotate> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& heads, const at::Tensor& cosines,
                             const at::Tensor& sines) {
     context->save_for_backward({cosines, sines});
-    return turned(heads, cosines, sines, /*inverse=*/false);
+    return rotated(heads, cosines, sines, /*inverse=*/false);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    return {turned(gradients[0].contiguous(), saved[0], saved[1], /*inverse=*/true), {}, {}};
+    return {rotated(gradients[0].contiguous(), saved[0], saved[1], /*inverse=*/true), {}, {}};
   }
 };
 
@@ -143,12 +139,14 @@ class AddBranch : public Function<AddBranch> {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon, at::ScalarType dtype) {
   const bool narrow = dtype == at::kBFloat16 || dtype == at::kFloat;
-  if (fits_fp32(x) && fits_fp32(weight) && narrow) return RmsNorm::apply(x, weight, epsilon, dtype);
+  if (kernels_take(x, at::kFloat) && kernels_take(weight, at::kFloat) && narrow)
+    return RmsNorm::apply(x, weight, epsilon, dtype);
   return (x * x.square().mean(-1, true).add(epsilon).rsqrt() * weight).to(dtype);
 }
 
 at::Tensor rotate(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines) {
-  if (fits(heads) && fits_fp32(cosines) && fits_fp32(sines)) return Rotate::apply(heads, cosines, sines);
+  if (kernels_take(heads) && kernels_take(cosines, at::kFloat) && kernels_take(sines, at::kFloat))
+    return Rotate::apply(heads, cosines, sines);
   const auto dtype = heads.scalar_type();
   const auto halves = heads.to(dtype == at::kDouble ? dtype : at::kFloat).chunk(2, -1);
   const at::Tensor c = cosines.unsqueeze(-2);
@@ -158,12 +156,12 @@ at::Tensor rotate(const at::Tensor& heads, const at::Tensor& cosines, const at::
 
 at::Tensor silu_product(const at::Tensor& gate, const at::Tensor& up) {
   const bool same = gate.scalar_type() == up.scalar_type() && gate.sizes() == up.sizes();
-  if (same && fits(gate) && fits(up)) return SiluProduct::apply(gate, up);
+  if (same && kernels_take(gate) && kernels_take(up)) return SiluProduct::apply(gate, up);
   return at::silu(gate) * up;
 }
 
 at::Tensor add_branch(const at::Tensor& stream, const at::Tensor& branch) {
-  if (fits_fp32(stream) && fits(branch) && stream.sizes() == branch.sizes())
+  if (kernels_take(stream, at::kFloat) && kernels_take(branch) && stream.sizes() == branch.sizes())
     return AddBranch::apply(stream, branch);
   return stream + branch;
 }

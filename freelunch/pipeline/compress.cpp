@@ -6,14 +6,17 @@
 #include <nlohmann/json.hpp>
 
 #include "freelunch/base/error.h"
+#include "freelunch/base/stopwatch.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
 #include "freelunch/checkpoint/files/output_folder.h"
 #include "freelunch/model_io/export.h"
 #include "freelunch/model_io/opened_model.h"
+#include "freelunch/pipeline/count_zeros.h"
 #include "freelunch/pipeline/evaluator.h"
-#include "freelunch/pipeline/given_masks.h"
-#include "freelunch/pipeline/run_context.h"
+#include "freelunch/pipeline/repair.h"
 #include "freelunch/pipeline/run_setup.h"
+#include "freelunch/pipeline/run_stage.h"
+#include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/record/report_page.h"
 #include "freelunch/record/run_report.h"
 
@@ -22,31 +25,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void run_stages(RunContext& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
-  RunReport& report = run.report;
-  const bool given = !run.plan.dense.empty();
-  choose_masks(run, patterns);
-  if (evaluator.wanted()) {
-    run_stage(run, "evaluate pruned", [&] {
-      report.pruned =
-          evaluator.run(given ? model::WeightView(run.model())
-                              : model::WeightView(run.model(), &run.scratch, model::Overlay::kPruned));
-      return fmt::format("perplexity {:.3f}", report.pruned->perplexity);
-    });
-  }
-  for (const Stage& stage : run.stages) {
-    if (stage.kind != StageKind::kSolve) repair(run, stage);
-  }
+std::string note_of(const evaluate::Perplexity& figure) {
+  return fmt::format("perplexity {:.3f}", figure.perplexity);
 }
 
-/// Whether going on makes no sense after an error: inputs or options must change, and then it is another run.
+/// Whether resuming makes no sense after an error: inputs or options must change, which makes another run.
 bool needs_another_run(ErrorKind kind) {
   return kind == ErrorKind::kBadFile || kind == ErrorKind::kInvalidArgument ||
          kind == ErrorKind::kUnsupported;
 }
 
-/// Does the work of a run. Where it fails with something finished that is worth going on from, that stays,
-/// and the message says so.
+/// Does the work of a run. If it fails after something worth resuming from was finished, the staging folder
+/// is kept, and the error says so.
 void keeping_what_is_finished(checkpoint::OutputFolder& output, const Journal& journal,
                               const std::function<void()>& work) {
   try {
@@ -63,8 +53,8 @@ void keeping_what_is_finished(checkpoint::OutputFolder& output, const Journal& j
   }
 }
 
-/// What was decided by the memory that is free or the machine's speed stays as the first process decided it,
-/// as far as it changes what is written.
+/// Decisions that depend on free memory or the machine's speed and change what is written: takes those of the
+/// process that started the run, or records this one's.
 void record_decisions(ResolvedPlan& resolved, Journal& journal) {
   const nlohmann::json decided = journal.choice("settled", [&] {
     nlohmann::json stages = nlohmann::json::array();
@@ -75,50 +65,71 @@ void record_decisions(ResolvedPlan& resolved, Journal& journal) {
         {"model batch", resolved.plan.model_stage.batch},
         {"activation dtype", static_cast<int>(resolved.plan.memory.activation_dtype.value())}};
   });
-  std::string list;
-  for (const nlohmann::json& name : decided.at("stages")) {
-    if (!list.empty()) list += ',';
-    list += name.get<std::string>();
-  }
-  resolved.stages = list.empty() ? std::vector<Stage>() : parse_repair(list).stages;
+  resolved.stages.clear();
+  for (const nlohmann::json& name : decided.at("stages"))
+    resolved.stages.push_back(parse_repair(name.get<std::string>()).stages.at(0));
   resolved.plan.region.batch = decided.at("region batch");
   resolved.plan.model_stage.batch = decided.at("model batch");
   resolved.plan.memory.activation_dtype =
       static_cast<at::ScalarType>(decided.at("activation dtype").get<int>());
 }
 
-/// From the opened model to the files of the output folder but the report.
-void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& patterns,
-                  checkpoint::OutputFolder& output) {
-  const Evaluator& evaluator = *in.evaluator;
+/// The stages from the first evaluation to the last repair.
+void run_stages(RunContext& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
   RunReport& report = run.report;
   if (evaluator.wanted()) {
     run_stage(run, "evaluate dense", [&] {
       report.dense = evaluator.run(run.dense());
-      return fmt::format("perplexity {:.3f}", report.dense->perplexity);
+      return note_of(*report.dense);
     });
   }
-  run_stages(run, patterns, evaluator);
+  choose_masks(run, patterns);
+  if (evaluator.wanted()) {
+    const bool given = !run.plan.dense.empty();
+    run_stage(run, "evaluate pruned", [&] {
+      report.pruned =
+          evaluator.run(given ? model::WeightView(run.model())
+                              : model::WeightView(run.model(), &run.scratch, model::Overlay::kPruned));
+      return note_of(*report.pruned);
+    });
+  }
+  for (size_t i = works_on_masks(run.stages) ? 1 : 0; i < run.stages.size(); ++i) repair(run, run.stages[i]);
+}
+
+/// Runs the stages and writes the model to the output folder.
+void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& patterns,
+                  checkpoint::OutputFolder& output) {
+  RunReport& report = run.report;
+  run_stages(run, patterns, *in.evaluator);
   count_zeros(run);
-  output.keep_partial();  // whatever goes wrong from here on, the work is done
+  output.keep_partial();  // whatever fails from here on, the work is done
   timed(report, run.compute.device, "save", [&] {
     export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks.progress);
     return std::string();
   });
-  if (!evaluator.wanted()) return;
-  // Of the folder as it was written, not of what was meant to be in it.
-  timed(report, run.compute.device, "evaluate repaired", [&] {
+  if (!in.evaluator->wanted()) return;
+  timed(report, run.compute.device, "evaluate repaired", [&] {  // the folder as it was written
     const auto saved = model::LanguageModel::open(output.path());
-    report.repaired = evaluator.run(model::WeightView(*saved));
-    return fmt::format("perplexity {:.3f}", report.repaired->perplexity);
+    report.repaired = in.evaluator->run(model::WeightView(*saved));
+    return note_of(*report.repaired);
   });
+}
+
+void write_report(const RunContext& run, const checkpoint::OutputFolder& output) {
+  RunReport& report = run.report;
+  const nlohmann::json json = to_json(report, run.plan, run.model(), run.compute,
+                                      settings_of(run.plan, run.stages, run.model().config().width));
+  report.json = json.dump(2);
+  checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
+  checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));
 }
 
 }  // namespace
 
 RunReport compress(const CompressPlan& asked, Sinks sinks) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   validate(asked);
+  check_repair(asked);
   const backend::Compute compute = resolve(asked.compute);
   checkpoint::OutputFolder output(asked.output, asked.overwrite, checkpoint::Staging::kLasting);
   if (asked.restart) output.start_over();
@@ -139,31 +150,26 @@ RunReport compress(const CompressPlan& asked, Sinks sinks) {
                   fmt::format("going on with the run that '{}' holds", output.work().string()));
   record_decisions(resolved, journal);
   report.planned = resolved.budget;
-  const CompressPlan& plan = resolved.plan;
-  RunContext run{.plan = plan,
+  RunContext run{.plan = resolved.plan,
                  .opened = inputs.opened,
                  .teacher = inputs.teacher(),
                  .patterns = patterns,
                  .compute = compute,
                  .windows = inputs.windows,
-                 .held_out = inputs.windows.defined() ? plan.calibration.held_out : 0,
+                 .held_out = inputs.windows.defined() ? resolved.plan.calibration.held_out : 0,
                  .scratch = scratch,
                  .dense_scratch = scratch,
                  .report = report,
                  .journal = journal,
                  .stages = resolved.stages,
                  .sinks = sinks,
-                 .activations = activation_settings(plan.memory, output.work()),
+                 .activations = activation_settings(resolved.plan.memory, output.work()),
                  .dense_stream = std::nullopt};
   keeping_what_is_finished(output, journal, [&] {
-    output.clear();  // of what an earlier process half saved
+    output.clear();  // what an earlier process half saved
     run_and_save(inputs, run, patterns, output);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    report.seconds = seconds + journal.earlier_seconds();
-    const nlohmann::json json = to_json(report, plan, *inputs.opened.model, compute, resolved.stages);
-    report.json = json.dump(2);
-    checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
-    checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));
+    report.seconds = watch.seconds() + journal.earlier_seconds();
+    write_report(run, output);
     output.commit();
   });
   return report;

@@ -30,4 +30,31 @@ int64_t Evaluator::windows() const {
   return settings_.windows ? std::min(all, *settings_.windows) : all;
 }
 
+/// activations: the residual streams of as many windows as evaluate::kStreamBytes holds. Then the larger of
+/// two phases: a block in the compute dtype with the matrix that is being read or a pass; or the head with a
+/// few rows of logits and one window's hidden states. Operations: one forward pass and one product with the
+/// head.
+StageBudget evaluation_budget(const CostModel& cost, const std::string& name) {
+  StageBudget stage = cost.start(name);
+  const MeasuredSizes& sizes = cost.inputs().sizes;
+  const model::Config& config = cost.config();
+  const int64_t window = sizes.eval_length * config.width * kFp32Bytes;
+  stage.activations =
+      std::min(sizes.evaluated, std::max<int64_t>(1, evaluate::kStreamBytes / window)) * window;
+  const int64_t head = cost.head_elements() * cost.compute_bytes();
+  const int64_t block = cost.block_elements() * cost.compute_bytes();
+  const int64_t reading = cost.largest_matrix() * kFp32Bytes;
+  const int64_t passing = block + std::max(reading, cost.widest_pass(sizes.eval_length));
+  const int64_t scoring = head + model::kLogitRows * config.vocabulary * cost.compute_bytes() +
+                          cost.softmax(model::kLogitRows) + window;
+  stage.weights = scoring > passing ? head : block;
+  stage.workspace = std::max(scoring, passing) - stage.weights;
+  const auto tokens = static_cast<double>(sizes.evaluated * sizes.eval_length);
+  cost.spend(stage,
+             tokens * (static_cast<double>(config.blocks) * cost.forward_block(sizes.eval_length) +
+                       2.0 * static_cast<double>(cost.head_elements())),
+             0, 0);
+  return stage;
+}
+
 }  // namespace freelunch::pipeline

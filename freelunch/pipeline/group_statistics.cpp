@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/criteria/inverse_factor.h"
 #include "freelunch/memory/process_memory.h"
@@ -16,7 +17,7 @@ GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted
   if (!wanted.gram) return;
   for (const bool held_out : {false, true}) {
     Side& side = sides_.at(held_out ? 1 : 0);
-    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : at::kDouble;
+    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : backend::of(device).sum_dtype();
     side.H.emplace(width, device, dtype);
     if (!wanted.cross) continue;
     side.C.emplace(width, device);
@@ -25,7 +26,7 @@ GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted
 }
 
 void GroupStatistics::add(const at::Tensor& X, const at::Tensor& Y, bool held_out) {
-  if (X.numel() == 0) return;  // no token of these windows reached the expert
+  if (X.numel() == 0) return;  // no token of these windows is routed to the expert
   tokens_[held_out ? 1 : 0] += X.numel() / X.size(-1);
   if (!wanted_.gram) {
     if (!held_out) norms_.add(X);
@@ -39,12 +40,13 @@ void GroupStatistics::add(const at::Tensor& X, const at::Tensor& Y, bool held_ou
 }
 
 void GroupStatistics::check_finite() const {
-  const auto check = [](const at::Tensor& squares, std::string_view whose) {
+  const auto check = [](const at::Tensor& squares, std::string_view model) {
     if (std::isfinite(squares.sum().item<double>())) return;
     fail(ErrorKind::kNumerical,
-         "what its matrices read in the {} model, or its square, is not finite; a weight before it is too "
-         "large",
-         whose);
+         "the input of its matrices in the {} model, or the input's square, is not finite; an earlier weight "
+         "is "
+         "too large",
+         model);
   };
   if (!wanted_.gram) return check(norms_.norms(), "pruned");
   for (const Side& side : sides_) {
@@ -79,7 +81,7 @@ const reconstruct::Moments& GroupStatistics::moments(bool held_out) {
   const size_t index = held_out ? 1 : 0;
   std::optional<reconstruct::Moments>& moments = moments_.at(index);
   if (moments) return *moments;
-  // one side and one matrix after the other: together they would be the most that a solution holds
+  // one set of windows and one matrix at a time: all at once they would be the peak of the stage
   Side side = std::exchange(sides_.at(index), Side{});
   at::Tensor H = side.H->sum(at::kFloat);
   side.H.reset();

@@ -8,28 +8,31 @@
 
 namespace freelunch::pipeline {
 
-/// Second moments of what one group of matrices reads, over the windows trained on and over those held out.
+/// Second moments of the inputs of one group of matrices, separately over calibration windows and held-out
+/// windows.
 class GroupStatistics {
  public:
   struct Wanted {
-    bool gram = false;    ///< H; otherwise column norms alone
-    bool cross = false;   ///< C and D as well: needs gram
-    bool metric = false;  ///< errors will be weighed by a metric
+    bool gram = false;    ///< H = X^T X; otherwise column norms only
+    bool cross = false;   ///< also C = X^T Y and D = Y^T Y; needs gram
+    bool metric = false;  ///< the solver will weigh errors by a metric, which needs H itself
   };
+  /// `width`: inputs of the group.
   GroupStatistics(int64_t width, at::Device device, Wanted wanted);
 
-  /// X, Y (windows, l, width): the pruned and the dense stream's inputs; Y undefined without cross.
+  /// X, Y (windows, l, width): inputs in the pruned and in the dense stream; Y undefined without cross.
   void add(const at::Tensor& X, const at::Tensor& Y, bool held_out);
 
-  /// Tokens seen.
+  /// Tokens added so far.
   int64_t tokens(bool held_out) const { return tokens_[held_out ? 1 : 0]; }
-  /// Throws Numerical if an input was not finite.
+  /// Throws Numerical if an input or its square was not finite.
   void check_finite() const;
-  /// What a criterion that needs that much may look at.
+  /// What a criterion with these needs may look at, from the calibration windows. `damping` becomes the share of
+  /// the mean diagonal that factorising H took (criteria::inverse_factor); unchanged if nothing is factorised.
   criteria::CalibrationStats stats(criteria::StatsNeeded needs, double& damping) const;
-  /// Where no token was seen: every input counts the same.
+  /// The same if no token was added: every input counts the same.
   criteria::CalibrationStats stats_of_no_tokens(criteria::StatsNeeded needs) const;
-  /// fp32. Made when first asked for, after the last add() and evidence(): what they are made of goes away.
+  /// The moments in fp32. Call it after the last add() and stats(): the sums that they are made from are freed.
   const reconstruct::Moments& moments(bool held_out);
 
  private:

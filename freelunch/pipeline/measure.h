@@ -1,17 +1,19 @@
 #pragma once
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "freelunch/backend/compute.h"
 #include "freelunch/base/sinks.h"
 #include "freelunch/evaluate/choice_score.h"
-#include "freelunch/evaluate/generation.h"
 #include "freelunch/evaluate/perplexity.h"
-#include "freelunch/plan/plan.h"
 
 namespace freelunch::pipeline {
 
+/// How the documents of a text become one token stream.
 enum class Join {
-  kNone,     ///< documents tokenised one by one, tokens joined; a plain file is one document
+  kNone,     ///< documents are tokenised one by one and their tokens joined; a plain file is one document
   kWikitext  ///< calibration::join_wikitext
 };
 
@@ -43,22 +45,5 @@ struct ZeroShotResult {
 
 /// Zero-shot accuracy of a model on each task. Throws Error.
 std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks);
-
-struct GenerationPlan {
-  std::filesystem::path model;
-  std::string prompt;
-  int64_t tokens = 64;
-  bool past_end = false;  ///< goes on after EOS
-  backend::ComputeOptions compute;
-};
-
-struct Generation {
-  std::vector<int64_t> prompt;  ///< ids, with what the tokenizer puts in front
-  std::vector<int64_t> tokens;  ///< ids that were added
-  std::string text;             ///< what they say
-};
-
-/// Continues a prompt greedily. Throws Error.
-Generation generate_text(const GenerationPlan& plan, Sinks sinks);
 
 }  // namespace freelunch::pipeline

@@ -2,9 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/calibration/text.h"
 #include "freelunch/memory/process_memory.h"
-#include "freelunch/pipeline/given_masks.h"
+#include "freelunch/pipeline/run_budget.h"
+#include "freelunch/pipeline/same_model.h"
+#include "freelunch/pipeline/stages/stage.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -46,10 +49,17 @@ ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, cons
   const MachineRates rates = measure_rates(model.config(), compute);
   release_freed_memory();
   const bool evaluates = inputs.evaluator->wanted();
-  const MeasuredSizes size{.runtime = compute.device.is_cpu() ? resident_bytes() : 0,
-                           .evaluated = evaluates ? inputs.evaluator->windows() : 0,
-                           .eval_length = evaluates ? inputs.evaluator->length() : 0};
-  ResolvedPlan resolved = resolve_plan(plan, model, compute, size, rates, sinks.log);
+  const PlanningInputs planning{
+      .model = model,
+      .compute = compute,
+      .sizes = {.runtime = backend::of(compute.device).own_memory() ? 0 : resident_bytes(),
+                .evaluated = evaluates ? inputs.evaluator->windows() : 0,
+                .eval_length = evaluates ? inputs.evaluator->length() : 0},
+      .rates = rates};
+  const auto budget_of = [&](const CompressPlan& tried, const std::vector<Stage>& stages) {
+    return run_budget(tried, planning, stages);
+  };
+  ResolvedPlan resolved = resolve_plan(plan, planning, budget_of, automatic_repairs(), sinks.log);
   if (inputs.dense) check_same_model(model, *inputs.dense, resolved.plan, resolved.stages);
   return resolved;
 }
@@ -63,29 +73,6 @@ sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::Lan
     sparsity::check_width(patterns.of(name, tensor.block), tensor.shape.at(1), name);
   }
   return patterns;
-}
-
-void count_zeros(RunContext& run) {
-  RunReport& report = run.report;
-  report.parameters = run.model().parameters();
-  report.zeros = 0;
-  for (TensorRecord& record : report.tensors) {
-    const model::ModelTensor& tensor = run.model().at(record.name);
-    const at::Tensor W = run.scratch.get(record.name);
-    sparsity::check_respected(W, {run.scratch.get(model::mask_name(record.name))}, record.name);
-    record.zeros = W.to(tensor.saved_dtype == checkpoint::DType::kF32   ? at::kFloat
-                        : tensor.saved_dtype == checkpoint::DType::kF16 ? at::kHalf
-                                                                        : at::kBFloat16)
-                       .eq(0)
-                       .sum()
-                       .item<int64_t>();
-    report.zeros += record.zeros;
-    if (record.zeros != record.expected_zeros) {
-      run.sinks.log.log(LogLevel::kWarning,
-                        fmt::format("{} has {} zeros where {} were asked for: some kept weights are zero",
-                                    record.name, record.zeros, record.expected_zeros));
-    }
-  }
 }
 
 }  // namespace freelunch::pipeline

@@ -8,31 +8,34 @@
 
 namespace freelunch::pipeline {
 
-/// A residual stream on its way through the blocks, as the matrices see it: sublayer by sublayer, and in each
-/// sublayer the input of one group of matrices after the other. What the second group reads is kept, so that
-/// a sublayer runs once. No gradients.
+/// Takes a residual stream through the blocks and gives the input of each group of matrices on the way: the
+/// sublayers of a block in order, and in a sublayer the groups in order (model::matrix_groups). The input of
+/// the second group is stored, so that each sublayer is computed once. No gradients.
 class StreamWalk {
  public:
-  /// stream (windows, l, d), changed in place by advance(); what the second group of a sublayer reads is kept
-  /// with the same settings.
+  /// stream (windows, l, d) is changed in place by advance(). The inputs of second groups are stored under
+  /// the same settings. `forward` and `settings` must outlive the walk.
   StreamWalk(const model::Forward& forward, const model::ActivationSettings& settings,
              model::ActivationStore stream)
       : forward_(&forward), settings_(&settings), stream_(std::move(stream)) {}
 
-  /// Gives the stream away, at the end.
+  int64_t windows() const { return stream_.windows(); }
+  /// Moves the stream out, after the last block.
   model::ActivationStore take_stream() { return std::move(stream_); }
-  /// What a group of the sublayer (model::matrix_groups) reads for windows [begin, begin + n): (n, l, in) in
-  /// the compute dtype; of an expert (1, its tokens, in), which are `tokens` if given.
+  /// The input of a group for windows [begin, begin + n): (n, l, in) in the compute dtype. For an expert
+  /// (1, t, in): its t tokens, or `tokens` if given.
   at::Tensor input(const model::Block& block, model::Sublayer sublayer, size_t group, int64_t begin,
                    int64_t n, const at::Tensor& tokens = {});
-  /// Which tokens of those windows reach the group's expert, indices into n l; undefined for all.
+  /// The tokens of those windows that are routed to the group's expert, int64 indices into n x l; undefined
+  /// if the group belongs to no expert.
   at::Tensor tokens(const model::Block& block, model::Sublayer sublayer, size_t group, int64_t begin,
                     int64_t n) const;
-  /// Past the sublayer, for the same windows; input() of group 1 must have seen them.
+  /// Replaces the stream of those windows by the sublayer's output. input() of the last group must have been
+  /// called for them.
   void advance(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n);
-  /// Past a sublayer of which nothing is asked: input() and advance() in one.
+  /// input() and advance() in one, for a sublayer whose inputs nobody needs.
   void pass(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n);
-  /// Drops what advance() no longer needs.
+  /// Ends a sublayer, after advance() of all windows: frees the stored inputs.
   void end_sublayer();
 
  private:

@@ -145,7 +145,7 @@ json fingerprint(const CompressPlan& plan, const backend::Compute& compute, cons
                          {"the evaluation text", digests.evaluation}};
   object["option"]["--threads"] = at::get_num_threads();
   object["option"]["--device"] = compute.device.str();
-  object["option"]["--compute"] = compute.dtype == at::kBFloat16 ? "bf16" : "fp32";
+  object["option"]["--compute"] = backend::dtype_name(compute.dtype);
   return object;
 }
 

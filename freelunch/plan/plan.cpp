@@ -31,9 +31,4 @@ StatisticsSource parse_statistics(std::string_view text) {
 }
 std::string_view name(StatisticsSource source) { return name_in(kStatistics, source); }
 
-double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width) {
-  const auto& chosen = is_local(stage) ? plan.region.learning_rate : plan.model_stage.learning_rate;
-  return chosen.value_or(default_rate(stage, width));
-}
-
 }  // namespace freelunch::pipeline

@@ -112,7 +112,4 @@ struct CompressPlan {
 /// Refuses what cannot be done, before anything is read. Throws InvalidArgument with a hint.
 void validate(const CompressPlan& plan);
 
-/// The peak learning rate of a stage that trains: the plan's, or the default.
-double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width);
-
 }  // namespace freelunch::pipeline

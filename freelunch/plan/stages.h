@@ -1,50 +1,50 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "freelunch/descent/trainable_block.h"
+#include "freelunch/descent/trainable_tensor.h"
 
 namespace freelunch::pipeline {
 
-/// The steps of a repair. Each starts from the weights that the one before left.
-enum class StageKind {
-  kSolve,     ///< each matrix in closed form, while its mask is chosen
-  kMatrix,    ///< gradient descent on each matrix
-  kSublayer,  ///< on attention and MLP sublayers
-  kBlocks,    ///< on K consecutive blocks
-  kModel,     ///< on all kept weights and norms
-  kLora,      ///< on masked low-rank adapters of the whole model, merged at the end
-  kBiasNorm   ///< on biases and norms alone
-};
+/// One stage of a repair, as a value. What stages exist and what each does is a table in pipeline/stages,
+/// which this folder does not know.
 struct Stage {
-  StageKind kind = StageKind::kSolve;
-  int64_t blocks = 1;  ///< kBlocks: how many a region
+  std::string name;    ///< "solve", "sublayer", "block", ...
+  int64_t blocks = 1;  ///< consecutive blocks in a region: the K of "blocks:K"
   bool operator==(const Stage&) const = default;
 };
-/// "solve", "blocks:3", "block" for one: what parse_repair reads.
+/// "solve", "block", or "blocks:3": the syntax of parse_repair.
 std::string to_string(const Stage& stage);
-/// Whether a stage trains one region after the other by gradient descent.
-bool is_local(const Stage& stage);
-/// Whether a stage trains through the whole model: model, lora, bias-norm.
-bool is_global(const Stage& stage);
+/// "solve,blocks:3", or "none" without stages.
+std::string to_string(const std::vector<Stage>& stages);
 
-/// What a stage of the whole model trains.
-reconstruct::Trains trained_by(const Stage& stage);
-
-/// "solve,sublayer" -> the stages; "none" -> no stage; "auto" -> nothing, decided by the planner. Throws
-/// InvalidArgument for unknown names, repeated stages, or solve anywhere but first (it chooses the masks).
+/// The stages of a repair, each starting from the weights that the previous one produced.
 struct Repair {
-  bool automatic = false;
-  std::vector<Stage> stages;
+  bool automatic = false;     ///< the planner chooses the stages
+  std::vector<Stage> stages;  ///< none: prune only
 };
+/// Reads "auto", "none", or a list of stages separated by commas. "NAMEs:K" is stage NAME with regions of K
+/// blocks; "half" is accepted for "sublayer". This is syntax alone: check_repair (pipeline/stages/stage.h)
+/// checks the names. Throws InvalidArgument for an empty list, a trailing comma, a repeated stage, or a count
+/// that is not a positive integer.
 Repair parse_repair(const std::string& text);
 
-/// Peak learning rates that follow from the width of the residual stream and from how many sublayers a region
-/// has (docs/methods/learning_rate.md).
-double default_rate(const Stage& stage, int64_t width);
-/// Epochs of the stages that train: 1 where both regions and the whole model are trained, else 2
-/// (docs/decisions/0013).
-int64_t default_epochs(const std::vector<Stage>& stages);
+/// What a stage works on.
+enum class StageScope {
+  kMasks,    ///< one matrix after the other, while its mask is chosen
+  kRegions,  ///< one region after the other, by gradient descent
+  kModel     ///< the whole model at once, by gradient descent
+};
+
+/// A stage with the settings that a run uses for it, defaults filled in.
+struct StageSettings {
+  Stage stage;
+  StageScope scope = StageScope::kRegions;
+  std::optional<reconstruct::Trains> trains;  ///< kModel: which parameters
+  double learning_rate = 0;                   ///< peak; 0 without descent
+  int64_t epochs = 0;                         ///< 0 without descent
+};
 
 }  // namespace freelunch::pipeline

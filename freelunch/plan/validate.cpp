@@ -17,8 +17,9 @@ void refuse_pointless_sensitivity_masks(const CompressPlan& plan) {
          "--sensitivity-masks needs --sensitivity kronecker, which measures the factors");
   if (!plan.dense.empty())
     fail(ErrorKind::kInvalidArgument, "--sensitivity-masks chooses masks, but the model came with its own");
-  if (plan.criterion == "random")
-    fail(ErrorKind::kInvalidArgument, "--sensitivity-masks weighs a criterion's scores, but random has none");
+  if (!criteria::criterion_named(plan.criterion).has_scores)
+    fail(ErrorKind::kInvalidArgument, "--sensitivity-masks weighs a criterion's scores, but {} has none",
+         plan.criterion);
   if (const auto* n = std::get_if<sparsity::NofM>(&plan.pattern)) {
     fail(ErrorKind::kInvalidArgument,
          "--sensitivity-masks weighs rows against each other, but with --pattern {} the {} weights that "
@@ -35,14 +36,8 @@ void refuse_pointless_sensitivity_masks(const CompressPlan& plan) {
 
 /// Combinations that cannot mean anything, each with the reason.
 void refuse_contradictions(const CompressPlan& plan, bool repairs) {
-  const auto& stages = plan.repair.stages;
-  const auto has = [&](auto matches) { return std::any_of(stages.begin(), stages.end(), matches); };
-  const bool solves = plan.repair.automatic || (!stages.empty() && stages.front().kind == StageKind::kSolve);
   const bool blends =
       std::any_of(plan.grid.blends.begin(), plan.grid.blends.end(), [](double b) { return b != 0; });
-  if (plan.sensitivity && !solves)
-    fail(ErrorKind::kInvalidArgument,
-         "--sensitivity changes how solve fits matrices, but the repair has no solve");
   if (!(plan.sensitivity_damping > 0 && plan.sensitivity_damping <= 1000))
     fail(ErrorKind::kInvalidArgument, "--sensitivity-damping is {}, expected a number in (0, 1000]",
          plan.sensitivity_damping);
@@ -50,10 +45,6 @@ void refuse_contradictions(const CompressPlan& plan, bool repairs) {
   if (blends && plan.statistics == StatisticsSource::kDense)
     fail(ErrorKind::kInvalidArgument,
          "--blend mixes the pruned and the dense stream, but with --statistics dense there is only one");
-  if (plan.region.loss == reconstruct::Loss::kNextNorm &&
-      has([](const Stage& s) { return s.kind == StageKind::kMatrix; }))
-    fail(ErrorKind::kInvalidArgument,
-         "--loss next-norm needs regions that end in the residual stream; a single matrix does not");
   if (plan.allocation == sparsity::Allocation::kOwl) {
     if (std::holds_alternative<sparsity::NofM>(plan.pattern))
       fail(ErrorKind::kInvalidArgument,

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "freelunch/planner/stage_estimator.h"
-
 namespace freelunch::pipeline {
 
 const StageBudget& Budget::peak() const {
@@ -30,31 +28,6 @@ const StageBudget* Budget::find(const std::string& stage) const {
   const auto it =
       std::find_if(stages.begin(), stages.end(), [&](const StageBudget& s) { return s.name == stage; });
   return it == stages.end() ? nullptr : &*it;
-}
-
-Budget plan_budget(const CompressPlan& plan, const model::LanguageModel& model,
-                   const backend::Compute& compute, const std::vector<Stage>& stages,
-                   const MeasuredSizes& size, const MachineRates& rates) {
-  const StageEstimator estimate(plan, model, compute, stages, size, rates);
-  const bool given = !plan.dense.empty();
-  const bool solves = !stages.empty() && stages.front().kind == StageKind::kSolve;
-  Budget budget{.stages = {}, .scratch = estimate.scratch()};
-  const auto evaluated = [&](const char* name) {
-    if (size.evaluated > 0) budget.stages.push_back(estimate.evaluate(name));
-  };
-  evaluated("evaluate dense");
-  if (!given && plan.allocation == sparsity::Allocation::kOwl) budget.stages.push_back(estimate.allocate());
-  if (plan.sensitivity && solves) budget.stages.push_back(estimate.sensitivity());
-  if (!given || solves) budget.stages.push_back(estimate.prune(solves, given));
-  evaluated("evaluate pruned");
-  for (const Stage& stage : stages) {
-    if (stage.kind == StageKind::kSolve) continue;
-    budget.stages.push_back(stage.kind == StageKind::kMatrix ? estimate.matrices()
-                            : is_local(stage)                ? estimate.regions(stage)
-                                                             : estimate.whole(stage));
-  }
-  evaluated("evaluate repaired");
-  return budget;
 }
 
 nlohmann::json to_json(const Budget& budget) {

@@ -4,28 +4,28 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
+
+#include "freelunch/backend/backend.h"
+#include "freelunch/base/stopwatch.h"
 
 namespace freelunch::pipeline {
 namespace {
 
-/// Seconds of the fastest of a few calls, within a few hundredths of a second.
+/// Seconds of the fastest of the calls made in 0.03 seconds. The first call, which sets things up, does not
+/// count.
 double seconds_of(const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
-  const auto elapsed = [](Clock::time_point since) {
-    return std::chrono::duration<double>(Clock::now() - since).count();
-  };
-  work();  // the first call sets things up
+  work();
   double best = 1e9;
-  for (const auto start = Clock::now(); elapsed(start) < 0.03;) {
-    const auto call = Clock::now();
+  for (const Stopwatch all; all.seconds() < 0.03;) {
+    const Stopwatch call;
     work();
-    best = std::min(best, elapsed(call));
+    best = std::min(best, call.seconds());
   }
   return best;
 }
 
+/// Operations a second of (512, width) by (width, outputs).
 double product_rate(int64_t width, int64_t outputs, const backend::Compute& compute) {
   constexpr int64_t kTokens = 512;
   const auto options = at::TensorOptions().dtype(compute.dtype).device(compute.device);
@@ -33,7 +33,7 @@ double product_rate(int64_t width, int64_t outputs, const backend::Compute& comp
   const at::Tensor W = at::ones({outputs, width}, options);
   const double seconds = seconds_of([&] {
     const at::Tensor y = at::linear(x, W);
-    if (!compute.device.is_cpu()) y.select(0, 0).select(0, 0).item();  // a device answers when it is done
+    backend::of(y).synchronize();
   });
   return 2.0 * kTokens * static_cast<double>(width * outputs) / seconds;
 }
@@ -47,7 +47,7 @@ MachineRates measure_rates(const model::Config& config, const backend::Compute& 
   at::Tensor swept = at::zeros({int64_t{4} << 20}, at::TensorOptions().device(compute.device));
   const double sweep = seconds_of([&] {
     swept.add_(1);
-    if (!compute.device.is_cpu()) swept.select(0, 0).item();
+    backend::of(swept).synchronize();
   });
   return {.products = product_rate(width, outputs, compute),
           .fp32_products = product_rate(width, outputs, {.device = compute.device, .dtype = at::kFloat}),

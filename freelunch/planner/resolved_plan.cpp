@@ -1,31 +1,34 @@
 #include "freelunch/planner/resolved_plan.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
-#include "freelunch/memory/device_memory.h"
 #include "freelunch/memory/process_memory.h"
 
 namespace freelunch::pipeline {
 namespace {
 
-/// Something that can be given up: applies itself to a plan, or says that there is nothing left to give.
+/// A way to need less memory. apply() changes the plan, or returns false where the plan leaves it nothing to
+/// change.
 struct Fallback {
   std::string words;
   bool (*apply)(CompressPlan& plan, const backend::Compute& compute);
 };
 
+bool leaves_placement_open(const CompressPlan& plan) {
+  return !plan.calibration.text.empty() && plan.memory.activations == model::ActivationPlacement::kAuto;
+}
+
 bool to_host(CompressPlan& plan, const backend::Compute& compute) {
-  if (plan.calibration.text.empty() || plan.memory.activations != model::ActivationPlacement::kAuto)
-    return false;
-  if (compute.device.is_cpu()) return false;
+  if (!leaves_placement_open(plan) || !backend::of(compute.device).pinned_memory()) return false;
   plan.memory.activations = model::ActivationPlacement::kHost;
   return true;
 }
 
 bool to_disk(CompressPlan& plan, const backend::Compute& /*compute*/) {
-  if (plan.calibration.text.empty() || plan.memory.activations != model::ActivationPlacement::kAuto)
-    return false;
+  if (!leaves_placement_open(plan)) return false;
   plan.memory.activations = model::ActivationPlacement::kDisk;
   return true;
 }
@@ -43,7 +46,7 @@ bool to_single_windows(CompressPlan& plan, const backend::Compute& /*compute*/) 
   return true;
 }
 
-constexpr size_t kOfPlaces = 2;  // the first of them are about where activations live
+constexpr size_t kPlacementFallbacks = 2;  // the first ones, which decide where activations are kept
 
 const std::vector<Fallback>& fallbacks() {
   static const std::vector<Fallback> all{{"activations in the machine's memory", &to_host},
@@ -53,84 +56,77 @@ const std::vector<Fallback>& fallbacks() {
   return all;
 }
 
-/// What a run may take of memory that is free: nine tenths, or what it likes where the system does not tell.
+/// The memory that a run may take: 90 % of what is free; unlimited if the system does not report it.
 int64_t share_of(int64_t available) {
   return available > 0 ? available / 10 * 9 : std::numeric_limits<int64_t>::max() / 2;
 }
 
-class Settling {
- public:
-  Settling(const CompressPlan& plan, const model::LanguageModel& model, const backend::Compute& compute,
-           const MeasuredSizes& size, const MachineRates& rates)
-      : plan_(plan), model_(model), compute_(compute), size_(size), rates_(rates) {}
+bool is_over(const Budget& budget, int64_t limit) {
+  return !budget.stages.empty() && budget.peak().bytes() > limit;
+}
 
-  Budget budget(const CompressPlan& plan, const std::vector<Stage>& stages) const {
-    return plan_budget(plan, model_, compute_, stages, size_, rates_);
+/// The plan with as many of the first `allowed` fallbacks as it takes to fit; with all of them if it never
+/// does.
+ResolvedPlan with_fallbacks(const CompressPlan& plan, const std::vector<Stage>& stages,
+                            const backend::Compute& compute, const BudgetOf& budget_of, int64_t limit,
+                            size_t allowed) {
+  ResolvedPlan resolved{.plan = plan, .stages = stages, .budget = budget_of(plan, stages), .changes = {}};
+  const int64_t host = share_of(available_bytes());
+  for (size_t i = 0; i < allowed && is_over(resolved.budget, limit); ++i) {
+    CompressPlan tried = resolved.plan;
+    if (!fallbacks()[i].apply(tried, compute)) continue;
+    Budget budget = budget_of(tried, stages);
+    if (budget.host() > host) continue;
+    resolved.plan = std::move(tried);
+    resolved.budget = std::move(budget);
+    resolved.changes.push_back(fallbacks()[i].words);
   }
-  bool fits(const CompressPlan& plan, const std::vector<Stage>& stages, int64_t limit) const {
-    const Budget planned = budget(plan, stages);
-    return planned.stages.empty() || planned.peak().bytes() <= limit;
-  }
+  return resolved;
+}
 
-  /// The plan with the first fallbacks that make it fit, at most `allowed` of them; all if none does.
-  ResolvedPlan with_fallbacks(const std::vector<Stage>& stages, int64_t limit, size_t allowed) const {
-    ResolvedPlan resolved{.plan = plan_, .stages = stages, .budget = {}, .changes = {}};
-    const int64_t host = share_of(available_bytes());
-    for (size_t i = 0; i < allowed && !fits(resolved.plan, stages, limit); ++i) {
-      CompressPlan tried = resolved.plan;
-      if (!fallbacks()[i].apply(tried, compute_) || budget(tried, stages).host() > host) continue;
-      resolved.plan = std::move(tried);
-      resolved.changes.push_back(fallbacks()[i].words);
-    }
-    resolved.budget = budget(resolved.plan, stages);
-    return resolved;
+/// "model" where `shorter` is `longer` without it.
+std::string left_out(const std::vector<Stage>& longer, const std::vector<Stage>& shorter) {
+  std::string names;
+  for (const Stage& stage : longer) {
+    if (std::find(shorter.begin(), shorter.end(), stage) == shorter.end())
+      names += (names.empty() ? "" : ", ") + to_string(stage);
   }
+  return names;
+}
 
- private:
-  const CompressPlan& plan_;
-  const model::LanguageModel& model_;
-  const backend::Compute& compute_;
-  const MeasuredSizes& size_;
-  const MachineRates& rates_;
-};
+[[noreturn]] void refuse(const StageBudget& peak, int64_t limit) {
+  fail(ErrorKind::kInvalidArgument,
+       "--memory-limit {} is too little: with all that can be given up, stage '{}' needs {}; the least that "
+       "would do is --memory-limit {}MB{}",
+       bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
+       peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
+}
 
 }  // namespace
 
-ResolvedPlan resolve_plan(const CompressPlan& plan, const model::LanguageModel& model,
-                          const backend::Compute& compute, const MeasuredSizes& size,
-                          const MachineRates& rates, LogSink& log) {
-  const Settling settling(plan, model, compute, size, rates);
+ResolvedPlan resolve_plan(const CompressPlan& plan, const PlanningInputs& inputs, const BudgetOf& budget_of,
+                          const std::vector<std::vector<Stage>>& automatic, LogSink& log) {
+  const backend::Compute& compute = inputs.compute;
   const bool limited = plan.memory.limit.has_value();
-  const int64_t available = compute.device.is_cpu() ? available_bytes() : free_device_bytes(compute.device);
-  const int64_t limit = plan.memory.limit.value_or(size.runtime + share_of(available));
-  // without a limit, only where activations live is anybody's to change
-  const size_t allowed = limited ? fallbacks().size() : kOfPlaces;
-  const std::vector<Stage> local{{.kind = StageKind::kSolve}, {.kind = StageKind::kSublayer}};
-  std::vector<Stage> stages = plan.repair.stages;
-  if (plan.repair.automatic) {
-    stages = local;
-    stages.push_back({.kind = StageKind::kModel});
-  }
-  ResolvedPlan resolved = settling.with_fallbacks(stages, limit, allowed);
-  const auto over = [&] { return !resolved.budget.stages.empty() && resolved.budget.peak().bytes() > limit; };
-  if (over() && plan.repair.automatic) {
+  const backend::Backend device = backend::of(compute.device);
+  const int64_t available = device.own_memory() ? device.free_bytes() : available_bytes();
+  const int64_t limit = plan.memory.limit.value_or(inputs.sizes.runtime + share_of(available));
+  // without a limit, dtypes and batches stay as the plan has them: they change the result
+  const size_t allowed = limited ? fallbacks().size() : kPlacementFallbacks;
+  const auto choices =
+      plan.repair.automatic ? automatic : std::vector<std::vector<Stage>>{plan.repair.stages};
+  ResolvedPlan resolved = with_fallbacks(plan, choices.at(0), compute, budget_of, limit, allowed);
+  for (size_t i = 1; i < choices.size() && is_over(resolved.budget, limit); ++i) {
     const int64_t needed = resolved.budget.peak().bytes();
-    resolved = settling.with_fallbacks(local, limit, allowed);
-    resolved.changes.push_back("no model stage");
-    const bool refused = over() && limited;  // then one line says it all
+    const std::string names = left_out(resolved.stages, choices[i]);
+    resolved = with_fallbacks(plan, choices[i], compute, budget_of, limit, allowed);
+    resolved.changes.push_back(fmt::format("no {} stage", names));
+    const bool refused = is_over(resolved.budget, limit) && limited;  // then the error says it all
     log.log(refused ? LogLevel::kDebug : LogLevel::kWarning,
-            fmt::format("repair auto leaves out the model stage: it plans {}, and {} are {}",
+            fmt::format("repair auto leaves out the {} stage: it plans {}, and {} are {}", names,
                         bytes_text(needed), bytes_text(limit), limited ? "the limit" : "free"));
   }
-  if (over() && limited) {
-    const StageBudget& peak = resolved.budget.peak();
-    fail(
-        ErrorKind::kInvalidArgument,
-        "--memory-limit {} is too little: with all that can be given up, stage '{}' needs {}; the least that "
-        "would do is --memory-limit {}MB{}",
-        bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
-        peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
-  }
+  if (limited && is_over(resolved.budget, limit)) refuse(resolved.budget.peak(), limit);
   if (resolved.plan.memory.activations == model::ActivationPlacement::kAuto)
     resolved.plan.memory.activations = model::ActivationPlacement::kMemory;
   if (!resolved.plan.memory.activation_dtype) resolved.plan.memory.activation_dtype = at::kFloat;

@@ -19,13 +19,16 @@ json figure(const std::optional<evaluate::Perplexity>& p) {
       {"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
 }
 
-json plan_json(const CompressPlan& plan, const model::LanguageModel& model, const backend::Compute& compute,
-               const std::vector<Stage>& stages) {
+json plan_json(const CompressPlan& plan, const backend::Compute& compute,
+               const std::vector<StageSettings>& stages) {
   json repair = json::array();
-  for (const Stage& stage : stages) repair.push_back(to_string(stage));
-  const int64_t width = model.config().width;
-  const auto local = std::find_if(stages.begin(), stages.end(), is_local);
-  const auto global = std::find_if(stages.begin(), stages.end(), is_global);
+  for (const StageSettings& one : stages) repair.push_back(to_string(one.stage));
+  const auto first = [&](StageScope scope) {
+    return std::find_if(stages.begin(), stages.end(),
+                        [&](const StageSettings& s) { return s.scope == scope; });
+  };
+  const auto local = first(StageScope::kRegions);
+  const auto global = first(StageScope::kModel);
   json object{{"pattern", sparsity::to_string(plan.pattern)},
               {"criterion", plan.criterion},
               {"repair", repair},
@@ -62,17 +65,17 @@ json plan_json(const CompressPlan& plan, const model::LanguageModel& model, cons
   if (local != stages.end()) {
     object["region"] = {{"loss", reconstruct::name(plan.region.loss)},
                         {"propagation", name(plan.region.propagation)},
-                        {"learning_rate", learning_rate(plan, *local, width)},
-                        {"epochs", plan.region.epochs.value_or(default_epochs(stages))},
+                        {"learning_rate", local->learning_rate},
+                        {"epochs", local->epochs},
                         {"batch", plan.region.batch},
                         {"freeze_norms", plan.region.freeze_norms}};
   }
   if (global != stages.end()) {
     object["model"] = {{"loss", reconstruct::name(plan.model_stage.loss)},
-                       {"learning_rate", learning_rate(plan, *global, width)},
-                       {"epochs", plan.model_stage.epochs.value_or(default_epochs(stages))},
+                       {"learning_rate", global->learning_rate},
+                       {"epochs", global->epochs},
                        {"batch", plan.model_stage.batch}};
-    if (global->kind == StageKind::kLora)
+    if (global->trains == reconstruct::Trains::kLora)
       object["model"]["lora"] = {{"rank", plan.model_stage.lora.rank},
                                  {"alpha", plan.model_stage.lora.alpha}};
   }
@@ -99,7 +102,7 @@ std::string utc_date() {
 }
 
 json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
-             const backend::Compute& compute, const std::vector<Stage>& stages) {
+             const backend::Compute& compute, const std::vector<StageSettings>& stages) {
   json object{{"freelunch", kVersion},
               {"command", plan.command},
               {"date", utc_date()},
@@ -107,7 +110,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                {{"name", model.path().filename().string()},
                 {"architecture", model.config().architecture},
                 {"parameters", report.parameters}}},
-              {"plan", plan_json(plan, model, compute, stages)},
+              {"plan", plan_json(plan, compute, stages)},
               {"sha256", digests_json(report.digests)},
               {"figures", json::object()},
               {"stages", json::array()},

@@ -64,6 +64,6 @@ std::string utc_date();
 
 /// The content of freelunch.json.
 nlohmann::json to_json(const RunReport& report, const CompressPlan& plan, const model::LanguageModel& model,
-                       const backend::Compute& compute, const std::vector<Stage>& stages);
+                       const backend::Compute& compute, const std::vector<StageSettings>& stages);
 
 }  // namespace freelunch::pipeline

@@ -6,6 +6,7 @@
 #include <array>
 #include <vector>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/gemm/gemm_bf16.h"
 #include "freelunch/kernels/bf16_layout.h"
@@ -37,21 +38,25 @@ at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   return X.reshape({-1, width}).to(at::kFloat);
 }
 
-/// A^T B in fp32, A (tokens, m), B (tokens, n). On devices bf16 factors stay bf16 and are accumulated in
+/// A^T B in fp32, A (tokens, m), B (tokens, n). bf16 factors stay bf16 if the device accumulates them in
 /// fp32.
 at::Tensor product(const at::Tensor& A, const at::Tensor& B) {
-  if (!A.is_cpu() && A.scalar_type() == at::kBFloat16 && B.scalar_type() == at::kBFloat16)
+  if (backend::of(A).mixed_mm() && A.scalar_type() == at::kBFloat16 && B.scalar_type() == at::kBFloat16)
     return at::mm(A.t(), B, at::kFloat);
   return at::mm(A.t(), B);
 }
 
 /// X as (tokens, width): bf16 if product() takes bf16, else fp32.
 at::Tensor factor_of(const at::Tensor& X, int64_t width) {
-  if (X.is_cpu() || X.scalar_type() != at::kBFloat16 || X.size(-1) != width) return rows_of(X, width);
+  if (!backend::of(X).mixed_mm() || X.scalar_type() != at::kBFloat16 || X.size(-1) != width)
+    return rows_of(X, width);
   return X.reshape({-1, width});
 }
 
-at::TensorOptions fp64(at::Device device) { return at::TensorOptions().dtype(at::kDouble).device(device); }
+/// For long sums: fp64 if the device has it.
+at::TensorOptions sums_on(at::Device device) {
+  return at::TensorOptions().dtype(backend::of(device).sum_dtype()).device(device);
+}
 
 int64_t panels_of(int64_t width) { return (width + kStored - 1) / kStored; }
 
@@ -78,12 +83,12 @@ void mirror(const at::Tensor& full) {
 
 }  // namespace
 
-ColumnNorms::ColumnNorms(int64_t width, at::Device device) : squares_(at::zeros({width}, fp64(device))) {}
+ColumnNorms::ColumnNorms(int64_t width, at::Device device) : squares_(at::zeros({width}, sums_on(device))) {}
 
 void ColumnNorms::add(const at::Tensor& X) {
   const int64_t width = squares_.size(0);
   const bool bf16 = X.scalar_type() == at::kBFloat16;
-  if (!X.is_cpu() || X.size(-1) != width || !(bf16 || X.scalar_type() == at::kFloat)) {
+  if (X.size(-1) != width || !backend::of(X).has_kernels(X.scalar_type())) {
     squares_ += rows_of(X, width).square().sum(0);
     return;
   }
@@ -99,7 +104,7 @@ void ColumnNorms::add(const at::Tensor& X) {
 at::Tensor ColumnNorms::norms() const { return squares_.sqrt().to(at::kFloat); }
 
 Gram::Gram(int64_t width, at::Device device, at::ScalarType dtype)
-    : width_(width), packed_(at::zeros({start_of(width, panels())}, fp64(device).dtype(dtype))) {}
+    : width_(width), packed_(at::zeros({start_of(width, panels())}, sums_on(device).dtype(dtype))) {}
 
 int64_t Gram::panels() const { return panels_of(width_); }
 
@@ -115,7 +120,7 @@ at::Tensor Gram::panel(int64_t i) const {
 
 void Gram::add(const at::Tensor& X) {
   const int64_t width = width_;
-  if (gemm::has_bf16_gemm() && X.is_cpu() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
+  if (backend::of(X).bf16_gemm() && X.scalar_type() == at::kBFloat16 && X.size(-1) == width) {
     add_bf16(X.reshape({-1, width}).contiguous());
   } else {
     add_products(factor_of(X, width));
@@ -173,8 +178,8 @@ void Gram::add_bf16(const at::Tensor& rows, Sum* packed) {
 }
 
 void Gram::add_products(const at::Tensor& rows) {
-  // on the CPU a GEMM is faster if the left factor is stored as (width, tokens)
-  const at::Tensor left = rows.is_cpu() ? rows.t().contiguous().t() : rows;
+  const bool copies = backend::of(rows).gemm_copies_transposed();
+  const at::Tensor left = copies ? rows.t().contiguous().t() : rows;  // stored as (width, tokens)
   for (int64_t i = 0; i < panels(); ++i) {
     at::Tensor sum = panel(i);
     const int64_t first = i * kStored;
@@ -195,10 +200,10 @@ at::Tensor Gram::sum(at::ScalarType dtype) const {
 at::Tensor Gram::diagonal() const {
   std::vector<at::Tensor> parts;
   for (int64_t i = 0; i < panels(); ++i) parts.push_back(panel(i).diagonal());
-  return at::cat(parts).to(at::kDouble);
+  return at::cat(parts).to(backend::of(packed_).sum_dtype());
 }
 
-CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, fp64(device))) {}
+CrossGram::CrossGram(int64_t width, at::Device device) : sum_(at::zeros({width, width}, sums_on(device))) {}
 
 void CrossGram::add(const at::Tensor& X, const at::Tensor& Y) {
   const int64_t width = sum_.size(0);

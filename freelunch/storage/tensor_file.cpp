@@ -57,7 +57,7 @@ void TensorFile::load(const std::filesystem::path& path) {
   std::ifstream stream(path.string() + ".json");
   const auto contents = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
   std::error_code error;
-  const auto torn = [&] { fail(ErrorKind::kBadFile, "'{}' is torn; remove it", path.string()); };
+  const auto torn = [&] { fail(ErrorKind::kBadFile, "'{}' is incomplete; remove it", path.string()); };
   if (!contents.is_object() || !contents.contains("bytes") || !contents.contains("tensors")) torn();
   if (fs::file_size(path, error) != contents["bytes"].get<uint64_t>() || error) torn();
   ::close(descriptor_);
@@ -140,7 +140,7 @@ at::Tensor TensorFile::read(const Entry& entry) const {
 
 at::Tensor TensorFile::get(const std::string& name) const {
   const auto it = entries_.find(name);
-  if (it == entries_.end()) fail(ErrorKind::kInvalidArgument, "no tensor '{}' was kept", name);
+  if (it == entries_.end()) fail(ErrorKind::kInvalidArgument, "no tensor '{}' in the scratch file", name);
   return read(it->second);
 }
 
@@ -183,7 +183,7 @@ TensorFile::Changes TensorFile::flush() {
   return changes;
 }
 
-void TensorFile::resolve_plan() {
+void TensorFile::settle() {
   std::set<int64_t> used;
   for (const auto& [name, entry] : entries_) used.insert(entry.offset);
   const auto free_place = [&](const Entry& entry) {

@@ -7,7 +7,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
-#include "freelunch/plan/plan.h"
+#include "freelunch/pipeline/stages/stage.h"
 
 namespace freelunch::study {
 namespace {

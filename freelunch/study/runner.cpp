@@ -12,8 +12,9 @@
 #include "freelunch/base/version.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
 #include "freelunch/evaluate/choice_score.h"
+#include "freelunch/pipeline/count_zeros.h"
 #include "freelunch/pipeline/evaluator.h"
-#include "freelunch/pipeline/run_context.h"
+#include "freelunch/pipeline/repair.h"
 #include "freelunch/pipeline/run_setup.h"
 #include "freelunch/study/results.h"
 
@@ -282,7 +283,7 @@ class StudyRun {
     result["freelunch"] = kVersion;
     result["date"] = pipeline::utc_date();
     result["threads"] = at::get_num_threads();
-    result["compute"] = compute_.dtype == at::kBFloat16 ? "bf16" : "fp32";
+    result["compute"] = backend::dtype_name(compute_.dtype);
     write_json(cell_path(cell), result);
   }
 

@@ -7,6 +7,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/random.h"
+#include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/study/study_file.h"
 
 namespace freelunch::study {
@@ -15,7 +16,6 @@ namespace {
 using nlohmann::json;
 using pipeline::CompressPlan;
 using pipeline::Stage;
-using pipeline::StageKind;
 
 /// A value of the file, with errors that name it.
 struct Value {
@@ -117,7 +117,7 @@ const json& needed(const json& object, const char* key, const std::string& where
 /// The settings of choosing masks, solve included; the seed where it, or a stage that trains, draws from it.
 json mask_settings(const CompressPlan& p, bool trains) {
   const auto& stages = p.repair.stages;
-  const bool solves = !stages.empty() && stages.front().kind == StageKind::kSolve;
+  const bool solves = pipeline::works_on_masks(stages);
   const criteria::Criterion& criterion = criteria::criterion_named(p.criterion);
   json s{{"model", p.model.filename().string()},
          {"criterion", p.criterion},
@@ -134,9 +134,9 @@ json mask_settings(const CompressPlan& p, bool trains) {
   }
   if ((criterion.needs_inputs() || solves) && p.statistics == pipeline::StatisticsSource::kDense)
     s["statistics"] = "dense";
-  const bool random_masks = p.criterion == "random";
   // a seed that nothing draws from makes no other cell
-  if (random_masks || trains || p.sensitivity || p.calibration.rule == calibration::WindowRule::kCrop)
+  if (criterion.draws_random || trains || p.sensitivity ||
+      p.calibration.rule == calibration::WindowRule::kCrop)
     s["seed"] = p.seed;
   if (solves) {
     const reconstruct::ClosedFormGrid defaults;
@@ -168,33 +168,26 @@ json stage_settings(const CompressPlan& p, const Stage& stage) {
     s["epochs"] = p.model_stage.epochs.value_or(pipeline::default_epochs(p.repair.stages));
     s["batch"] = p.model_stage.batch;
     if (p.model_stage.learning_rate) s["learning_rate"] = *p.model_stage.learning_rate;
-    if (stage.kind == StageKind::kLora) s["rank"] = p.model_stage.lora.rank;
+    if (pipeline::trained_by(stage) == reconstruct::Trains::kLora) s["rank"] = p.model_stage.lora.rank;
   }
   return s;
 }
 
 std::vector<Stage> later_stages(const CompressPlan& p) {
   std::vector<Stage> stages = p.repair.stages;
-  if (!stages.empty() && stages.front().kind == StageKind::kSolve) stages.erase(stages.begin());
+  if (pipeline::works_on_masks(stages)) stages.erase(stages.begin());
   return stages;
-}
-
-std::string repair_text(const CompressPlan& p) {
-  std::string text;
-  for (const Stage& stage : p.repair.stages)
-    text += fmt::format("{}{}", text.empty() ? "" : ",", to_string(stage));
-  return text.empty() ? "none" : text;
 }
 
 Cell make_cell(const std::string& grid, const CompressPlan& plan) {
   Cell cell{
       .grid = grid, .plan = plan, .settings = mask_settings(plan, !later_stages(plan).empty()), .id = {}};
-  cell.settings["repair"] = repair_text(plan);
+  cell.settings["repair"] = to_string(plan.repair.stages);
   cell.settings["stages"] = json::array();
   for (const Stage& stage : later_stages(plan))
     cell.settings["stages"].push_back(stage_settings(plan, stage));
-  const std::string shown =
-      fmt::format("{}-{}-{}", plan.criterion, sparsity::to_string(plan.pattern), repair_text(plan));
+  const std::string shown = fmt::format("{}-{}-{}", plan.criterion, sparsity::to_string(plan.pattern),
+                                        to_string(plan.repair.stages));
   for (const char c : shown) {
     if (c == ':')
       cell.id += 'x';
@@ -272,6 +265,7 @@ void validate_cell(const CompressPlan& plan) {
     fail(ErrorKind::kInvalidArgument,
          "repair 'auto' depends on the memory that is free; a study names its stages");
   pipeline::validate(plan);
+  pipeline::check_repair(plan);
 }
 
 }  // namespace
@@ -331,8 +325,8 @@ StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOp
       ++number;
       check_keys(grid, fmt::format("[[grid]] {}", name), grid_keys);
       expand(grid, fmt::format("[[grid]] {}", name), base, [&](const CompressPlan& plan) {
-        const std::string what =
-            fmt::format("{} {} {}", plan.criterion, sparsity::to_string(plan.pattern), repair_text(plan));
+        const std::string what = fmt::format("{} {} {}", plan.criterion, sparsity::to_string(plan.pattern),
+                                             to_string(plan.repair.stages));
         try {
           validate_cell(plan);
         } catch (const Error& error) {

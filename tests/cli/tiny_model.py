@@ -1,4 +1,4 @@
-"""A small random model with a tokenizer, made on the spot: as a Hugging Face folder and as a GGUF file."""
+"""A small random model with a tokenizer, as a Hugging Face folder and as a GGUF file."""
 import io
 import json
 import pathlib
@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 
 def text(words, seed=0):
+    """About so many words of two to six letters, twelve a line."""
     rng = random.Random(seed)
     vocabulary = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 6))) for _ in range(120)]
     lines = [" ".join(rng.choices(vocabulary, k=12)) for _ in range(words // 12)]
@@ -22,26 +23,29 @@ def make_tokenizer(folder):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<|endoftext|>"],
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     tokenizer.train_from_iterator([text(6000)], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="PreTrainedTokenizerFast", eos_token="<|endoftext|>")))
+    config = dict(tokenizer_class="PreTrainedTokenizerFast", eos_token="<|endoftext|>")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return tokenizer.get_vocab_size()
 
 
 def sentencepiece_model():
-    """The bytes of a tokenizer.model: BPE of at most 400 tokens with byte fallback, as Llama 2's."""
+    """The bytes of a tokenizer.model: BPE of at most 400 tokens with byte fallback, like that of Llama 2."""
     import sentencepiece
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text(6000).split("\n")), model_writer=model, model_type="bpe", vocab_size=400, byte_fallback=True,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2, num_threads=1)
+        sentence_iterator=iter(text(6000).split("\n")), model_writer=model, model_type="bpe", vocab_size=400,
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2,
+        num_threads=1)
     return model.getvalue()
 
 
 def make_with_sentencepiece(folder, **overrides):
-    """As make, with tokenizer.model instead of tokenizer.json."""
+    """Like make, with tokenizer.model instead of tokenizer.json."""
     model = make(folder, vocab_size=400, **overrides)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
@@ -50,7 +54,10 @@ def make_with_sentencepiece(folder, **overrides):
 
 
 def make(folder, **overrides):
-    """Returns the model; the folder holds config.json, model.safetensors and tokenizer.json."""
+    """A random Llama in fp32, or what the overrides say: returns the model; writes its folder with a tokenizer.
+
+    overrides: fields of the config, and dtype, max_shard_size, classes=(config class, model class).
+    """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True)
     size = make_tokenizer(folder)
@@ -58,11 +65,18 @@ def make(folder, **overrides):
     shard = overrides.pop("max_shard_size", "5GB")
     dtype = overrides.pop("dtype", torch.float32)
     config_class, model_class = overrides.pop("classes", (LlamaConfig, LlamaForCausalLM))
-    config = config_class(**{**dict(vocab_size=size, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                                   num_key_value_heads=2, max_position_embeddings=128), **overrides})
-    model = model_class(config).to(dtype).eval()
+    sizes = dict(vocab_size=size, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+                 num_key_value_heads=2, max_position_embeddings=128)
+    model = model_class(config_class(**{**sizes, **overrides})).to(dtype).eval()
     model.save_pretrained(folder, max_shard_size=shard)
     return model
+
+
+GGUF_PARTS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+              "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+              "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+GGUF_TENSORS = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+                "lm_head.weight": "output.weight"}
 
 
 def add_byte_level_tokenizer(writer, folder):
@@ -78,7 +92,7 @@ def add_byte_level_tokenizer(writer, folder):
 
 
 def permute(w, heads):
-    """Rows of q or k as GGUF files of llama have them: RoPE turns neighbours instead of halves."""
+    """Rows of q or k in the order of GGUF files of llama: RoPE rotates neighbouring rows instead of the two halves."""
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
@@ -96,9 +110,6 @@ def write_gguf(path, folder, model, add_tokenizer=add_byte_level_tokenizer):
     writer.add_head_count_kv(c.num_key_value_heads)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     add_tokenizer(writer, folder)
-    names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate",
-             "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-
     for name, tensor in model.state_dict().items():
         w = tensor.float().numpy()
         if "q_proj" in name:
@@ -107,9 +118,9 @@ def write_gguf(path, folder, model, add_tokenizer=add_byte_level_tokenizer):
             w = permute(w, c.num_key_value_heads)
         if name.startswith("model.layers."):
             block, part = name.removeprefix("model.layers.").removesuffix(".weight").split(".", 1)
-            name = f"blk.{block}.{names[part]}.weight"
+            name = f"blk.{block}.{GGUF_PARTS[part]}.weight"
         else:
-            name = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}[name]
+            name = GGUF_TENSORS[name]
         writer.add_tensor(name, np.ascontiguousarray(w))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -218,5 +218,25 @@ TEST(CriterionNamed, ListsWhatThereIs) {
   }
 }
 
+TEST(AddCriterion, MakesACriterionOfTheCallersKnown) {
+  static const Criterion largest{.name = "test-largest",
+                                 .score = [](const at::Tensor& W, const CalibrationStats&) { return W; }};
+  add_criterion(largest);
+  EXPECT_EQ(&criterion_named("test-largest"), &largest);
+  EXPECT_NE(criterion_names().find("sparsegpt, test-largest"), std::string::npos);
+  const at::Tensor W = at::tensor({-3.0F, 1.0F, 2.0F, -4.0F}).view({1, 4});
+  const at::Tensor retained = prune(largest, W, {}, Unstructured{0.5}, Group::kRow).mask.retained;
+  EXPECT_TRUE(at::equal(retained, at::tensor({0, 1, 1, 0}).view({1, 4}).to(at::kBool)));
+}
+
+TEST(AddCriterion, RefusesATakenNameAndACriterionThatCanDoNothingOrTwoThings) {
+  const auto score = [](const at::Tensor& W, const CalibrationStats&) { return W; };
+  EXPECT_THROW(add_criterion({.name = "wanda", .score = score}), Error);
+  EXPECT_THROW(add_criterion({.name = "", .score = score}), Error);
+  EXPECT_THROW(add_criterion({.name = "test-nothing"}), Error);
+  EXPECT_THROW(add_criterion({.name = "test-both", .score = score, .prune = sparsegpt().prune}), Error);
+  EXPECT_THROW(criterion_named("test-nothing"), Error);
+}
+
 }  // namespace
 }  // namespace freelunch::criteria

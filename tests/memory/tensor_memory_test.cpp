@@ -9,7 +9,7 @@
 namespace freelunch::pipeline {
 namespace {
 
-/// Tensors of the tests that follow in this process go through it as well; that is part of the test.
+/// Each test replaces the allocator for the rest of the process, so this folder has an executable of its own.
 TEST(TensorMemory, GivesATensorTheMemoryOfAFreedOneOfItsSize) {
   reuse_tensor_memory();
   reuse_tensor_memory();  // a second time changes nothing
@@ -20,7 +20,7 @@ TEST(TensorMemory, GivesATensorTheMemoryOfAFreedOneOfItsSize) {
   EXPECT_NE(at::empty({1 << 19}).const_data_ptr(), place);
   const at::Tensor again = at::empty({1 << 20});
   EXPECT_EQ(again.const_data_ptr(), place);
-  EXPECT_EQ(again.sum().item<float>(), 1 << 20);  // as it was left
+  EXPECT_EQ(again.sum().item<float>(), 1 << 20);  // its former content
   EXPECT_TRUE(at::equal(other, at::ones({1 << 19})));
 }
 

@@ -1,22 +1,32 @@
-"""Small random checkpoints of every architecture and its variants, made by transformers, and our logits of what is made of them."""
+"""Small random checkpoints of every architecture and its variants, made by transformers; and our logits."""
 import subprocess
 
 import numpy as np
 import torch
-from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
-                          LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MixtralConfig, MixtralForCausalLM, Olmo2Config, Olmo2ForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config,
-                          Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
+from transformers import (
+    Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
+    GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MixtralConfig,
+    MixtralForCausalLM, Olmo2Config, Olmo2ForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config, Phi3ForCausalLM,
+    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 VOCABULARY = 416
-small = dict(vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-             max_position_embeddings=256, bos_token_id=1, eos_token_id=0, pad_token_id=None)
+small = dict(vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=0, pad_token_id=None)
 alike = {k: v for k, v in small.items() if k != "num_key_value_heads"}  # as many heads for keys and values
-llama3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
-gemma = dict(small, num_hidden_layers=6, head_dim=32, sliding_window=16, query_pre_attn_scalar=24, tie_word_embeddings=True)
-gpt2 = dict(vocab_size=VOCABULARY, n_positions=256, n_embd=64, n_layer=3, n_head=4, n_inner=96, bos_token_id=1, eos_token_id=0)
-opt = dict(vocab_size=VOCABULARY, hidden_size=64, ffn_dim=96, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256, word_embed_proj_dim=64)
+gemma = dict(small, num_hidden_layers=6, head_dim=32, sliding_window=16, query_pre_attn_scalar=24,
+             tie_word_embeddings=True)
+gpt2 = dict(vocab_size=VOCABULARY, n_positions=256, n_embd=64, n_layer=3, n_head=4, n_inner=96, bos_token_id=1,
+            eos_token_id=0)
+opt = dict(vocab_size=VOCABULARY, hidden_size=64, ffn_dim=96, num_hidden_layers=3, num_attention_heads=4,
+           max_position_embeddings=256, word_embed_proj_dim=64)
+moe = dict(small, head_dim=32, moe_intermediate_size=48)
+llama3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=64)
+scaled = dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+              sliding_attention=dict(rope_type="default", rope_theta=1e4))
+partial = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25)
 
-# the first of each architecture is the one that whole runs are made with
+# tests/cli/test_architectures.py makes whole runs with the first of each architecture
 cases = {
     "llama": (LlamaForCausalLM, LlamaConfig(**small)),
     "llama, tied": (LlamaForCausalLM, LlamaConfig(**small, tie_word_embeddings=True)),
@@ -31,10 +41,10 @@ cases = {
     "qwen2, tied": (Qwen2ForCausalLM, Qwen2Config(**small, tie_word_embeddings=True)),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**small, head_dim=32)),
     "gemma2": (Gemma2ForCausalLM, Gemma2Config(**gemma, attn_logit_softcapping=0.5, final_logit_softcapping=2.0)),
-    "gemma2, no caps": (Gemma2ForCausalLM, Gemma2Config(**gemma, attn_logit_softcapping=None, final_logit_softcapping=None)),
+    "gemma2, no caps": (Gemma2ForCausalLM, Gemma2Config(**gemma, attn_logit_softcapping=None,
+                                                         final_logit_softcapping=None)),
     "gemma3_text": (Gemma3ForCausalLM, Gemma3TextConfig(**gemma)),
-    "gemma3_text, scaled": (Gemma3ForCausalLM, Gemma3TextConfig(**gemma, rope_parameters=dict(
-        full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6), sliding_attention=dict(rope_type="default", rope_theta=1e4)))),
+    "gemma3_text, scaled": (Gemma3ForCausalLM, Gemma3TextConfig(**gemma, rope_parameters=scaled)),
     "phi3": (Phi3ForCausalLM, Phi3Config(**small, partial_rotary_factor=0.5)),
     "phi3, window": (Phi3ForCausalLM, Phi3Config(**small, sliding_window=16)),
     "gpt2": (GPT2LMHeadModel, GPT2Config(**gpt2)),
@@ -42,20 +52,23 @@ cases = {
     "opt": (OPTForCausalLM, OPTConfig(**opt)),
     "opt, 350m": (OPTForCausalLM, OPTConfig(**{**opt, "word_embed_proj_dim": 32}, do_layer_norm_before=False)),
     "opt, no biases": (OPTForCausalLM, OPTConfig(**opt, enable_bias=False)),
-    "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25))),
+    "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, rope_parameters=partial)),
     "gpt_neox, sequential": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, use_parallel_residual=False)),
     "gpt_neox, no biases": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, attention_bias=False)),
     "olmo2": (Olmo2ForCausalLM, Olmo2Config(**small)),
     "mixtral": (MixtralForCausalLM, MixtralConfig(**small, num_local_experts=4)),
-    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**small, head_dim=32, moe_intermediate_size=48, num_experts=6, num_experts_per_tok=2)),
-    "qwen3_moe, some blocks": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**small, head_dim=32, moe_intermediate_size=48, num_experts=4, num_experts_per_tok=3,
-                                                                   norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[0])),
+    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**moe, num_experts=6, num_experts_per_tok=2)),
+    "qwen3_moe, some blocks": (Qwen3MoeForCausalLM, Qwen3MoeConfig(
+        **moe, num_experts=4, num_experts_per_tok=3, norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[0])),
 }
 
 
 def build(name):
-    """The model in fp32, the same each time. Weights are large enough for attention to have preferences, biases and norms are moved off 0 and 1:
-    a test that cannot see them is none."""
+    """The model in fp32, the same each time.
+
+    Weights are large enough for attention to be uneven, biases and norms are moved off 0 and 1, so that leaving one out
+    changes the logits.
+    """
     cls, config = cases[name]
     torch.manual_seed(3)
     model = cls(config).eval().float()
@@ -68,7 +81,7 @@ def build(name):
 
 
 def build_for_gguf(name):
-    """The model as readers of GGUF files take it, whose files do not say everything."""
+    """The model with the values that GGUF files cannot express set to what readers of GGUF assume."""
     config = cases[name][1]
     if name.startswith("gemma"):
         config.query_pre_attn_scalar = config.head_dim

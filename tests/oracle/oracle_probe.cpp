@@ -1,4 +1,4 @@
-// What the oracle scripts ask for, as raw little-endian numbers on standard output:
+// What the oracles ask for, as raw little-endian numbers on standard output:
 //   oracle_probe logits MODEL ID...            fp32 (tokens, vocabulary), fp32 compute
 //   oracle_probe tensor FILE NAME              fp32, dequantised
 //   oracle_probe rewrite IN.safetensors OUT    the same tensors through our reader and writer

@@ -1,9 +1,9 @@
 // What the tokenizer oracles ask for. TOKENIZER is a tokenizer.json, a Hugging Face folder, or *.gguf.json:
-// the tokenizer section of GGUF metadata as JSON.
-//   tokenizer_probe ids TOKENIZER        texts separated by byte 1 on standard input; per text a count and
-//   its ids, int32 little endian, on standard output tokenizer_probe round TOKENIZER      the same texts,
-//   each encoded without special tokens and decoded again tokenizer_probe write X.gguf.json    the
-//   tokenizer.json that a converted folder gets
+// the tokenizer section of GGUF metadata as JSON. Texts come on standard input, separated by byte 1.
+//
+//   tokenizer_probe ids TOKENIZER        for each text a count and its ids, int32 little endian
+//   tokenizer_probe round TOKENIZER      each text encoded without special tokens and decoded again
+//   tokenizer_probe write X.gguf.json    the tokenizer.json that a converted folder gets
 #include <filesystem>
 #include <fstream>
 #include <iostream>

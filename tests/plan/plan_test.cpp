@@ -16,25 +16,17 @@ TEST(Repair, ReadsListsOfStages) {
   EXPECT_TRUE(parse_repair("auto").automatic);
   EXPECT_TRUE(parse_repair("none").stages.empty());
   EXPECT_THAT(parse_repair("solve,sublayer,model").stages,
-              ElementsAre(Stage{StageKind::kSolve}, Stage{StageKind::kSublayer}, Stage{StageKind::kModel}));
-  EXPECT_THAT(parse_repair("block,blocks:5").stages,
-              ElementsAre(Stage{StageKind::kBlocks, 1}, Stage{StageKind::kBlocks, 5}));
-  for (const char* text :
-       {"solve", "matrix", "sublayer", "block", "blocks:3", "model", "lora", "bias-norm"}) {
-    EXPECT_EQ(to_string(parse_repair(text).stages.at(0)), text);
+              ElementsAre(Stage{"solve"}, Stage{"sublayer"}, Stage{"model"}));
+  EXPECT_THAT(parse_repair("block,blocks:5").stages, ElementsAre(Stage{"block", 1}, Stage{"block", 5}));
+  EXPECT_THAT(parse_repair("half").stages, ElementsAre(Stage{"sublayer"}));
+  for (const char* text : {"none", "solve", "sublayer,model", "block,blocks:3", "bias-norm"}) {
+    EXPECT_EQ(to_string(parse_repair(text).stages), text);
   }
-  for (const char* bad : {"", "solve,", "sublayer,sublayer", "sublayer,solve", "none,sublayer", "Solve",
-                          "blocks:0", "blocks:", "blocks:2x", "block,blocks:1"}) {
+  for (const char* bad :
+       {"", ",", "solve,", "solve,,model", "sublayer,sublayer", "half,sublayer", "block,blocks:1", "blocks:0",
+        "blocks:-1", "blocks:", "blocks:2x", "block:2", "s:2", ":2"}) {
     EXPECT_THROW(parse_repair(bad), Error) << bad;
   }
-}
-
-TEST(Rates, FollowTheWidthAndNeverExceedTheMeasuredOnes) {
-  EXPECT_DOUBLE_EQ(default_rate({StageKind::kSublayer}, 576), 2e-3);
-  EXPECT_DOUBLE_EQ(default_rate({StageKind::kSublayer}, 64), 2e-3);
-  EXPECT_NEAR(default_rate({StageKind::kBlocks, 2}, 4096), 1.4e-4, 1e-6);
-  EXPECT_GT(default_rate({StageKind::kBlocks, 1}, 576), default_rate({StageKind::kBlocks, 5}, 576));
-  EXPECT_DOUBLE_EQ(default_rate({StageKind::kModel}, 1152), 1e-4);
 }
 
 TEST(Compute, ResolvesNamesAndRefusesOthers) {
@@ -67,11 +59,6 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   CompressPlan plan = sensible();
   plan.sensitivity = true;
   EXPECT_NO_THROW(validate(plan));
-  plan.repair = parse_repair("sublayer");
-  expect_refused(plan, "no solve");
-
-  plan = sensible();
-  plan.sensitivity = true;
   plan.sensitivity_masks = true;
   expect_refused(plan, "--group matrix");  // wanda compares within a row
   plan.group = sparsity::Group::kMatrix;
@@ -101,13 +88,6 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   EXPECT_NO_THROW(validate(plan));
   plan.statistics = StatisticsSource::kDense;
   expect_refused(plan, "--statistics dense");
-
-  plan = sensible();
-  plan.repair = parse_repair("sublayer");
-  plan.region.loss = reconstruct::Loss::kNextNorm;
-  EXPECT_NO_THROW(validate(plan));
-  plan.repair = parse_repair("matrix");
-  expect_refused(plan, "single matrix");
 
   plan = sensible();
   plan.allocation = sparsity::Allocation::kOwl;

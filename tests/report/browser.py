@@ -1,36 +1,48 @@
-"""Pages in headless Chromium: is every chart drawn, is the console quiet?"""
+"""Pages in headless Chromium: is every chart drawn, and is the console quiet?"""
 import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
+
+import pytest
 
 
 def chromium():
+    """The browser's path. Skips the test if there is none."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if shutil.which(name):
             return shutil.which(name)
-    print("skipped: no chromium on this machine")
-    sys.exit(77)
+    pytest.skip("no chromium on this machine; scripts/setup --tests installs it")
 
 
 def open_page(browser, page, *options):
     with tempfile.TemporaryDirectory() as profile:
-        return subprocess.run([browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--enable-logging=stderr",
-                               "--window-size=1100,2400", "--virtual-time-budget=4000", *options, page.as_uri()], capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+             "--enable-logging=stderr", "--window-size=1100,2400", "--virtual-time-budget=4000", *options,
+             page.as_uri()],
+            capture_output=True, text=True, timeout=120)
 
 
 # Runs in the page once it is drawn: a canvas of one colour is a chart that was not drawn.
 CHECK = """<script>window.addEventListener("load", () => setTimeout(() => {
-  const blank = [...document.querySelectorAll("canvas")].filter(c => { const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-    for (let i = 4; i < d.length; i += 4) if (d[i] !== d[0] || d[i + 3] !== d[3]) return false; return true; }).length;
-  document.body.setAttribute("data-check", JSON.stringify({ canvases: document.querySelectorAll("canvas").length, blank, drawn: window.__charts_drawn }));
+  const canvases = [...document.querySelectorAll("canvas")];
+  const blank = canvases.filter(c => {
+    const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+    for (let i = 4; i < d.length; i += 4) if (d[i] !== d[0] || d[i + 3] !== d[3]) return false;
+    return true;
+  }).length;
+  const seen = { canvases: canvases.length, blank, drawn: window.__charts_drawn };
+  document.body.setAttribute("data-check", JSON.stringify(seen));
 }, 500));</script>"""
 
 
-def check(browser, html, charts, folder):
-    """charts: how many there must be; None: at least as many as it says itself. Returns the number."""
+def expect_drawn(browser, html, charts, folder):
+    """The page draws so many charts (None: as many as it has) without an error and without the network.
+
+    Returns the number of charts. Writes the page to the folder.
+    """
     page = folder / "page.html"
     page.write_text(html + CHECK, encoding="utf-8")
     result = open_page(browser, page, "--dump-dom")

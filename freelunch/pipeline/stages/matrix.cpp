@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <optional>
 
+#include "freelunch/base/stopwatch.h"
 #include "freelunch/memory/process_memory.h"
-#include "freelunch/pipeline/run_context.h"
-#include "freelunch/pipeline/stream_walk.h"
+#include "freelunch/pipeline/stages/rate_scale.h"
+#include "freelunch/pipeline/stages/region_descent.h"
+#include "freelunch/pipeline/stages/stage.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -17,6 +18,17 @@ using model::Block;
 using model::Sublayer;
 using model::WeightRole;
 
+/// The inputs of a group of matrices in the pruned and in the dense model, (windows, l, in), the held-out
+/// windows last.
+struct GroupInputs {
+  ActivationStore ours;
+  std::optional<ActivationStore> dense;
+  int64_t held_out;
+
+  /// What the dense matrix reads for the targets.
+  const ActivationStore& for_targets() const { return dense ? *dense : ours; }
+};
+
 class MatrixRepair {
  public:
   MatrixRepair(RunContext& run, const Stage& stage)
@@ -24,11 +36,8 @@ class MatrixRepair {
         stage_(stage),
         propagation_(run.plan.region.propagation),
         forward_(run.model().config(), run.compute, run.windows.size(1)),
-        walk_(forward_, run.activations,
-              run.embed(propagation_ == Propagation::kDense ? run.dense() : run.current())) {
-    if (propagation_ == Propagation::kSparseDense)
-      dense_walk_.emplace(forward_, run.activations, run.embed(run.dense()));
-  }
+        streams_(run.streams(forward_, propagation_ == Propagation::kDense ? run.dense() : run.current(),
+                             propagation_ == Propagation::kSparseDense)) {}
 
   void run() {
     const int64_t blocks = run_.model().config().blocks;
@@ -42,47 +51,39 @@ class MatrixRepair {
       run_.sinks.progress.advance(b + 1, "");
     }
     run_.sinks.progress.end();
-    if (dense_walk_) run_.dense_stream = dense_walk_->take_stream();
-    if (propagation_ == Propagation::kDense) run_.dense_stream = walk_.take_stream();
+    if (streams_.has_dense()) run_.dense_stream = streams_.take_dense();
+    if (propagation_ == Propagation::kDense) run_.dense_stream = streams_.take_ours();
   }
 
  private:
-  /// What a group of matrices reads, for all windows.
-  ActivationStore inputs(StreamWalk& walk, const Block& block, Sublayer sublayer, size_t group) {
+  /// Space for inputs or outputs of a matrix, in the compute dtype.
+  ActivationStore store_of(int64_t windows, int64_t length, int64_t width) const {
+    return {run_.activations, {windows, length, width}, run_.compute.dtype, run_.compute.device};
+  }
+
+  GroupInputs group_inputs(const Block& block, const Block& dense, Sublayer sublayer, size_t group) {
     const int64_t width = block[model::matrix_groups(block, sublayer)[group][0]].size(1);
-    ActivationStore all = store_of(run_.windows.size(0), run_.windows.size(1), width);
-    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
-      all.write(i, walk.input(block, sublayer, group, i, n));
-    });
-    return all;
+    const auto empty = [&] { return store_of(run_.windows.size(0), run_.windows.size(1), width); };
+    GroupInputs inputs{.ours = empty(), .dense = {}, .held_out = run_.held_out};
+    if (streams_.has_dense()) inputs.dense = empty();
+    streams_.for_each_input(block, dense, sublayer, group,
+                            [&](const at::Tensor& X, const at::Tensor& Y, int64_t i, bool) {
+                              inputs.ours.write(i, X);
+                              if (inputs.dense) inputs.dense->write(i, Y);
+                            });
+    return inputs;
   }
 
-  /// What a matrix reads in the pruned and in the dense model, (windows, l, in), the held-out ones last.
-  struct Inputs {
-    ActivationStore ours;
-    std::optional<ActivationStore> dense;
-    int64_t held_out;
-
-    const ActivationStore& target() const { return dense ? *dense : ours; }
-  };
-
-  Inputs group_inputs(const Block& block, const Block& dense, Sublayer sublayer, size_t group) {
-    Inputs result{.ours = inputs(walk_, block, sublayer, group), .dense = {}, .held_out = run_.held_out};
-    if (dense_walk_) result.dense = inputs(*dense_walk_, dense, sublayer, group);
-    return result;
-  }
-
-  /// What an expert's matrices read: as many windows as there are, made of the tokens that reach the expert,
-  /// the last few left out; nothing where not even one for each window does.
-  std::optional<Inputs> expert_inputs(const Block& block, const Block& dense, Sublayer sublayer,
-                                      size_t group) {
+  /// The inputs of an expert's matrices: the tokens that reach the expert, cut into as many windows as there
+  /// are; the remainder is dropped. Nothing if fewer tokens than windows reach it.
+  std::optional<GroupInputs> expert_inputs(const Block& block, const Block& dense, Sublayer sublayer,
+                                           size_t group) {
     std::array<std::vector<at::Tensor>, 2> ours, theirs;
-    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
-      const at::Tensor tokens = walk_.tokens(block, sublayer, group, i, n);
-      const size_t side = held_out ? 1 : 0;
-      ours.at(side).push_back(walk_.input(block, sublayer, group, i, n, tokens)[0]);
-      if (dense_walk_) theirs.at(side).push_back(dense_walk_->input(dense, sublayer, group, i, n, tokens)[0]);
-    });
+    streams_.for_each_input(block, dense, sublayer, group,
+                            [&](const at::Tensor& X, const at::Tensor& Y, int64_t, bool held_out) {
+                              ours.at(held_out ? 1 : 0).push_back(X[0]);
+                              if (Y.defined()) theirs.at(held_out ? 1 : 0).push_back(Y[0]);
+                            });
     const int64_t windows = run_.windows.size(0) - run_.held_out;
     const int64_t length = at::cat(ours[0]).size(0) / windows;
     if (length == 0) return std::nullopt;
@@ -94,64 +95,46 @@ class MatrixRepair {
     const auto joined = [&](const std::array<std::vector<at::Tensor>, 2>& sides) {
       return ActivationStore(sides[1].empty() ? cut(sides[0]) : at::cat({cut(sides[0]), cut(sides[1])}));
     };
-    Inputs result{.ours = joined(ours), .dense = {}, .held_out = 0};
-    if (dense_walk_) result.dense = joined(theirs);
-    result.held_out = result.ours.windows() - windows;
-    return result;
-  }
-
-  /// Inputs or outputs of a matrix, in the compute dtype.
-  ActivationStore store_of(int64_t windows, int64_t length, int64_t width) const {
-    return {run_.activations, {windows, length, width}, run_.compute.dtype, run_.compute.device};
+    GroupInputs inputs{.ours = joined(ours), .dense = {}, .held_out = 0};
+    if (streams_.has_dense()) inputs.dense = joined(theirs);
+    inputs.held_out = inputs.ours.windows() - windows;
+    return inputs;
   }
 
   void repair_sublayer(int64_t b, Sublayer sublayer, Block& block, const Block& dense,
                        const reconstruct::BlockMasks& masks) {
     const std::string name = fmt::format("blocks.{}.{}", b, model::name(sublayer));
-    if (run_.journal.done(name)) return pass_sublayer(b, sublayer, dense);
-    // under dense propagation the one stream there is runs through the dense weights
-    Block cast = propagation_ == Propagation::kDense ? dense : block;
+    // under dense propagation our stream runs through the dense weights
+    const bool runs_dense = propagation_ == Propagation::kDense;
+    if (run_.journal.done(name)) {  // repaired by an earlier process
+      const Block ours =
+          runs_dense ? dense : run_.current().block(b, run_.compute.device, run_.compute.dtype);
+      return streams_.pass(ours, dense, sublayer);
+    }
+    Block cast = runs_dense ? dense : block;
     const auto groups = model::matrix_groups(block, sublayer);
     for (size_t g = 0; g < groups.size(); ++g) {
       const bool expert = groups[g][0].expert >= 0;
-      const std::optional<Inputs> read =
+      const std::optional<GroupInputs> inputs =
           expert ? expert_inputs(cast, dense, sublayer, g) : group_inputs(cast, dense, sublayer, g);
       for (const WeightRole role : groups[g]) {
-        if (read) repair_matrix(b, role, block, dense, masks, *read);
-        if (propagation_ != Propagation::kDense) cast[role] = block[role].to(run_.compute.dtype);
+        if (inputs) repair_matrix(b, role, block, dense, masks, *inputs);
+        if (!runs_dense) cast.set(role, block[role].to(run_.compute.dtype));
       }
     }
-    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
-      walk_.advance(cast, sublayer, i, n);
-      if (dense_walk_) dense_walk_->advance(dense, sublayer, i, n);
-    });
-    walk_.end_sublayer();
-    if (dense_walk_) dense_walk_->end_sublayer();
+    streams_.advance(cast, dense, sublayer);
     run_.save_to_scratch(b, block, sublayer);
     run_.journal.commit(name);
   }
 
-  /// Past a sublayer that an earlier process repaired.
-  void pass_sublayer(int64_t b, Sublayer sublayer, const Block& dense) {
-    const Block ours = propagation_ == Propagation::kDense
-                           ? dense
-                           : run_.current().block(b, run_.compute.device, run_.compute.dtype);
-    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
-      walk_.pass(ours, sublayer, i, n);
-      if (dense_walk_) dense_walk_->pass(dense, sublayer, i, n);
-    });
-    walk_.end_sublayer();
-    if (dense_walk_) dense_walk_->end_sublayer();
-  }
-
   void repair_matrix(int64_t b, WeightRole role, Block& block, const Block& dense,
-                     const reconstruct::BlockMasks& masks, const Inputs& inputs) {
-    const auto start = std::chrono::steady_clock::now();
+                     const reconstruct::BlockMasks& masks, const GroupInputs& inputs) {
+    const Stopwatch watch;
     const WeightRole bias = model::bias_of(role);
     reconstruct::MatrixRegion region(block[role], block[bias], masks[role], run_.compute.dtype);
     const reconstruct::MatrixRegion target(dense[role], dense[bias], {}, run_.compute.dtype);
     ActivationStore targets = store_of(inputs.ours.windows(), inputs.ours.length(), block[role].size(0));
-    target.run(inputs.target(), targets);
+    target.run(inputs.for_targets(), targets);
     const reconstruct::RegionData data{
         .inputs = inputs.ours, .targets = targets, .held_out = inputs.held_out, .next_norm = {}};
     const std::string name =
@@ -160,21 +143,64 @@ class MatrixRepair {
     const auto outcome = reconstruct::descend(
         region, data, descent_recipe(run_, stage_, fmt::format(".{}", model::short_name(role))), random,
         name);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     run_.report.regions.push_back(
-        {.stage = to_string(stage_), .region = name, .outcome = outcome, .seconds = seconds});
+        {.stage = to_string(stage_), .region = name, .outcome = outcome, .seconds = watch.seconds()});
   }
 
   RunContext& run_;
   Stage stage_;
   Propagation propagation_;
   model::Forward forward_;
-  StreamWalk walk_;
-  std::optional<StreamWalk> dense_walk_;
+  StreamPair streams_;
 };
+
+void repair_matrices(RunContext& run, const Stage& stage) { MatrixRepair(run, stage).run(); }
+
+/// activations: one residual stream (two under sparse-dense propagation), for each the stored inputs of
+/// second groups and the inputs of the matrix, and one target. weights: a block as fp32 masters, twice in the
+/// compute dtype (ours and the dense one), and its masks. optimiser: of the largest matrix the leaf in the
+/// compute dtype, and in fp32 its gradient, two moments and the best state. workspace: a pass, a training
+/// step, or a measurement of the loss, whichever is largest. Operations: each stream once through the block
+/// and the targets; training takes a forward and two backward products, 6 a weight and token.
+StageBudget matrix_budget(const CostModel& cost, const Stage& kind) {
+  StageBudget stage = cost.start(to_string(kind));
+  const bool two = cost.plan().region.propagation == Propagation::kSparseDense;
+  const double streams = two ? 2 : 1;
+  const int64_t inner = cost.mlp().inner;
+  const int64_t width = cost.config().width;
+  const int64_t largest = cost.largest_matrix();
+  cost.add_residual_streams(stage, streams);
+  cost.add_streams(stage, 2 * streams, inner, cost.compute().dtype);
+  cost.add_streams(stage, 1, width, cost.compute().dtype);
+  stage.weights = cost.block_elements() * (kFp32Bytes + 2 * cost.compute_bytes() + 1);
+  stage.optimiser = largest * (cost.compute_bytes() + 4 * kFp32Bytes);
+  const int64_t tokens = cost.plan().region.batch * cost.length();
+  const int64_t measured = reconstruct::windows_at_a_time(cost.length()) * cost.length();
+  // a step: inputs, outputs and their gradient in fp32, the weights and their gradient in the compute dtype
+  const int64_t training = tokens * inner * 3 * kFp32Bytes + largest * 2 * cost.compute_bytes();
+  // the loss: outputs, targets, their difference and its square in fp32
+  const int64_t measuring = measured * std::max(inner, width) * 4 * kFp32Bytes;
+  stage.workspace = std::max({cost.widest_pass(kWindowsPerPass * cost.length()), training, measuring});
+  const auto [trained, steps] = cost.region_training();
+  const auto elements = static_cast<double>(cost.block_elements());
+  const auto blocks = static_cast<double>(cost.config().blocks);
+  cost.spend(
+      stage,
+      blocks * (cost.tokens() * (streams + 1) * cost.forward_block(cost.length()) + trained * 6 * elements),
+      0, blocks * steps * elements * kAdamSweeps * kFp32Bytes);
+  return stage;
+}
 
 }  // namespace
 
-void repair_matrices(RunContext& run, const Stage& stage) { MatrixRepair(run, stage).run(); }
+/// Gradient descent on one matrix and its bias after the other.
+const StageType& matrix_stage() {
+  static const StageType type{.name = "matrix",
+                              .ends_in_stream = false,
+                              .default_rate = [](int64_t width, int64_t) { return 5e-4 * rate_scale(width); },
+                              .budget = &matrix_budget,
+                              .run = &repair_matrices};
+  return type;
+}
 
 }  // namespace freelunch::pipeline

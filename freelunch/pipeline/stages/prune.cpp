@@ -1,15 +1,16 @@
+#include "freelunch/pipeline/stages/prune.h"
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "freelunch/base/error.h"
-#include "freelunch/base/interrupt.h"
+#include "freelunch/base/stopwatch.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/pipeline/group_statistics.h"
-#include "freelunch/pipeline/run_context.h"
-#include "freelunch/pipeline/stream_walk.h"
+#include "freelunch/pipeline/stages/sensitivity.h"
+#include "freelunch/pipeline/stages/solve.h"
 #include "freelunch/storage/transfer.h"
 
 namespace freelunch::pipeline {
@@ -17,48 +18,74 @@ namespace {
 
 using criteria::StatsNeeded;
 using model::Block;
-using model::Forward;
 using model::Sublayer;
 using model::WeightRole;
 
+/// What of the Gram matrix's mean diagonal a criterion that factorises it adds first.
+constexpr double kDamping = 0.01;
+
+bool blends_dense_stream(const CompressPlan& plan) {
+  return std::any_of(plan.grid.blends.begin(), plan.grid.blends.end(), [](double b) { return b != 0; });
+}
+
+/// The mean over the matrices of a sublayer.
+class MeanOutcome {
+ public:
+  void add(const reconstruct::RegionOutcome& one) {
+    sum_.before += one.before;
+    sum_.after += one.after;
+    sum_.held_out_before += one.held_out_before;
+    sum_.held_out_after += one.held_out_after;
+    ++count_;
+  }
+  reconstruct::RegionOutcome mean() const {
+    reconstruct::RegionOutcome mean = sum_;
+    for (double* value : {&mean.before, &mean.after, &mean.held_out_before, &mean.held_out_after})
+      *value /= static_cast<double>(count_);
+    return mean;
+  }
+
+ private:
+  reconstruct::RegionOutcome sum_;
+  int64_t count_ = 0;
+};
+
+/// A sublayer while its masks are chosen.
+struct Place {
+  int64_t block;
+  Sublayer sublayer;
+
+  std::string name() const { return fmt::format("blocks.{}.{}", block, model::name(sublayer)); }
+};
+
+/// The tensors of a block while its masks are chosen.
+struct PrunedBlock {
+  Block masters;   ///< fp32, dense at first; pruned in place, sublayer by sublayer
+  Block unpruned;  ///< the same before; only with statistics of the dense stream
+  Block dense;     ///< in the compute dtype; only with a dense stream
+};
+
 class Pruner {
  public:
-  Pruner(RunContext& run, MaskSource masks, bool solve)
+  Pruner(RunContext& run, bool solve)
       : run_(run),
-        masks_(masks),
-        solve_(solve),
-        criterion_(criteria::criterion_named(run.plan.criterion)),
-        group_(run.plan.group.value_or(criterion_.group)),
-        needs_(masks == MaskSource::kCriterion ? criterion_.needs : StatsNeeded::kNothing),
-        observe_(solve || needs_ != StatsNeeded::kNothing),
-        gram_(solve || needs_ == StatsNeeded::kGram),
-        dense_statistics_(run.plan.statistics == StatisticsSource::kDense),
-        cross_(solve && std::any_of(run.plan.grid.blends.begin(), run.plan.grid.blends.end(),
-                                    [](double b) { return b != 0; })),
-        forward_(run.model().config(), run.compute, observe_ ? run.windows.size(1) : 2) {
-    if (!observe_) return;
-    const model::WeightView read = dense_statistics_ ? run.dense() : run.current();
-    walk_.emplace(forward_, run.activations, run.embed(read));
-    if (cross_) dense_walk_.emplace(forward_, run.activations, run.embed(run.dense()));
+        needs_(run.plan, solve),
+        forward_(run.model().config(), run.compute, needs_.observe ? run.windows.size(1) : 2) {
+    if (needs_.observe) streams_.emplace(run.streams(forward_, walked(), needs_.cross));
   }
 
   void run() {
     const int64_t blocks = run_.model().config().blocks;
-    run_.sinks.progress.begin(solve_ ? "solve" : "prune", blocks, "blocks");
+    run_.sinks.progress.begin(needs_.solve ? "solve" : "prune", blocks, "blocks");
     for (int64_t b = 0; b < blocks; ++b) {
-      // fp32 masters become pruned in place, sublayer by sublayer; `dense` stays for the dense stream
-      Block block = run_.dense().block(b, run_.compute.device, at::kFloat);
-      Block dense;
-      if (cross_) dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
-      if (dense_statistics_) unpruned_ = block;
-      if (masks_ == MaskSource::kGiven) take_small_tensors(b, block);
+      PrunedBlock block = load(b);
       for (const Sublayer sublayer : model::kSublayers) {
-        const std::string name = fmt::format("blocks.{}.{}", b, model::name(sublayer));
+        const Place place{.block = b, .sublayer = sublayer};
         try {
-          prune_sublayer(b, sublayer, name, block, dense);
+          prune_sublayer(place, block);
         } catch (const Error& error) {
           if (error.kind() != ErrorKind::kNumerical) throw;
-          fail(ErrorKind::kNumerical, "{}: {}", name, error.what());
+          fail(ErrorKind::kNumerical, "{}: {}", place.name(), error.what());
         }
       }
       release_freed_memory();  // the C library's heap otherwise grows by about a block's weights each time
@@ -68,89 +95,74 @@ class Pruner {
   }
 
  private:
-  /// A model pruned elsewhere may hold norms and biases of its own.
-  void take_small_tensors(int64_t b, Block& block) const {
+  /// The weights that our stream runs through.
+  model::WeightView walked() const { return needs_.dense_statistics ? run_.dense() : run_.current(); }
+
+  PrunedBlock load(int64_t b) const {
+    PrunedBlock block{
+        .masters = run_.dense().block(b, run_.compute.device, at::kFloat), .unpruned = {}, .dense = {}};
+    if (needs_.cross) block.dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
+    if (needs_.dense_statistics) block.unpruned = block.masters;
+    if (!needs_.given) return block;
     for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {
+      // a model that came pruned may have its own norms and biases
       if (!model::is_prunable(*tensor->role))
-        block[*tensor->role] = model::to_device(run_.current().tensor(*tensor), run_.compute.device);
+        block.masters.set(*tensor->role,
+                          model::to_device(run_.current().tensor(*tensor), run_.compute.device));
     }
+    return block;
   }
 
-  void prune_sublayer(int64_t b, Sublayer sublayer, const std::string& name, Block& block,
-                      const Block& dense) {
-    if (run_.journal.done(name)) return pass_sublayer(b, sublayer, dense);
-    const auto start = std::chrono::steady_clock::now();
-    reconstruct::RegionOutcome outcome;
-    int64_t matrices = 0;
-    const auto groups = model::matrix_groups(block, sublayer);
-    Block cast =
-        dense_statistics_
-            ? unpruned_
-            : block;  // what the walk runs on: each matrix replaced, in the compute dtype, once it is pruned
+  void prune_sublayer(const Place& place, PrunedBlock& block) {
+    if (run_.journal.done(place.name())) {  // pruned by an earlier process
+      if (!needs_.observe) return;
+      const Block ours = walked().block(place.block, run_.compute.device, run_.compute.dtype);
+      return streams_->pass(ours, block.dense, place.sublayer);
+    }
+    const Stopwatch watch;
+    MeanOutcome outcome;
+    const auto groups = model::matrix_groups(block.masters, place.sublayer);
+    // what our stream runs through: each matrix is replaced, in the compute dtype, once it is pruned
+    Block cast = needs_.dense_statistics ? block.unpruned : block.masters;
     for (size_t g = 0; g < groups.size(); ++g) {
-      std::optional<GroupStatistics> statistics;
-      if (observe_) {
-        statistics.emplace(
-            block[groups[g][0]].size(1), run_.compute.device,
-            GroupStatistics::Wanted{.gram = gram_, .cross = cross_, .metric = run_.plan.sensitivity});
-        for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool held_out) {
-          const at::Tensor tokens = walk_->tokens(cast, sublayer, g, i, n);
-          const at::Tensor X = walk_->input(cast, sublayer, g, i, n, tokens);
-          const at::Tensor Y = cross_ ? dense_walk_->input(dense, sublayer, g, i, n, tokens) : at::Tensor();
-          statistics->add(X, Y, held_out);
-        });
-        if (gram_) release_freed_memory();  // a pass and what is done with its sums share no tensor sizes
-      }
-      if (observe_) warn_if_few(*statistics, b, groups[g][0], block[groups[g][0]].size(1));
-      const criteria::CalibrationStats stats = evidence_of(statistics, b, sublayer, g);
+      std::optional<GroupStatistics> statistics = observe(place, g, cast, block);
+      const criteria::CalibrationStats stats = stats_of(statistics, place, g);
       for (const WeightRole role : groups[g]) {
-        const at::Tensor W_dense = block[role];
-        const reconstruct::RegionOutcome one = prune_matrix(b, role, block[role], stats, statistics);
-        outcome.before += one.before;
-        outcome.after += one.after;
-        outcome.held_out_before += one.held_out_before;
-        outcome.held_out_after += one.held_out_after;
-        cast[role] = (dense_statistics_ ? W_dense : block[role]).to(run_.compute.dtype);
-        ++matrices;
+        at::Tensor& W = block.masters.at(role);
+        const at::Tensor W_dense = W;
+        outcome.add(prune_matrix(*run_.model().find(place.block, role), W, stats, statistics));
+        cast.set(role, (needs_.dense_statistics ? W_dense : W).to(run_.compute.dtype));
       }
     }
-    if (observe_) {
-      for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
-        walk_->advance(cast, sublayer, i, n);
-        if (cross_) dense_walk_->advance(dense, sublayer, i, n);
-      });
-      walk_->end_sublayer();
-      if (cross_) dense_walk_->end_sublayer();
+    if (streams_) streams_->advance(cast, block.dense, place.sublayer);
+    run_.save_to_scratch(place.block, block.masters, place.sublayer);
+    if (needs_.solve) {
+      run_.report.regions.push_back(
+          {.stage = "solve", .region = place.name(), .outcome = outcome.mean(), .seconds = watch.seconds()});
     }
-    run_.save_to_scratch(b, block, sublayer);
-    if (solve_) report(name, outcome, matrices, start);
-    run_.journal.commit(name);
+    run_.journal.commit(place.name());
   }
 
-  void report(const std::string& name, reconstruct::RegionOutcome outcome, int64_t matrices,
-              std::chrono::steady_clock::time_point start) {
-    for (double* value :
-         {&outcome.before, &outcome.after, &outcome.held_out_before, &outcome.held_out_after}) {
-      *value /= static_cast<double>(matrices);
-    }
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    run_.report.regions.push_back({.stage = "solve", .region = name, .outcome = outcome, .seconds = seconds});
+  /// Statistics of what a group of matrices reads; nothing if none are needed.
+  std::optional<GroupStatistics> observe(const Place& place, size_t group, const Block& cast,
+                                         const PrunedBlock& block) {
+    if (!needs_.observe) return std::nullopt;
+    const WeightRole first = model::matrix_groups(block.masters, place.sublayer)[group].front();
+    const int64_t width = block.masters[first].size(1);
+    std::optional<GroupStatistics> statistics;
+    statistics.emplace(
+        width, run_.compute.device,
+        GroupStatistics::Wanted{.gram = needs_.gram, .cross = needs_.cross, .metric = run_.plan.sensitivity});
+    streams_->for_each_input(cast, block.dense, place.sublayer, group,
+                             [&](const at::Tensor& X, const at::Tensor& Y, int64_t, bool held_out) {
+                               statistics->add(X, Y, held_out);
+                             });
+    if (needs_.gram) release_freed_memory();  // a pass and the use of its sums share no tensor sizes
+    warn_if_few(*statistics, place.block, first, width);
+    return statistics;
   }
 
-  /// Past a sublayer that an earlier process pruned.
-  void pass_sublayer(int64_t b, Sublayer sublayer, const Block& dense) {
-    if (!observe_) return;
-    const model::WeightView read = dense_statistics_ ? run_.dense() : run_.current();
-    const Block block = read.block(b, run_.compute.device, run_.compute.dtype);
-    for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {
-      walk_->pass(block, sublayer, i, n);
-      if (cross_) dense_walk_->pass(dense, sublayer, i, n);
-    });
-    walk_->end_sublayer();
-    if (cross_) dense_walk_->end_sublayer();
-  }
-
-  /// An expert that few tokens reached has statistics that say little.
+  /// Statistics of an expert that few tokens reached say little.
   void warn_if_few(const GroupStatistics& statistics, int64_t b, WeightRole role, int64_t width) const {
     const int64_t tokens = statistics.tokens(false);
     if (role.expert < 0 || tokens >= width) return;
@@ -161,115 +173,90 @@ class Pruner {
                     tokens == 0 ? "pruned by magnitude, not repaired" : "kept closer to the dense weights"));
   }
 
-  criteria::CalibrationStats evidence_of(const std::optional<GroupStatistics>& statistics, int64_t b,
-                                         Sublayer sublayer, size_t group) const {
+  /// What the criterion may look at.
+  criteria::CalibrationStats stats_of(const std::optional<GroupStatistics>& statistics, const Place& place,
+                                      size_t group) const {
     if (!statistics) return {};
-    if (statistics->tokens(false) == 0) return statistics->stats_of_no_tokens(needs_);
-    double damping = 0.01;
+    if (statistics->tokens(false) == 0) return statistics->stats_of_no_tokens(needs_.stats);
+    double damping = kDamping;
     statistics->check_finite();
-    const criteria::CalibrationStats stats = statistics->stats(needs_, damping);
-    if (damping > 0.011) {
-      run_.sinks.log.log(
-          LogLevel::kWarning,
-          fmt::format("blocks.{}.{}, group {}: sparsegpt needed a damping of {:g} to factorise "
-                      "the Gram matrix",
-                      b, model::name(sublayer), group, damping));
+    const criteria::CalibrationStats stats = statistics->stats(needs_.stats, damping);
+    if (damping > 1.1 * kDamping) {
+      run_.sinks.log.log(LogLevel::kWarning,
+                         fmt::format("{}, group {}: {} needed a damping of {:g} to factorise the Gram matrix",
+                                     place.name(), group, needs_.criterion.name, damping));
     }
     return stats;
   }
 
-  criteria::Pruned choose(const model::ModelTensor& tensor, const at::Tensor& W,
-                          criteria::CalibrationStats stats) const {
-    if (masks_ == MaskSource::kGiven) {
-      return {
-          .mask = {model::to_device(run_.scratch.get(model::mask_name(tensor.name)), run_.compute.device)},
-          .W = model::to_device(run_.current().tensor(tensor), run_.compute.device)};
-    }
-    RandomStream random(run_.plan.seed, "mask " + tensor.name);
-    stats.random = &random;
-    const sparsity::Pattern pattern = run_.patterns.of(tensor.name, tensor.block);
-    criteria::Pruned pruned = criteria::prune(criterion_, W, stats, pattern, group_);
-    run_.scratch.put(model::mask_name(tensor.name), pruned.mask.retained);
-    if (criterion_.moves_weights()) run_.scratch.put(model::pruned_name(tensor.name), pruned.W);
-    run_.report.tensors.push_back(
-        {.name = tensor.name,
-         .shape = tensor.shape,
-         .zeros = 0,
-         .expected_zeros = sparsity::expected_zeros(W.size(0), W.size(1), pattern, group_),
-         .elements = W.numel(),
-         .pattern = sparsity::to_string(pattern)});
-    return pruned;
-  }
-
-  reconstruct::RegionOutcome prune_matrix(int64_t b, WeightRole role, at::Tensor& W,
+  /// Replaces W (out, in) fp32, dense, by the pruned weights, fitted if the stage solves.
+  reconstruct::RegionOutcome prune_matrix(const model::ModelTensor& tensor, at::Tensor& W,
                                           const criteria::CalibrationStats& stats,
                                           std::optional<GroupStatistics>& statistics) {
-    const model::ModelTensor& tensor = *run_.model().find(b, role);
     at::Tensor metric;
-    if (run_.plan.sensitivity && solve_) {
+    if (run_.plan.sensitivity && needs_.solve) {
       metric = reconstruct::output_metric(
           model::to_device(run_.dense_scratch.get(sensitivity_name(tensor.name)), run_.compute.device),
           run_.plan.sensitivity_damping);
     }
     criteria::CalibrationStats weighed = stats;
     if (run_.plan.sensitivity_masks) weighed.row_weights = metric.diagonal().sqrt();
-    const criteria::Pruned pruned = choose(tensor, W, weighed);
-    if (role.expert >= 0 && statistics && masks_ == MaskSource::kCriterion)
+    const criteria::Pruned pruned = needs_.given ? given(tensor) : choose(tensor, W, weighed);
+    if (tensor.role->expert >= 0 && statistics && !needs_.given)
       run_.report.tensors.back().tokens = statistics->tokens(false);
-    reconstruct::RegionOutcome outcome;
-    if (!solve_) {
+    if (!needs_.solve) {
       W = pruned.W;
-      return outcome;
+      return {};
     }
-    if (statistics->tokens(false) == 0) {
-      W = pruned.W;
-      return outcome;
-    }
-    const reconstruct::Moments& seen = statistics->moments(false);
-    reconstruct::ClosedFormSettings settings{.iterations = run_.plan.grid.iterations};
-    const bool can_choose = run_.held_out > 0 && statistics->tokens(true) > 0;
-    const reconstruct::Moments& held = can_choose ? statistics->moments(true) : seen;
-    if (can_choose) settings = reconstruct::choose_settings(W, pruned.mask, seen, held, run_.plan.grid);
-    if (role.expert >= 0) {  // the fewer tokens an expert saw, the closer it stays
-      const double scarcity = static_cast<double>(W.size(1)) / static_cast<double>(statistics->tokens(false));
-      settings.lambda *= std::max(1.0, scarcity);
-    }
-    at::Tensor solved = reconstruct::solve(W, pruned.mask, seen, settings);
-    if (metric.defined())
-      solved = reconstruct::solve_weighted(solved, W, pruned.mask, seen, metric, settings);
-    const reconstruct::RelativeError on_seen(W, seen, metric);
-    const reconstruct::RelativeError on_held(W, held, metric);
-    outcome = {.before = on_seen.of(pruned.W),
-               .after = on_seen.of(solved),
-               .held_out_before = on_held.of(pruned.W),
-               .held_out_after = on_held.of(solved)};
-    run_.sinks.log.log(LogLevel::kDebug, fmt::format("{}: lambda {} beta {} held-out error {:.4f} -> {:.4f}",
-                                                     tensor.name, settings.lambda, settings.blend,
-                                                     outcome.held_out_before, outcome.held_out_after));
-    // keep-best: a matrix that the closed form made worse on held-out windows stays as it was pruned
-    const bool better = outcome.held_out_after < outcome.held_out_before;
-    W = better ? solved : pruned.W;
-    if (!better) outcome.after = outcome.before, outcome.held_out_after = outcome.held_out_before;
-    return outcome;
+    const SolvedMatrix solved = solve_matrix(run_, tensor, W, pruned, *statistics, metric);
+    W = solved.W;
+    return solved.outcome;
+  }
+
+  /// The mask and the weights that the model brought.
+  criteria::Pruned given(const model::ModelTensor& tensor) const {
+    return {.mask = {model::to_device(run_.scratch.get(model::mask_name(tensor.name)), run_.compute.device)},
+            .W = model::to_device(run_.current().tensor(tensor), run_.compute.device)};
+  }
+
+  /// Chooses a mask by the criterion and records it.
+  criteria::Pruned choose(const model::ModelTensor& tensor, const at::Tensor& W,
+                          criteria::CalibrationStats stats) const {
+    RandomStream random(run_.plan.seed, "mask " + tensor.name);
+    stats.random = &random;
+    const sparsity::Pattern pattern = run_.patterns.of(tensor.name, tensor.block);
+    criteria::Pruned pruned = criteria::prune(needs_.criterion, W, stats, pattern, needs_.group);
+    run_.scratch.put(model::mask_name(tensor.name), pruned.mask.retained);
+    if (needs_.criterion.moves_weights()) run_.scratch.put(model::pruned_name(tensor.name), pruned.W);
+    run_.report.tensors.push_back(
+        {.name = tensor.name,
+         .shape = tensor.shape,
+         .zeros = 0,
+         .expected_zeros = sparsity::expected_zeros(W.size(0), W.size(1), pattern, needs_.group),
+         .elements = W.numel(),
+         .pattern = sparsity::to_string(pattern)});
+    return pruned;
   }
 
   RunContext& run_;
-  MaskSource masks_;
-  bool solve_;
-  const criteria::Criterion& criterion_;
-  sparsity::Group group_;
-  StatsNeeded needs_;
-  bool observe_;
-  bool gram_;
-  bool dense_statistics_;
-  bool cross_;
-  Forward forward_;
-  std::optional<StreamWalk> walk_, dense_walk_;
-  Block unpruned_;
+  PruneNeeds needs_;
+  model::Forward forward_;
+  std::optional<StreamPair> streams_;
 };
 
 }  // namespace
 
-void prune(RunContext& run, MaskSource masks, bool solve) { Pruner(run, masks, solve).run(); }
+PruneNeeds::PruneNeeds(const CompressPlan& plan, bool with_solve)
+    : criterion(criteria::criterion_named(plan.criterion)),
+      stats(plan.dense.empty() ? criterion.needs : StatsNeeded::kNothing),
+      group(plan.group.value_or(criterion.group)),
+      given(!plan.dense.empty()),
+      solve(with_solve),
+      observe(solve || stats != StatsNeeded::kNothing),
+      gram(solve || stats == StatsNeeded::kGram),
+      cross(solve && blends_dense_stream(plan)),
+      dense_statistics(plan.statistics == StatisticsSource::kDense) {}
+
+void prune(RunContext& run, bool solve) { Pruner(run, solve).run(); }
 
 }  // namespace freelunch::pipeline

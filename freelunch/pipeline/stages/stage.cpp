@@ -1,0 +1,119 @@
+#include "freelunch/pipeline/stages/stage.h"
+
+#include <algorithm>
+
+#include "freelunch/base/error.h"
+
+// The table of stages: a line for each NAME.cpp of this folder that defines NAME_stage().
+#define FREELUNCH_STAGES(STAGE) \
+  STAGE(solve)                  \
+  STAGE(matrix)                 \
+  STAGE(sublayer)               \
+  STAGE(block)                  \
+  STAGE(model)                  \
+  STAGE(lora)                   \
+  STAGE(bias_norm)
+
+namespace freelunch::pipeline {
+
+#define FREELUNCH_DECLARE(stage) const StageType& stage##_stage();
+#define FREELUNCH_ENTRY(stage) &stage##_stage(),
+
+FREELUNCH_STAGES(FREELUNCH_DECLARE)
+
+const std::vector<const StageType*>& all_stages() {
+  static const std::vector<const StageType*> all{FREELUNCH_STAGES(FREELUNCH_ENTRY)};
+  return all;
+}
+
+std::string stage_names() {
+  std::string names;
+  for (const StageType* type : all_stages()) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", type->name);
+    if (type->takes_count) names += fmt::format(", {}s:K", type->name);
+  }
+  return names;
+}
+
+const StageType& type_of(const Stage& stage) {
+  for (const StageType* type : all_stages()) {
+    if (type->name == stage.name) return *type;
+  }
+  fail(ErrorKind::kInvalidArgument, "repair stage '{}' is not known; expected auto, none, or a list of {}",
+       to_string(stage), stage_names());
+}
+
+void check_repair(const CompressPlan& plan) {
+  const std::vector<Stage>& stages = plan.repair.stages;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const StageType& type = type_of(stages[i]);
+    if (stages[i].blocks != 1 && !type.takes_count) {
+      fail(ErrorKind::kInvalidArgument,
+           "repair stage '{}' takes no count; expected auto, none, or a list of {}", to_string(stages[i]),
+           stage_names());
+    }
+    if (type.scope == StageScope::kMasks && i > 0) {
+      fail(ErrorKind::kInvalidArgument,
+           "repair '{}': {} must come first, because it works while the masks are chosen", to_string(stages),
+           type.name);
+    }
+    if (!type.ends_in_stream && plan.region.loss == reconstruct::Loss::kNextNorm) {
+      fail(ErrorKind::kInvalidArgument,
+           "loss next-norm needs regions that end in the residual stream; those of stage {}, a single matrix "
+           "each, do not",
+           type.name);
+    }
+  }
+  if (plan.sensitivity && !plan.repair.automatic && !works_on_masks(stages)) {
+    fail(ErrorKind::kInvalidArgument,
+         "sensitivity changes how solve fits matrices, but the repair has no solve");
+  }
+}
+
+std::vector<std::vector<Stage>> automatic_repairs() {
+  return {{{.name = "solve"}, {.name = "sublayer"}, {.name = "model"}},
+          {{.name = "solve"}, {.name = "sublayer"}}};
+}
+
+bool works_on_masks(const std::vector<Stage>& stages) {
+  return !stages.empty() && type_of(stages.front()).scope == StageScope::kMasks;
+}
+
+bool is_local(const Stage& stage) { return type_of(stage).scope == StageScope::kRegions; }
+
+bool is_global(const Stage& stage) { return type_of(stage).scope == StageScope::kModel; }
+
+reconstruct::Trains trained_by(const Stage& stage) { return type_of(stage).trains.value(); }
+
+double default_rate(const Stage& stage, int64_t width) {
+  const StageType& type = type_of(stage);
+  return type.default_rate != nullptr ? type.default_rate(width, stage.blocks) : 0;
+}
+
+double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width) {
+  const auto& chosen = is_local(stage) ? plan.region.learning_rate : plan.model_stage.learning_rate;
+  return chosen.value_or(default_rate(stage, width));
+}
+
+int64_t default_epochs(const std::vector<Stage>& stages) {
+  const auto any = [&](auto is) { return std::any_of(stages.begin(), stages.end(), is); };
+  return any(is_local) && any(is_global) ? 1 : 2;
+}
+
+std::vector<StageSettings> settings_of(const CompressPlan& plan, const std::vector<Stage>& stages,
+                                       int64_t width) {
+  std::vector<StageSettings> settings;
+  for (const Stage& stage : stages) {
+    const StageType& type = type_of(stage);
+    StageSettings one{.stage = stage, .scope = type.scope, .trains = type.trains};
+    if (type.default_rate != nullptr) {
+      const auto& epochs = type.scope == StageScope::kRegions ? plan.region.epochs : plan.model_stage.epochs;
+      one.learning_rate = learning_rate(plan, stage, width);
+      one.epochs = epochs.value_or(default_epochs(stages));
+    }
+    settings.push_back(one);
+  }
+  return settings;
+}
+
+}  // namespace freelunch::pipeline

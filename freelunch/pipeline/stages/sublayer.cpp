@@ -1,0 +1,17 @@
+#include "freelunch/pipeline/stages/rate_scale.h"
+#include "freelunch/pipeline/stages/region_descent.h"
+#include "freelunch/pipeline/stages/stage.h"
+
+namespace freelunch::pipeline {
+
+/// Gradient descent on attention and MLP sublayers, one after the other.
+const StageType& sublayer_stage() {
+  static const StageType type{
+      .name = "sublayer",
+      .default_rate = [](int64_t width, int64_t) { return 2e-3 * rate_scale(width); },
+      .budget = [](const CostModel& cost, const Stage& stage) { return region_budget(cost, stage, 1); },
+      .run = [](RunContext& run, const Stage& stage) { repair_regions(run, stage, 1); }};
+  return type;
+}
+
+}  // namespace freelunch::pipeline
