@@ -54,13 +54,13 @@ Pruned prune(const Criterion& criterion, const at::Tensor& W, const CalibrationS
     fail(ErrorKind::kInvalidArgument, "{}: W has {} dimensions, expected 2", criterion.name, W.dim());
   if (criterion.needs_inputs() &&
       (!stats.column_norms.defined() || stats.column_norms.numel() != W.size(1))) {
-    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the column norms do not have as many",
+    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs; the column norms have another size",
          criterion.name, W.size(1));
   }
   if (criterion.needs == StatsNeeded::kGram &&
       (!stats.inverse_factor.defined() || stats.inverse_factor.size(0) != W.size(1))) {
-    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs, but the Gram matrix does not have as many",
-         criterion.name, W.size(1));
+    fail(ErrorKind::kInvalidArgument, "{}: W has {} inputs; the Gram matrix has another size", criterion.name,
+         W.size(1));
   }
   if (stats.row_weights.defined() && stats.row_weights.numel() != W.size(0)) {
     fail(ErrorKind::kInvalidArgument, "{}: W has {} outputs, but there are {} row weights", criterion.name,

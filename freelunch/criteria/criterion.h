@@ -39,8 +39,7 @@ struct Criterion {
   StatsNeeded needs = StatsNeeded::kNothing;
   sparsity::Group group = sparsity::Group::kRow;  ///< which weights compete unless the user says otherwise
   bool draws_random = false;                      ///< the mask depends on the seed
-  bool has_scores =
-      true;  ///< weights are ranked by importance, so that importances of outputs can weigh them
+  bool has_scores = true;  ///< scores measure importance, so weights of the output rows can multiply them
   /// W (out, in) fp32 -> scores (out, in) fp32 on the same device.
   at::Tensor (*score)(const at::Tensor& W, const CalibrationStats& stats) = nullptr;
   /// W (out, in) fp32 -> mask and moved weights.
@@ -58,7 +57,7 @@ struct Criterion {
 FREELUNCH_CRITERIA(FREELUNCH_DECLARE)
 #undef FREELUNCH_DECLARE
 
-/// The criteria of the list, then those of add_criterion().
+/// The built-in criteria in the order of the list, then those of add_criterion().
 std::vector<const Criterion*> all_criteria();
 /// Makes a criterion of the caller known by its name, so that a plan can name it. `criterion` must outlive
 /// every use; call this before the first run, not during one. Throws InvalidArgument for a name that is empty

@@ -10,8 +10,8 @@ struct InverseFactor {
   double used = 0;  ///< the damping that worked
 };
 
-/// Factorises H (in, in), any floating dtype, in fp64. If that fails with the given damping, the damping is
-/// raised tenfold, at most five times. Throws Numerical if no damping works.
+/// Factorises H (in, in), any floating dtype, in fp64 if the device has it. If that fails with the given
+/// damping, the damping is raised tenfold, at most five times. Throws Numerical if no damping works.
 InverseFactor inverse_factor(const at::Tensor& H, double damping = 0.01);
 
 }  // namespace freelunch::criteria

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/criteria/criterion.h"

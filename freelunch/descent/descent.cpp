@@ -194,7 +194,7 @@ RegionOutcome descend(Region& region, const RegionData& data, const DescentRecip
     attempt = descent.train(rate, to_beat, random);
     if (attempt.divergence) {
       if (outcome.restarts == recipe.restarts)
-        fail(ErrorKind::kNumerical, "{}: {}; try --on-divergence restart, or a learning rate below {}", name,
+        fail(ErrorKind::kNumerical, "{}: {}; try `on-divergence` restart, or a learning rate below {}", name,
              attempt.divergence->text(), rate);
       ++outcome.restarts;
       rate /= 2;

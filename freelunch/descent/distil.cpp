@@ -257,7 +257,7 @@ DistilOutcome distil(const DistilModel& model, const DistilData& data, const Dis
     const std::optional<Divergence> divergence = distillation.run(at, place, progress);
     if (!divergence) break;
     if (at.restarts == recipe.restarts)
-      fail(ErrorKind::kNumerical, "model: {}; try --on-divergence restart, or a learning rate below {}",
+      fail(ErrorKind::kNumerical, "model: {}; try `on-divergence` restart, or a learning rate below {}",
            divergence->text(), at.learning_rate);
     at = {.learning_rate = at.learning_rate / 2,
           .restarts = at.restarts + 1,

@@ -38,7 +38,7 @@ at::Tensor rows_of(const at::Tensor& X, int64_t width) {
   return X.reshape({-1, width}).to(at::kFloat);
 }
 
-/// A^T B in fp32, A (tokens, m), B (tokens, n); bf16 factors stay bf16 if the device multiplies them into
+/// A^T B in fp32, A (tokens, m), B (tokens, n). bf16 factors stay bf16 if the device accumulates them in
 /// fp32.
 at::Tensor product(const at::Tensor& A, const at::Tensor& B) {
   if (backend::of(A).mixed_mm() && A.scalar_type() == at::kBFloat16 && B.scalar_type() == at::kBFloat16)

@@ -103,7 +103,7 @@ json vocabulary_object(const GgufVocabulary& v, std::string_view file) {
     // byte-level files use these to fill the embedding; no text is encoded as one
     if (v.model == "gpt2" && type_of(v, id) == kUnused) continue;
     if (!vocabulary.emplace(spelling(v, id), id).second)
-      fail(ErrorKind::kBadFile, "{}: token '{}' stands twice in tokenizer.ggml.tokens", file, v.tokens[id]);
+      fail(ErrorKind::kBadFile, "{}: token '{}' occurs twice in tokenizer.ggml.tokens", file, v.tokens[id]);
   }
   return vocabulary;
 }

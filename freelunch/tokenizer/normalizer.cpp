@@ -70,7 +70,8 @@ void Normalizer::add(const json& entry, std::string_view file) {
       step.regex.emplace(pattern["Regex"].get<std::string>(), file);
     } else {
       step.literal = pattern.at("String").get<std::string>();
-      if (step.literal.empty()) fail(ErrorKind::kBadFile, "{}: normalizer Replace looks for nothing", file);
+      if (step.literal.empty())
+        fail(ErrorKind::kBadFile, "{}: normalizer Replace searches for an empty text", file);
     }
     steps_.emplace_back(std::move(step));
   } else {

@@ -85,7 +85,7 @@ void check(const Model& model, std::string_view file) {
     if (piece.text.empty() || piece.text.find('\0') != std::string::npos || !is_valid_utf8(piece.text))
       fail(ErrorKind::kBadFile, "{}: piece {} is empty or not text", file, id);
     if (!seen.insert(piece.text).second)
-      fail(ErrorKind::kBadFile, "{}: piece '{}' stands twice", file, piece.text);
+      fail(ErrorKind::kBadFile, "{}: piece '{}' occurs twice", file, piece.text);
     if (!std::isfinite(piece.score))
       fail(ErrorKind::kBadFile, "{}: piece '{}' has no finite score", file, piece.text);
     if (piece.type == Model::Type::kByte && !byte_of_token(piece.text))

@@ -57,7 +57,7 @@ TEST(StageTable, KnowsWhatEachStageWorksOn) {
     EXPECT_TRUE(is_local({.name = local})) << local;
     EXPECT_FALSE(is_global({.name = local})) << local;
   }
-  EXPECT_EQ(trained_by({.name = "model"}), reconstruct::Trains::kKept);
+  EXPECT_EQ(trained_by({.name = "model"}), reconstruct::Trains::kRetained);
   EXPECT_EQ(trained_by({.name = "lora"}), reconstruct::Trains::kLora);
   EXPECT_EQ(trained_by({.name = "bias-norm"}), reconstruct::Trains::kBiasNorm);
 }

@@ -163,8 +163,7 @@ GgufHeader::Entry read_tensor(ByteReader& reader) {
 uint64_t alignment_of(const GgufMetadata& metadata, const std::string& file) {
   const uint64_t alignment = metadata.get_uint("general.alignment", 32);
   if (alignment == 0 || !std::has_single_bit(alignment) || alignment > (1U << 20U)) {
-    fail(ErrorKind::kBadFile, "gguf: {} asks for an alignment of {}, expected a power of two", file,
-         alignment);
+    fail(ErrorKind::kBadFile, "gguf: {} has an alignment of {}, expected a power of two", file, alignment);
   }
   return alignment;
 }

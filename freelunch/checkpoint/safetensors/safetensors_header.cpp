@@ -56,7 +56,7 @@ std::vector<uint64_t> unsigned_list(const json& entry, const char* key, const st
       it != entry.end() && it->is_array() &&
       std::all_of(it->begin(), it->end(), [](const json& v) { return v.is_number_unsigned(); });
   if (!is_list)
-    fail(ErrorKind::kBadFile, "safetensors: tensor '{}' of {} has no proper '{}'", tensor, file, key);
+    fail(ErrorKind::kBadFile, "safetensors: tensor '{}' of {} has no valid '{}'", tensor, file, key);
   return it->get<std::vector<uint64_t>>();
 }
 
