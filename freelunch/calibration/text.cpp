@@ -84,7 +84,7 @@ std::vector<std::string> read_documents(const fs::path& path, const TextFormat& 
   } else if (!content.empty()) {
     documents.push_back(std::move(content));
   }
-  if (documents.empty()) fail(ErrorKind::kBadFile, "{}: holds no text", file);
+  if (documents.empty()) fail(ErrorKind::kBadFile, "{}: contains no text", file);
   return documents;
 }
 

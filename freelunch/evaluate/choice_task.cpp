@@ -261,7 +261,7 @@ std::vector<ChoiceExample> read_examples(const ChoiceTask& task, std::optional<i
     if (!object.is_object()) fail(ErrorKind::kBadFile, "{}: not a JSON object", where);
     examples.push_back(entry->second(Item(object, where)));
   }
-  if (examples.empty()) fail(ErrorKind::kBadFile, "task '{}' holds no examples", task.file.string());
+  if (examples.empty()) fail(ErrorKind::kBadFile, "task '{}' contains no examples", task.file.string());
   return examples;
 }
 

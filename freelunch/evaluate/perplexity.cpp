@@ -28,7 +28,7 @@ int64_t first_scored(const PerplexitySettings& settings) {
 at::Tensor cut(const std::vector<int64_t>& tokens, const PerplexitySettings& settings) {
   const auto total = static_cast<int64_t>(tokens.size());
   if (settings.length < 2)
-    fail(ErrorKind::kInvalidArgument, "a window of {} tokens predicts nothing", settings.length);
+    fail(ErrorKind::kInvalidArgument, "a window has {} tokens, expected at least 2", settings.length);
   if (settings.windows && *settings.windows < 1)
     fail(ErrorKind::kInvalidArgument, "the number of windows is {}, expected at least 1", *settings.windows);
   int64_t n = total / settings.length;
