@@ -73,20 +73,16 @@ def source(base):
     return source
 
 
-@pytest.fixture(scope="module")
-def loaded(base, source):
-    """(name, dtype) -> path of the GGUF file and llama.cpp with it. Only the last one stays in memory."""
-
-    @functools.lru_cache(maxsize=1)
-    def load(name, dtype):
-        path = base / f"{name}-{dtype}.gguf".replace(" ", "-")
-        run("convert", source(name).folder, "-o", path, "--dtype", dtype)
-        length = source(name).length
-        llm = llama_cpp.Llama(str(path), n_ctx=max(length, 256), n_batch=length, n_ubatch=length, logits_all=True,
-                              n_threads=2, n_threads_batch=2, verbose=False)
-        return path, llm
-
-    return load
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: " ".join(case))
+def case(request, base, source):
+    """A GGUF file and llama.cpp with it: pytest runs all tests of one file before it opens the next."""
+    name, dtype = request.param
+    made = source(name)
+    path = base / f"{name}-{dtype}.gguf".replace(" ", "-")
+    run("convert", made.folder, "-o", path, "--dtype", dtype)
+    llm = llama_cpp.Llama(str(path), n_ctx=max(made.length, 256), n_batch=made.length, n_ubatch=made.length,
+                          logits_all=True, n_threads=2, n_threads_batch=2, verbose=False)
+    return types.SimpleNamespace(name=name, dtype=dtype, path=path, llm=llm, **vars(made))
 
 
 def continuation(llm, ids):
@@ -103,19 +99,18 @@ def continuation(llm, ids):
     return tokens, gaps
 
 
-@pytest.mark.parametrize("name, dtype", CASES)
-def test_greedy_generation_gives_the_tokens_of_llama_cpp(name, dtype, source, loaded):
-    path, llm = loaded(name, dtype)
-    for prompt in source(name).prompts:
-        ours = run_json("generate", path, "--prompt", prompt, "--tokens", TOKENS, "--past-end", "--compute", "fp32")
-        ids = llm.tokenize(prompt.encode(), add_bos=source(name).bos, special=True)
+def test_greedy_generation_gives_the_tokens_of_llama_cpp(case):
+    for prompt in case.prompts:
+        ours = run_json("generate", case.path, "--prompt", prompt, "--tokens", TOKENS, "--past-end",
+                        "--compute", "fp32")
+        ids = case.llm.tokenize(prompt.encode(), add_bos=case.bos, special=True)
         assert ids == ours["prompt"], prompt
-        theirs, gaps = continuation(llm, ids)
+        theirs, gaps = continuation(case.llm, ids)
         same = next((i for i, (a, b) in enumerate(zip(theirs, ours["tokens"])) if a != b), TOKENS)
-        print(f"{name} {dtype}: {same} of {TOKENS} greedy tokens alike"
+        print(f"{case.name} {case.dtype}: {same} of {TOKENS} greedy tokens alike"
               + ("" if same == TOKENS else f"; the two largest logits then differ by {gaps[same]:.3f}"))
         # llama.cpp rounds activations to the weights' type: there a near tie may fall the other way
-        assert same == TOKENS or (dtype != "f32" and gaps[same] < 0.25), (prompt, theirs, ours["tokens"])
+        assert same == TOKENS or (case.dtype != "f32" and gaps[same] < 0.25), (prompt, theirs, ours["tokens"])
 
 
 def log_softmax(logits):
@@ -138,14 +133,13 @@ def perplexity(llm, ids, length, windows, bos):
     return math.exp(total / count)
 
 
-@pytest.mark.parametrize("name, dtype", CASES)
-def test_perplexity_is_that_of_llama_cpp(name, dtype, source, loaded):
-    path, llm = loaded(name, dtype)
-    made, windows = source(name), 4
-    ours = run_json("perplexity", path, "--text", made.text, "--protocol", "llama.cpp", "--length", made.length,
+def test_perplexity_is_that_of_llama_cpp(case):
+    windows = 4
+    ours = run_json("perplexity", case.path, "--text", case.text, "--protocol", "llama.cpp", "--length", case.length,
                     "--windows", windows, "--compute", "fp32")["perplexity"]
-    ids = llm.tokenize(made.text.read_bytes(), add_bos=made.bos, special=True)
-    theirs = perplexity(llm, ids, made.length, windows, made.bos)
-    print(f"{name} {dtype}: perplexity {ours:.4f}, llama.cpp {theirs:.4f} ({100 * (ours / theirs - 1):+.3f} %)")
+    ids = case.llm.tokenize(case.text.read_bytes(), add_bos=case.bos, special=True)
+    theirs = perplexity(case.llm, ids, case.length, windows, case.bos)
+    print(f"{case.name} {case.dtype}: perplexity {ours:.4f}, llama.cpp {theirs:.4f} "
+          f"({100 * (ours / theirs - 1):+.3f} %)")
     # over Q8_0 weights llama.cpp rounds activations to eight bits
-    assert abs(ours / theirs - 1) < (0.01 if dtype == "q8_0" else 0.005)
+    assert abs(ours / theirs - 1) < (0.01 if case.dtype == "q8_0" else 0.005)
