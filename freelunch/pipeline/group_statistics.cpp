@@ -41,8 +41,8 @@ void GroupStatistics::check_finite() const {
   const auto check = [](const at::Tensor& squares, std::string_view model) {
     if (std::isfinite(squares.sum().item<double>())) return;
     fail(ErrorKind::kNumerical,
-         "the input of its matrices in the {} model, or the input's square, is not finite; an earlier weight is "
-         "too large",
+         "the input of its matrices in the {} model, or the input's square, is not finite; an earlier weight "
+         "is too large",
          model);
   };
   if (!wanted_.gram) return check(norms_.norms(), "pruned");
