@@ -45,7 +45,7 @@ void keeping_what_is_finished(checkpoint::OutputFolder& output, const Journal& j
     if (journal.has_progress() && !needs_another_run(error.kind())) output.keep_partial();
     if (!journal.has_progress() || !output.keeps_partial()) throw;
     fail(error.kind(),
-         "{}; what is finished is kept in '{}': the same command goes on from there, --restart starts over",
+         "{}; what is finished is kept in '{}': the same command resumes from there, `restart` discards it",
          error.what(), output.work().string());
   } catch (...) {
     if (journal.has_progress()) output.keep_partial();

@@ -16,15 +16,18 @@ Stage parse_stage(const std::string& item, const std::string& list) {
   if (item.empty()) fail(ErrorKind::kInvalidArgument, "repair '{}' has an empty stage name", list);
   const size_t colon = item.find(':');
   if (colon == std::string::npos) return {.name = item};
+  const std::string_view plural = std::string_view(item).substr(0, colon);
   const std::string_view count = std::string_view(item).substr(colon + 1);
   int64_t blocks = 0;
   const auto [end, error] = std::from_chars(count.data(), count.data() + count.size(), blocks);
-  const bool plural = colon > 1 && item[colon - 1] == 's';
-  if (error != std::errc() || end != count.data() + count.size() || blocks < 1 || !plural) {
+  if (error != std::errc() || end != count.data() + count.size() || blocks < 1 || plural.size() < 2 ||
+      !plural.ends_with('s')) {
     fail(ErrorKind::kInvalidArgument,
          "repair stage '{}' cannot be read; expected a name, or blocks:K with a positive integer K", item);
   }
-  return {.name = item.substr(0, colon - 1), .blocks = blocks};
+  Stage stage{.name = std::string(plural), .blocks = blocks};
+  stage.name.pop_back();
+  return stage;
 }
 
 }  // namespace

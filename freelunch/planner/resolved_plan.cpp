@@ -96,8 +96,8 @@ std::string left_out(const std::vector<Stage>& longer, const std::vector<Stage>&
 
 [[noreturn]] void refuse(const StageBudget& peak, int64_t limit) {
   fail(ErrorKind::kInvalidArgument,
-       "--memory-limit {} is too little: with all that can be given up, stage '{}' needs {}; the least that "
-       "would do is --memory-limit {}MB{}",
+       "`memory-limit` {} is too small: with all fallbacks, stage '{}' needs {}; the smallest limit that "
+       "works is `memory-limit` {}MB{}",
        bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
        peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
 }

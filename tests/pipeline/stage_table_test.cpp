@@ -96,7 +96,7 @@ TEST(CheckRepair, RefusesOptionsThatTheStagesCannotUse) {
   EXPECT_EQ(complaint("solve", sensitivity), "");
   EXPECT_EQ(complaint("auto", sensitivity), "");
   const auto next_norm = [](CompressPlan& plan) { plan.region.loss = reconstruct::Loss::kNextNorm; };
-  EXPECT_THAT(complaint("matrix", next_norm), HasSubstr("single matrix"));
+  EXPECT_THAT(complaint("matrix", next_norm), HasSubstr("those of stage matrix do not"));
   EXPECT_EQ(complaint("solve,sublayer,block,model", next_norm), "");
 }
 

@@ -54,19 +54,18 @@ void check_repair(const CompressPlan& plan) {
     }
     if (type.scope == StageScope::kMasks && i > 0) {
       fail(ErrorKind::kInvalidArgument,
-           "repair '{}': {} must come first, because it works while the masks are chosen", to_string(stages),
+           "`repair` {}: {} must come first, because it works while the masks are chosen", to_string(stages),
            type.name);
     }
     if (!type.ends_in_stream && plan.region.loss == reconstruct::Loss::kNextNorm) {
       fail(ErrorKind::kInvalidArgument,
-           "loss next-norm needs regions that end in the residual stream; those of stage {}, a single matrix "
-           "each, do not",
+           "`loss` next-norm needs regions that end in the residual stream; those of stage {} do not",
            type.name);
     }
   }
   if (plan.sensitivity && !plan.repair.automatic && !works_on_masks(stages)) {
     fail(ErrorKind::kInvalidArgument,
-         "sensitivity changes how solve fits matrices, but the repair has no solve");
+         "`sensitivity` changes how solve fits matrices, but the repair has no solve");
   }
 }
 
