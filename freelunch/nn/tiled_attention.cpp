@@ -90,7 +90,7 @@ struct TileShape {
   bool diagonal;
 };
 
-/// What a product does with the sum that is there.
+/// Whether a product replaces the sums at its destination or adds to them.
 enum class Sum : bool { kReplace, kAdd };
 
 /// visit(first, count) for the steps of a tile's `tokens` keys or queries: one step off the diagonal.
@@ -225,7 +225,7 @@ struct KeyPointers {
   float *dk, *dv;
 };
 
-/// What the sums of the backward pass hold already.
+/// What the sums of the backward pass already hold.
 struct Earlier {
   bool keys;   ///< dq holds sums over earlier tiles of keys
   bool heads;  ///< dk and dv hold sums over earlier query heads
