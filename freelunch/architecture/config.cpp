@@ -20,7 +20,7 @@ void validate_attention(const Config& config, const std::string& where) {
   }
   if (!(config.rotary_share > 0 && config.rotary_share <= 1) || config.rotary_dim() < 2) {
     fail(ErrorKind::kBadFile, "{}: rotary share {} of a head of {} is not in (0, 1] or leaves no pair", where,
-         config.rotary_share);
+         config.rotary_share, config.head_dim);
   }
   for (const LayerType& type : config.layer_types) {
     if (!(type.rope_theta > 0) || !(config.norm_epsilon >= 0) || !(type.rope_scaling.factor > 0)) {
