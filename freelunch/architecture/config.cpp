@@ -19,7 +19,8 @@ void validate_attention(const Config& config, const std::string& where) {
          config.head_dim);
   }
   if (!(config.rotary_share > 0 && config.rotary_share <= 1) || config.rotary_dim() < 2) {
-    fail(ErrorKind::kBadFile, "{}: the share {} of each head cannot be rotary", where, config.rotary_share);
+    fail(ErrorKind::kBadFile, "{}: rotary share {} of a head of {} is not in (0, 1] or leaves no pair", where,
+         config.rotary_share, config.head_dim);
   }
   for (const LayerType& type : config.layer_types) {
     if (!(type.rope_theta > 0) || !(config.norm_epsilon >= 0) || !(type.rope_scaling.factor > 0)) {

@@ -226,7 +226,7 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");
   read_attention(metadata, prefix, form, config);
   read_experts(metadata, prefix, config);
-  // no key tells of biases: the model has those whose tensors the file holds
+  // biases have no key: the model has those whose tensors the file holds
   const auto has = [&](WeightRole role) {
     const RoleName* named = form.names.find(role);
     if (named == nullptr) return false;

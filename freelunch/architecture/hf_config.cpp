@@ -86,8 +86,8 @@ void read_layer_type(const json& rope, Config& config, LayerType& type, const st
   config.rotary_share = optional_number<double>(rope, "partial_rotary_factor", config.rotary_share, file);
 }
 
-/// Older files hold the settings at the top and the scaling in an object; transformers 5 writes one object,
-/// or one for each layer type, where the first type is "full_attention".
+/// Older files hold the settings at the top level and the scaling in an object. transformers 5 writes one
+/// object, or one for each layer type; "full_attention" is the first type.
 void read_rope(const json& object, const ConfigKeys& keys, Config& config, const std::string& file) {
   LayerType& first = config.layer_types[0];
   first.rope_theta = optional_number<double>(object, keys.rope_theta, first.rope_theta, file);
@@ -123,7 +123,7 @@ void refuse_quantised(const json& object, const std::string& file) {
   const std::string method = it->value("quant_method", std::string("compressed-tensors"));
   if (method == "compressed-tensors" && groups_empty) return;
   fail(ErrorKind::kUnsupported,
-       "{}: quantization_config '{}' is not supported; take the model it was made of", file, method);
+       "{}: quantization_config '{}' is not supported; use the model it was made from", file, method);
 }
 
 Config read(const json& object, const std::string& file) {
@@ -141,7 +141,7 @@ Config read(const json& object, const std::string& file) {
   config.width = required<int64_t>(object, keys.width, file);
   config.embedding_width = config.width;
   config.intermediate =
-      architecture.wide_mlp  // four times the width unless a key says otherwise
+      architecture.wide_mlp  // four times the width without a key
           ? optional_number<int64_t>(object, keys.intermediate, 4 * (config.width & INT32_MAX), file)
           : required<int64_t>(object, keys.intermediate, file);
   config.blocks = required<int64_t>(object, keys.blocks, file);

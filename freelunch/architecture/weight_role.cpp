@@ -73,7 +73,7 @@ bool is_norm(WeightRole role) { return facts(role).use == Use::kNorm; }
 bool is_in_block(WeightRole role) { return facts(role).place != Place::kOutside; }
 
 Sublayer sublayer_of(WeightRole role) {
-  if (!is_in_block(role)) fail(ErrorKind::kInvalidArgument, "'{}' lies in no block", facts(role).name);
+  if (!is_in_block(role)) fail(ErrorKind::kInvalidArgument, "'{}' is not part of a block", facts(role).name);
   return facts(role).place == Place::kAttention ? Sublayer::kAttention : Sublayer::kMlp;
 }
 

@@ -39,7 +39,7 @@ void Forward::set_angles(Tables& tables, const LayerType& type, const at::Tensor
   if (type.rope_scaling.kind == RopeScalingKind::kLinear) frequency = frequency / type.rope_scaling.factor;
   if (type.rope_scaling.kind == RopeScalingKind::kLlama3)
     frequency = frequency / at::tensor(llama3_divisors(type, dim), fp64);
-  // The references round the frequency to fp32 and form the angle in fp32; so does this.
+  // transformers rounds the frequency to fp32 and computes the angle in fp32, and so does this.
   const at::Tensor angle = positions.to(at::kFloat).unsqueeze(-1) * frequency.to(at::kFloat);
   tables.cos = angle.cos().to(compute_.device);
   tables.sin = angle.sin().to(compute_.device);
@@ -127,7 +127,7 @@ at::Tensor Forward::attended(const Block& block, const Normed& normed, const Out
   at::Tensor q = rotated(tables, heads(WeightRole::kQuery, config_.heads, WeightRole::kQueryNorm));
   const at::Tensor k = rotated(tables, heads(WeightRole::kKey, config_.kv_heads, WeightRole::kKeyNorm));
   const at::Tensor v = heads(WeightRole::kValue, config_.kv_heads, std::nullopt);
-  if (config_.attention_scale)  // attention() divides by the root of the head's size
+  if (config_.attention_scale)  // attention() already divides by sqrt(head_dim)
     q = q * (*config_.attention_scale * std::sqrt(static_cast<double>(config_.head_dim)));
   if (config_.attention_soft_cap > 0)
     return capped_attention(q, k, v, tables.mask, config_.attention_soft_cap).flatten(2);
@@ -188,7 +188,7 @@ at::Tensor Forward::add_output(const Block& block, Sublayer sublayer, const at::
                                const at::Tensor& inner, const OutputTap& tap) const {
   const bool first = sublayer == Sublayer::kAttention;
   const WeightRole last = first ? WeightRole::kOutput : WeightRole::kDown;
-  at::Tensor y = inner;  // a mixture of experts has been through its last matrices
+  at::Tensor y = inner;  // inner() of a mixture of experts includes the down matrices
   if (first || !block[WeightRole::kRouter].defined()) {
     y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
     if (tap) tap(last, y);

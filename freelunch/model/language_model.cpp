@@ -97,7 +97,8 @@ void LanguageModel::open_folder() {
       checkpoint_->find(role_name(body, WeightRole::kEmbedding, -1)) != nullptr) {
     names = body;
   }
-  // Files of tied models may still hold a copy of the head; files without one are tied whatever they say.
+  // Files of tied models may hold a copy of the head. Files without a head are tied, even if the
+  // configuration denies it.
   if (checkpoint_->find(role_name(names, WeightRole::kHead, -1)) == nullptr) config_.tied_embeddings = true;
   check_blocks(names);
   folder_ = layout(config_, names);
@@ -290,7 +291,7 @@ int64_t LanguageModel::parameters() const {
 }
 
 void LanguageModel::require_finite(const at::Tensor& data, const ModelTensor& tensor) const {
-  // One number says whether all are finite: the largest magnitude is NaN or infinite if any is.
+  // The largest magnitude is NaN or infinite if any value is.
   if (data.numel() > 0 && !std::isfinite(data.abs().max().item<float>())) {
     fail(ErrorKind::kBadFile, "{}: tensor '{}' holds NaN or infinite values", path_.filename().string(),
          tensor.stored_name);

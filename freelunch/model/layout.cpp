@@ -22,7 +22,8 @@ std::string full_name(const NameTable& names, std::string_view name, WeightRole 
 const RoleName& name_of(const NameTable& names, WeightRole role) {
   const RoleName* found = names.find(role);
   if (found == nullptr)
-    fail(ErrorKind::kUnsupported, "this file format has no tensor for one that the architecture needs");
+    fail(ErrorKind::kUnsupported, "this file format has no name for the architecture's tensor '{}'",
+         short_name(role));
   return *found;
 }
 
@@ -154,7 +155,7 @@ std::vector<int64_t> shape_of(const Config& c, int64_t /*block: sizes do not dif
       return {inner};
     case WeightRole::kDown:
       return {c.width, inner};
-    default:  // norms, and biases of what goes back to the stream
+    default:  // norms, and biases of o and down
       return {c.width};
   }
 }

@@ -220,7 +220,7 @@ struct KeyPointers {
   float *dk, *dv;
 };
 
-/// What the sums of the backward pass hold already.
+/// What the sums of the backward pass already hold.
 struct Earlier {
   bool keys;   ///< dq holds sums over earlier tiles of keys
   bool heads;  ///< dk and dv hold sums over earlier query heads

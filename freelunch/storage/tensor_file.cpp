@@ -43,7 +43,7 @@ void TensorFile::save(const std::filesystem::path& path) const {
         {"offset", entry.offset}, {"dtype", static_cast<int>(entry.dtype)}, {"shape", entry.shape}};
   }
   std::error_code error;
-  fs::remove(path.string() + ".json", error);  // a crash from here on leaves data without contents: not there
+  fs::remove(path.string() + ".json", error);  // a crash after this leaves no valid copy
   fs::copy_file(path_, path, fs::copy_options::overwrite_existing, error);
   if (error) fail(ErrorKind::kIo, "cannot write '{}': {}", path.string(), error.message());
   std::ofstream stream(path.string() + ".json");
@@ -154,7 +154,7 @@ void TensorFile::erase(const std::string& name) {
 
 void TensorFile::rename(const std::string& from, const std::string& to) {
   const Entry entry = entries_.at(from);
-  const bool fresh = fresh_.erase(from) > 0;  // so that erase() does not give its place away
+  const bool fresh = fresh_.erase(from) > 0;  // erase() must not free its place
   erase(from);
   erase(to);
   entries_[to] = entry;

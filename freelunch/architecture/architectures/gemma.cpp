@@ -46,7 +46,7 @@ void read_gemma(Config& config, const nlohmann::json& json, int64_t pattern) {
     return json[key].is_null() ? 0.0 : json[key].get<double>();
   };
   if (json.contains("use_bidirectional_attention") && json["use_bidirectional_attention"] == true)
-    fail(ErrorKind::kUnsupported, "config.json: {} that attends in both directions is not supported",
+    fail(ErrorKind::kUnsupported, "config.json: {} with bidirectional attention is not supported",
          config.architecture);
   config.qkv_bias = config.output_bias = json.value("attention_bias", false);
   config.attention_scale = 1 / std::sqrt(number("query_pre_attn_scalar", 256));

@@ -4,8 +4,8 @@
 
 namespace freelunch::model {
 
-/// GPT-NeoX and Pythia: both sublayers read the block's input; one matrix holds q, k and v head by head (one
-/// after the other in GGUF files); rotary positions on a quarter of each head.
+/// GPT-NeoX and Pythia: both sublayers read the block's input. One matrix holds q, k and v head by head (one
+/// after the other in GGUF files). A quarter of each head has rotary positions.
 const Architecture& gpt_neox() {
   static const Architecture architecture{
       .name = "gpt_neox",

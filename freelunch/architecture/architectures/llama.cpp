@@ -4,7 +4,7 @@
 
 namespace freelunch::model {
 
-/// Llama 1, 2 and 3, SmolLM2 and the many models that share their shape. In GGUF files rows of q and k are
+/// Llama 1, 2 and 3, SmolLM2 and the many models of the same structure. GGUF files hold the rows of q and k
 /// permuted.
 const Architecture& llama() {
   static const Architecture architecture{

@@ -2,8 +2,8 @@
 
 namespace freelunch::model {
 
-/// Mistral 7B and its relatives: llama with an optional sliding attention window. In GGUF files they call
-/// themselves llama.
+/// Mistral 7B and its relatives: llama with an optional sliding attention window. GGUF files name
+/// them "llama" and have no field for the window.
 const Architecture& mistral() {
   static const Architecture architecture{
       .name = "mistral",

@@ -4,7 +4,7 @@
 
 namespace freelunch::model {
 
-/// Mixtral: mistral with a mixture of experts in every block. In GGUF files it calls itself llama.
+/// Mixtral: mistral with a mixture of experts in every block. GGUF files name it "llama".
 const Architecture& mixtral() {
   static const Architecture architecture{
       .name = "mixtral",

@@ -5,8 +5,8 @@
 
 namespace freelunch::model {
 
-/// OPT: learned positions from row 2 on, layer norms, ReLU, biases everywhere. The 350M model alone has its
-/// norms after the sum and an embedding narrower than the stream. GGUF knows no OPT.
+/// OPT: learned positions from row 2 on, layer norms, ReLU, biases everywhere. Only the 350M model has its
+/// norms after the sum and an embedding narrower than the stream. GGUF has no form of OPT.
 const Architecture& opt() {
   static const Architecture architecture{
       .name = "opt",

@@ -23,7 +23,7 @@ const Architecture& phi3() {
                .names =
                    gguf_table(with(gguf_fused_qkv(), {{WeightRole::kGate, "ffn_gate.weight", "ffn_up.weight"},
                                                       {WeightRole::kUp, "ffn_up.weight", "ffn_up.weight"}}))},
-      // transformers' default is 32,000, beyond a smaller vocabulary
+      // the default in transformers is 32,000, which a smaller vocabulary does not have
       .write_json = [](const Config&, nlohmann::json& json) { json["pad_token_id"] = nullptr; }};
   return architecture;
 }

@@ -6,7 +6,7 @@
 
 namespace freelunch::model {
 
-/// Qwen3 with mixtures of experts, in all blocks but those that config.json excepts.
+/// Qwen3 with mixtures of experts, in all blocks except those that config.json names.
 const Architecture& qwen3_moe() {
   static const Architecture architecture{
       .name = "qwen3_moe",
@@ -25,7 +25,7 @@ const Architecture& qwen3_moe() {
             refuse_sliding_window(config, json);
             Experts& experts = config.experts;
             config.qkv_bias = config.output_bias = json.value("attention_bias", false);
-            // transformers 5 writes it under Mixtral's name
+            // transformers 5 writes the count under the key of Mixtral
             experts.count = json.value("num_experts", json.value("num_local_experts", experts.count));
             experts.chosen = json.value("num_experts_per_tok", experts.chosen);
             experts.intermediate = json.value("moe_intermediate_size", experts.intermediate);
