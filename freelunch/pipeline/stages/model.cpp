@@ -10,6 +10,7 @@
 #include "freelunch/base/interrupt.h"
 #include "freelunch/descent/distil.h"
 #include "freelunch/pipeline/run_context.h"
+#include "freelunch/record/record_fields.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -41,23 +42,10 @@ class StagePlace final : public reconstruct::DistilPlace {
  public:
   explicit StagePlace(Journal& journal) : journal_(journal) {}
   bool due() const override { return journal_.due(); }
-  void commit(const reconstruct::DistilPosition& at) override {
-    journal_.commit_position({{"step", at.step},
-                              {"rate", at.learning_rate},
-                              {"restarts", at.restarts},
-                              {"before", at.before},
-                              {"after", at.after},
-                              {"improved", at.improved}});
-  }
+  void commit(const reconstruct::DistilPosition& at) override { journal_.commit_position(at); }
   std::optional<reconstruct::DistilPosition> last() const override {
     const auto at = journal_.position();
-    if (!at) return std::nullopt;
-    return reconstruct::DistilPosition{.step = at->at("step"),
-                                       .learning_rate = at->at("rate"),
-                                       .restarts = at->at("restarts"),
-                                       .before = at->at("before"),
-                                       .after = at->at("after"),
-                                       .improved = at->at("improved")};
+    return at ? std::optional(at->get<reconstruct::DistilPosition>()) : std::nullopt;
   }
 
  private:
