@@ -34,8 +34,8 @@ void run_stage(RunContext& run, const std::string& name, const std::function<std
   if (run.windows.defined() && run.windows.numel() > 0) {
     const auto all = static_cast<double>(run.windows.numel() * 2 * run.model().config().blocks);
     StageRecord& record = run.report.stages.back();
-    record.passes = static_cast<double>(after.forward - before.forward) / all;
-    record.backward_passes = static_cast<double>(after.recorded - before.recorded) / all;
+    record.passes = {.forward = static_cast<double>(after.forward - before.forward) / all,
+                     .backward = static_cast<double>(after.recorded - before.recorded) / all};
   }
   run.journal.end();
 }

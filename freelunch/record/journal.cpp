@@ -4,6 +4,14 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
+#include "freelunch/base/json_fields.h"
+
+template <>
+struct freelunch::JsonFields<freelunch::model::TensorFile::Entry> {
+  using R = model::TensorFile::Entry;
+  static constexpr auto list = std::tuple{json_field("offset", &R::offset), json_field("dtype", &R::dtype),
+                                          json_field("shape", &R::shape), json_field("sha256", &R::sha256)};
+};
 
 namespace freelunch::pipeline {
 namespace {
@@ -16,27 +24,16 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-json to_json(const Entry& e) {
-  return {
-      {"offset", e.offset}, {"dtype", static_cast<int>(e.dtype)}, {"shape", e.shape}, {"sha256", e.sha256}};
-}
-Entry entry_of(const json& e) {
-  return {.offset = e.at("offset"),
-          .dtype = static_cast<at::ScalarType>(e.at("dtype").get<int>()),
-          .shape = e.at("shape"),
-          .sha256 = e.at("sha256")};
-}
-
-/// Where tensors are after some records, and where they were before that.
+/// Where the scratch file holds each tensor after some records, and where it held the version before.
 struct Places {
   Entries now, former;
-  std::map<std::string, size_t> writer;  ///< the record that put each tensor where it is
+  std::map<std::string, size_t> writer;  ///< index of the record that wrote each tensor
 
   void follow(const json& record, size_t index) {
     const json tensors = record.value("tensors", json::object());
     for (const auto& [name, value] : tensors.items()) {
       if (now.contains(name)) former[name] = now[name];
-      now[name] = entry_of(value);
+      now[name] = value.get<Entry>();
       writer[name] = index;
     }
     for (const json& name : record.value("erased", json::array())) {
@@ -53,9 +50,10 @@ Places places_after(const std::vector<json>& records) {
   return places;
 }
 
-/// How many of the records hold: all whose tensors, as they stood then, are still what was written. A record
-/// whose tensor is damaged takes those after it along; a state before it may still be whole.
-size_t backed(std::vector<json> records, const model::TensorFile& scratch) {
+/// How many leading records can be replayed: after them, every tensor still has the digest that was recorded.
+/// A damaged tensor invalidates the record that wrote it and all later ones. The state before may use older
+/// versions of other tensors, so it is checked in its turn.
+size_t count_intact(std::vector<json> records, const model::TensorFile& scratch) {
   std::map<std::pair<int64_t, std::string>, bool> seen;
   while (true) {
     const Places places = places_after(records);
@@ -70,9 +68,9 @@ size_t backed(std::vector<json> records, const model::TensorFile& scratch) {
   }
 }
 
-/// What differs first between the options, files and versions of two runs, in words; empty if nothing does.
+/// The first difference between two fingerprints: "option --seed was 0, is 7"; empty if they are equal.
 std::string difference(const json& then, const json& now, const std::string& path = "") {
-  const auto text = [](const json& value) { return value.is_null() ? "not there" : value.dump(); };
+  const auto text = [](const json& value) { return value.is_null() ? "missing" : value.dump(); };
   if (!then.is_object() || !now.is_object())
     return then == now ? "" : fmt::format("{} was {}, is {}", path, text(then), text(now));
   json keys = then;
@@ -104,7 +102,7 @@ Journal::Journal(const std::filesystem::path& folder, const json& fingerprint, m
              "'{}' holds an unfinished run, and {}; go on with what it was, or pass --restart to start over",
              folder.string(), changed);
       }
-      records.resize(backed(records, scratch));
+      records.resize(count_intact(records, scratch));
       if (records.size() < file_->records().size()) file_->rewrite(records);
       replay(records);
     }
@@ -133,7 +131,7 @@ void Journal::replay(const std::vector<json>& records) {
     } else {
       finished_.insert(stage);
     }
-    add_gained(*report_, record.at("report"));
+    append(*report_, record.at("report"));
   }
 }
 
@@ -163,23 +161,23 @@ bool Journal::due() const {
   return file_ && (interrupt_requested() || Clock::now() - last_commit_ >= interval_);
 }
 
-void Journal::commit(const std::string& region) { append({{"region", region}}); }
-void Journal::commit_position(const json& position) { append({{"position", position}}); }
+void Journal::commit(const std::string& region) { commit_record({{"region", region}}); }
+void Journal::commit_position(const json& position) { commit_record({{"position", position}}); }
 
 void Journal::end() {
   if (!file_) return;
   report_->stages.back().seconds += stage_earlier_;
-  append(json::object());
+  commit_record(json::object());
 }
 
-void Journal::append(json record) {
+void Journal::commit_record(json record) {
   if (!file_) return;
   const model::TensorFile::Changes changes = scratch_->flush();
   record["stage"] = stage_;
   record["stage_seconds"] = stage_earlier_ + seconds_since(stage_start_);
   record["run_seconds"] = run_earlier_ + seconds_since(run_start_);
-  record["report"] = gained(*report_, recorded_);
-  for (const auto& [name, entry] : changes.written) record["tensors"][name] = to_json(entry);
+  record["report"] = additions(*report_, recorded_);
+  for (const auto& [name, entry] : changes.written) record["tensors"][name] = entry;
   for (const std::string& name : changes.erased) record["erased"].push_back(name);
   file_->append(std::move(record));
   scratch_->settle();

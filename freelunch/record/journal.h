@@ -14,53 +14,56 @@
 
 namespace freelunch::pipeline {
 
-/// What of a run is finished. It stands in the run's staging folder, so that the same command goes on where a
-/// process died (docs/methods/resume.md).
+/// Records what a run has finished, in its staging folder, so that rerunning the command resumes it
+/// (docs/methods/resume.md).
 ///
-/// A commit makes what the store and the report have gained since the last one final: first the tensors are
-/// on the disk, then a line of journal.jsonl says where and with which digests. Whatever was not committed
-/// never happened. On opening, the lines are followed as far as tensors still have their digests, and the
-/// store and the report are put back to there.
+/// A commit makes everything that the scratch file and the report gained since the last commit final: first
+/// the tensors are written to disk, then a line of journal.jsonl records their places and digests. Work that
+/// was not committed is lost. Opening the journal replays its lines as long as the tensors still have their
+/// digests, and puts the scratch file and the report back to that state.
 class Journal {
  public:
-  /// Remembers nothing: everything is to do, and commits go nowhere.
+  /// A journal without a file: nothing is finished, and commits do nothing.
   Journal() = default;
-  /// Opens or starts the journal in `folder`. Throws InvalidArgument if it is of a run with another
-  /// fingerprint, naming the first difference, and BadFile if it cannot be read as a journal.
+  /// Opens or starts the journal in `folder`. `scratch` and `report` must outlive it. Inside a long region,
+  /// due() asks for a commit every `interval`. Throws InvalidArgument naming the first difference if the
+  /// journal belongs to a run with another fingerprint, and BadFile if it cannot be read as a journal.
   Journal(const std::filesystem::path& folder, const nlohmann::json& fingerprint, model::TensorFile& scratch,
           RunReport& report, std::chrono::seconds interval);
 
-  /// Whether a later process would find anything here to go on from.
+  /// Whether anything was committed that a later process can resume from.
   bool has_progress() const { return progress_; }
-  /// Seconds that earlier processes spent on what they finished.
+  /// Seconds that earlier processes spent on the work they committed.
   double earlier_seconds() const { return run_earlier_; }
-  /// A choice that a later process must not make differently, such as by the memory that is free: what was
-  /// chosen first.
+  /// Returns the value that the run recorded under this name, or records what `choose` returns. For choices
+  /// that depend on the machine, such as on free memory, and that a resumed run must not make again.
   nlohmann::json choice(const std::string& name, const std::function<nlohmann::json()>& choose);
 
-  /// Whether the stage was finished before.
+  /// Whether an earlier process finished the stage.
   bool finished(const std::string& stage) const { return finished_.contains(stage); }
-  /// done(), position() and commits are of this stage from now on.
+  /// Starts a stage: done(), position() and commits refer to it from now on.
   void begin(const std::string& stage);
-  /// The stage is finished; its StageRecord is the report's last, and gets the seconds of earlier processes.
+  /// Finishes the stage. Its StageRecord is the last of the report; the seconds of earlier processes are
+  /// added to it.
   void end();
 
-  /// Whether a region of the stage was finished before.
+  /// Whether an earlier process finished this region of the stage.
   bool done(const std::string& region) const;
-  /// A region of the stage is finished.
+  /// Records that this region of the stage is finished.
   void commit(const std::string& region);
 
-  /// Inside a region that takes long: whether it is time for commit_position(), by the clock or because the
-  /// user asked to stop.
+  /// Whether a long region should call commit_position() now: the interval has passed, or the user asked to
+  /// stop.
   bool due() const;
-  /// Where to go on, with what the stage has put into the store for that.
+  /// Records a position inside the unfinished region, together with the tensors that the stage has put into
+  /// the scratch file to resume from it.
   void commit_position(const nlohmann::json& position);
-  /// Where an earlier process left the stage's unfinished region.
+  /// The position that an earlier process committed last in the stage's unfinished region.
   std::optional<nlohmann::json> position() const;
 
  private:
   void replay(const std::vector<nlohmann::json>& records);
-  void append(nlohmann::json record);
+  void commit_record(nlohmann::json record);
 
   std::unique_ptr<checkpoint::JournalFile> file_;
   model::TensorFile* scratch_ = nullptr;
@@ -68,13 +71,13 @@ class Journal {
   std::chrono::seconds interval_{0};
   using Clock = std::chrono::steady_clock;
   Clock::time_point run_start_ = Clock::now(), stage_start_ = run_start_, last_commit_ = run_start_;
-  double run_earlier_ = 0, stage_earlier_ = 0;
+  double run_earlier_ = 0, stage_earlier_ = 0;  ///< seconds of earlier processes
   std::string stage_;
   std::set<std::string> finished_;
-  std::set<std::pair<std::string, std::string>> done_;
+  std::set<std::pair<std::string, std::string>> done_;  ///< (stage, region)
   std::map<std::string, nlohmann::json> positions_, choices_;
   std::map<std::string, double> stage_seconds_;
-  ReportMark recorded_;  ///< how much of the report is in the journal
+  ReportMark recorded_;  ///< the part of the report that the journal holds
   bool progress_ = false;
 };
 

@@ -9,7 +9,8 @@
 namespace freelunch::pipeline {
 namespace {
 
-/// JSON inside a script element: "</script" and "<!--" in a string must not end it or open a comment.
+/// JSON for a script element: "</script" in a string must not end the element, "<!--" must not open a
+/// comment.
 std::string script_safe(const nlohmann::json& report) {
   const std::string text = report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   std::string safe;
@@ -33,7 +34,7 @@ void replace_once(std::string& page, std::string_view placeholder, std::string_v
 
 std::string fill_page(std::string_view page_template, const nlohmann::json& data) {
   std::string page(page_template);
-  // The data last: nothing that it holds is then taken for a placeholder.
+  // The data comes last, so that a placeholder inside it is not replaced.
   replace_once(page, "/*CHART_JS*/", embedded::chart_js());
   replace_once(page, "/*REPORT_JSON*/", script_safe(data));
   return page;

@@ -5,12 +5,12 @@
 
 namespace freelunch::pipeline {
 
-/// report.html: one self-contained page with charts, from the content of freelunch.json. No network.
+/// The content of report.html: one self-contained page with charts, made from the content of freelunch.json.
+/// The page loads nothing from the network.
 std::string report_page(const nlohmann::json& report);
 
-/// A page template with Chart.js in place of /*CHART_JS*/ and the data, safe inside a script element, in
-/// place of
-/// /*REPORT_JSON*/.
+/// Fills a page template: Chart.js replaces /*CHART_JS*/, and the data replaces /*REPORT_JSON*/, escaped so
+/// that no string in it can end the script element.
 std::string fill_page(std::string_view page_template, const nlohmann::json& data);
 
 }  // namespace freelunch::pipeline

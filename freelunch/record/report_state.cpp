@@ -1,53 +1,50 @@
 #include "freelunch/record/report_state.h"
 
 #include <algorithm>
-#include <cmath>
-#include <nlohmann/json.hpp>
+#include <iterator>
+
+#include "freelunch/record/record_fields.h"
 
 namespace freelunch::pipeline {
 namespace {
 
-using nlohmann::json;
+/// The part of a RunReport that stages add to, and that outlives a process.
+struct Additions {
+  std::vector<StageRecord> stages;
+  std::vector<RegionRecord> regions;
+  std::vector<TensorRecord> tensors;
+  std::vector<double> allocation;
+  std::optional<evaluate::Perplexity> dense, pruned;
+};
 
-/// JSON has no NaN: it is written as null.
-double number(const json& value) { return value.is_null() ? std::nan("") : value.get<double>(); }
-
-json state_of(const evaluate::Perplexity& p) {
-  return json::array({p.perplexity, p.tokens, p.windows, p.length});
-}
-evaluate::Perplexity perplexity_of(const json& p) {
-  return {.perplexity = number(p.at(0)), .tokens = p.at(1), .windows = p.at(2), .length = p.at(3)};
+template <class T>
+std::vector<T> since(const std::vector<T>& all, size_t count) {
+  return {all.begin() + static_cast<std::ptrdiff_t>(count), all.end()};
 }
 
-json state_of(const RegionRecord& r) {
-  const reconstruct::RegionOutcome& o = r.outcome;
-  return {{"stage", r.stage},
-          {"region", r.region},
-          {"before", o.before},
-          {"after", o.after},
-          {"held", o.held_out_before},
-          {"held_out_after", o.held_out_after},
-          {"improved", o.improved},
-          {"restarts", o.restarts},
-          {"seconds", r.seconds},
-          {"retries", o.retries},
-          {"learning_rate", o.learning_rate}};
-}
-RegionRecord region_of(const json& r) {
-  return {.stage = r.at("stage"),
-          .region = r.at("region"),
-          .outcome = {.before = number(r.at("before")),
-                      .after = number(r.at("after")),
-                      .held_out_before = number(r.at("held")),
-                      .held_out_after = number(r.at("held_out_after")),
-                      .improved = r.at("improved"),
-                      .restarts = r.at("restarts"),
-                      .retries = r.at("retries"),
-                      .learning_rate = r.at("learning_rate")},
-          .seconds = number(r.at("seconds"))};
+template <class T>
+void move_to_end(std::vector<T>& more, std::vector<T>& all) {
+  std::move(more.begin(), more.end(), std::back_inserter(all));
 }
 
 }  // namespace
+}  // namespace freelunch::pipeline
+
+template <>
+struct freelunch::JsonFields<freelunch::pipeline::Additions> {
+  using R = pipeline::Additions;
+  static constexpr auto list =
+      std::tuple{json_field("stages", &R::stages, JsonPresence::kUnlessDefault),
+                 json_field("regions", &R::regions, JsonPresence::kUnlessDefault),
+                 json_field("tensors", &R::tensors, JsonPresence::kUnlessDefault),
+                 json_field("allocation", &R::allocation, JsonPresence::kUnlessDefault),
+                 json_field("dense", &R::dense),
+                 json_field("pruned", &R::pruned)};
+};
+
+namespace freelunch::pipeline {
+
+using nlohmann::json;
 
 ReportMark mark(const RunReport& report) {
   return {.stages = report.stages.size(),
@@ -58,58 +55,31 @@ ReportMark mark(const RunReport& report) {
           .pruned = report.pruned.has_value()};
 }
 
-json gained(const RunReport& report, const ReportMark& since) {
-  json gain = json::object();
-  for (size_t i = since.stages; i < report.stages.size(); ++i) {
-    const StageRecord& s = report.stages[i];
-    gain["stages"].push_back({{"name", s.name},
-                              {"seconds", s.seconds},
-                              {"peak_bytes", s.peak_bytes},
-                              {"peak_device_bytes", s.peak_device_bytes},
-                              {"note", s.note},
-                              {"passes", s.passes},
-                              {"backward_passes", s.backward_passes}});
-  }
-  for (size_t i = since.regions; i < report.regions.size(); ++i)
-    gain["regions"].push_back(state_of(report.regions[i]));
-  for (size_t i = since.tensors; i < report.tensors.size(); ++i) {
-    const TensorRecord& t = report.tensors[i];
-    gain["tensors"].push_back({{"name", t.name},
-                               {"shape", t.shape},
-                               {"expected_zeros", t.expected_zeros},
-                               {"elements", t.elements},
-                               {"pattern", t.pattern}});
-  }
-  if (!since.allocation && !report.allocation.empty()) gain["allocation"] = report.allocation;
-  if (!since.dense && report.dense) gain["dense"] = state_of(*report.dense);
-  if (!since.pruned && report.pruned) gain["pruned"] = state_of(*report.pruned);
-  return gain;
+json additions(const RunReport& report, const ReportMark& mark) {
+  // All members by name, so that a new one does not compile until it is decided whether it belongs to
+  // Additions. The others are known, or measured, in the process that ends the run.
+  const auto& [stages, regions, tensors, allocation, dense, pruned, repaired, parameters, zeros, peak_bytes,
+               peak_device_bytes, seconds, planned, digests, text] = report;
+  return Additions{.stages = since(stages, mark.stages),
+                   .regions = since(regions, mark.regions),
+                   .tensors = since(tensors, mark.tensors),
+                   .allocation = mark.allocation ? std::vector<double>() : allocation,
+                   .dense = mark.dense ? std::nullopt : dense,
+                   .pruned = mark.pruned ? std::nullopt : pruned};
 }
 
-void add_gained(RunReport& report, const json& gain) {
-  for (const json& s : gain.value("stages", json::array())) {
-    report.stages.push_back({.name = s.at("name"),
-                             .seconds = number(s.at("seconds")),
-                             .peak_bytes = s.at("peak_bytes"),
-                             .peak_device_bytes = s.value("peak_device_bytes", int64_t{0}),
-                             .note = s.at("note"),
-                             .passes = number(s.at("passes")),
-                             .backward_passes = number(s.at("backward_passes"))});
-    report.peak_bytes = std::max(report.peak_bytes, report.stages.back().peak_bytes);
-    report.peak_device_bytes = std::max(report.peak_device_bytes, report.stages.back().peak_device_bytes);
+void append(RunReport& report, const json& additions) {
+  auto more = additions.get<Additions>();
+  for (const StageRecord& stage : more.stages) {
+    report.peak_bytes = std::max(report.peak_bytes, stage.peak_bytes);
+    report.peak_device_bytes = std::max(report.peak_device_bytes, stage.peak_device_bytes);
   }
-  for (const json& r : gain.value("regions", json::array())) report.regions.push_back(region_of(r));
-  for (const json& t : gain.value("tensors", json::array()))
-    report.tensors.push_back({.name = t.at("name"),
-                              .shape = t.at("shape"),
-                              .zeros = 0,
-                              .expected_zeros = t.at("expected_zeros"),
-                              .elements = t.at("elements"),
-                              .pattern = t.at("pattern")});
-  for (const json& fraction : gain.value("allocation", json::array()))
-    report.allocation.push_back(number(fraction));
-  if (gain.contains("dense")) report.dense = perplexity_of(gain["dense"]);
-  if (gain.contains("pruned")) report.pruned = perplexity_of(gain["pruned"]);
+  move_to_end(more.stages, report.stages);
+  move_to_end(more.regions, report.regions);
+  move_to_end(more.tensors, report.tensors);
+  move_to_end(more.allocation, report.allocation);
+  if (more.dense) report.dense = more.dense;
+  if (more.pruned) report.pruned = more.pruned;
 }
 
 }  // namespace freelunch::pipeline

@@ -4,20 +4,14 @@
 
 #include <algorithm>
 #include <ctime>
-#include <nlohmann/json.hpp>
 
 #include "freelunch/base/version.h"
+#include "freelunch/record/record_fields.h"
 
 namespace freelunch::pipeline {
 namespace {
 
 using nlohmann::json;
-
-json figure(const std::optional<evaluate::Perplexity>& p) {
-  if (!p) return nullptr;
-  return {
-      {"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
-}
 
 json plan_json(const CompressPlan& plan, const backend::Compute& compute,
                const std::vector<StageSettings>& stages) {
@@ -82,12 +76,45 @@ json plan_json(const CompressPlan& plan, const backend::Compute& compute,
   return object;
 }
 
-json digests_json(const InputDigests& digests) {
-  json object{{"model", digests.model}};
-  if (!digests.dense.empty()) object["dense"] = digests.dense;
-  if (!digests.calibration.empty()) object["calibration"] = digests.calibration;
-  if (!digests.evaluation.empty()) object["evaluation"] = digests.evaluation;
-  return object;
+json figures_json(const RunReport& report) {
+  json figures = json::object();
+  if (report.dense) figures["dense"] = *report.dense;
+  if (report.pruned) figures["pruned"] = *report.pruned;
+  if (report.repaired) figures["repaired"] = *report.repaired;
+  return figures;
+}
+
+json stages_json(const RunReport& report) {
+  json stages = json::array();
+  for (const StageRecord& record : report.stages) {
+    json& stage = stages.emplace_back(record);
+    const StageBudget* planned = report.planned ? report.planned->find(record.name) : nullptr;
+    if (planned == nullptr) continue;
+    stage["planned_bytes"] = planned->bytes();
+    stage["planned_seconds"] = planned->seconds;
+  }
+  return stages;
+}
+
+double share(int64_t part, int64_t whole) {
+  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(1, whole));
+}
+
+json tensors_json(const RunReport& report) {
+  json tensors = json::array();
+  for (const TensorRecord& record : report.tensors)
+    tensors.emplace_back(record)["sparsity"] = share(record.zeros, record.elements);
+  return tensors;
+}
+
+json sparsity_json(const RunReport& report) {
+  int64_t zeros = 0;
+  int64_t elements = 0;
+  for (const TensorRecord& tensor : report.tensors) {
+    zeros += tensor.zeros;
+    elements += tensor.elements;
+  }
+  return {{"pruned_tensors", share(zeros, elements)}, {"whole_model", share(zeros, report.parameters)}};
 }
 
 }  // namespace
@@ -111,11 +138,12 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                 {"architecture", model.config().architecture},
                 {"parameters", report.parameters}}},
               {"plan", plan_json(plan, compute, stages)},
-              {"sha256", digests_json(report.digests)},
-              {"figures", json::object()},
-              {"stages", json::array()},
-              {"regions", json::array()},
-              {"tensors", json::array()},
+              {"sha256", report.digests},
+              {"figures", figures_json(report)},
+              {"stages", stages_json(report)},
+              {"regions", report.regions},
+              {"tensors", tensors_json(report)},
+              {"sparsity", sparsity_json(report)},
               {"peak_bytes", report.peak_bytes},
               {"seconds", report.seconds},
               {"output", plan.output.string()},
@@ -123,53 +151,6 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
   if (report.peak_device_bytes > 0) object["peak_device_bytes"] = report.peak_device_bytes;
   if (report.planned) object["planned"] = to_json(*report.planned);
   if (!report.allocation.empty()) object["allocation"] = report.allocation;
-  if (report.dense) object["figures"]["dense"] = figure(report.dense);
-  if (report.pruned) object["figures"]["pruned"] = figure(report.pruned);
-  if (report.repaired) object["figures"]["repaired"] = figure(report.repaired);
-  for (const StageRecord& s : report.stages) {
-    object["stages"].push_back(
-        {{"name", s.name}, {"seconds", s.seconds}, {"peak_bytes", s.peak_bytes}, {"note", s.note}});
-    json& stage = object["stages"].back();
-    if (s.peak_device_bytes > 0) stage["peak_device_bytes"] = s.peak_device_bytes;
-    if (s.passes > 0) stage["passes"] = {{"forward", s.passes}, {"backward", s.backward_passes}};
-    if (const StageBudget* planned = report.planned ? report.planned->find(s.name) : nullptr) {
-      stage["planned_bytes"] = planned->bytes();
-      stage["planned_seconds"] = planned->seconds;
-    }
-  }
-  for (const RegionRecord& r : report.regions) {
-    object["regions"].push_back({{"stage", r.stage},
-                                 {"region", r.region},
-                                 {"before", r.outcome.before},
-                                 {"after", r.outcome.after},
-                                 {"held_out_before", r.outcome.held_out_before},
-                                 {"held_out_after", r.outcome.held_out_after},
-                                 {"seconds", r.seconds},
-                                 {"improved", r.outcome.improved},
-                                 {"restarts", r.outcome.restarts}});
-    if (r.outcome.learning_rate > 0) {
-      object["regions"].back()["learning_rate"] = r.outcome.learning_rate;
-      object["regions"].back()["retries"] = r.outcome.retries;
-    }
-  }
-  int64_t zeros = 0;
-  int64_t elements = 0;
-  for (const TensorRecord& t : report.tensors) {
-    const double sparsity = static_cast<double>(t.zeros) / static_cast<double>(t.elements);
-    object["tensors"].push_back({{"name", t.name},
-                                 {"shape", t.shape},
-                                 {"zeros", t.zeros},
-                                 {"elements", t.elements},
-                                 {"sparsity", sparsity},
-                                 {"pattern", t.pattern}});
-    if (t.tokens) object["tensors"].back()["tokens"] = *t.tokens;
-    zeros += t.zeros;
-    elements += t.elements;
-  }
-  object["sparsity"] = {
-      {"pruned_tensors", elements == 0 ? 0.0 : static_cast<double>(zeros) / static_cast<double>(elements)},
-      {"whole_model",
-       static_cast<double>(zeros) / static_cast<double>(std::max<int64_t>(1, report.parameters))}};
   return object;
 }
 

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <map>
 
 #include "freelunch/base/error.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
 #include "freelunch/pipeline/stages/stage.h"
+#include "freelunch/plan/plan.h"
+#include "freelunch/study/json_files.h"
+#include "freelunch/study/study_records.h"
+#include "freelunch/study/tables.h"
 
 namespace freelunch::study {
 namespace {
@@ -15,12 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-json read_json(const fs::path& path) {
-  std::ifstream stream(path);
-  return json::parse(stream, nullptr, /*allow_exceptions=*/false);
-}
-
-/// Mean and sample deviation; deviation null for one value.
+/// Mean and sample deviation; the deviation of a single value is null.
 json spread(const std::vector<double>& values) {
   double mean = 0;
   for (const double v : values) mean += v / static_cast<double>(values.size());
@@ -31,14 +29,15 @@ json spread(const std::vector<double>& values) {
   return result;
 }
 
-/// What makes cells seeds of one another.
+/// The settings without the seed: cells with equal ones differ only in their seed.
 std::string without_seed(const json& settings) {
   json copy = settings;
   copy.erase("seed");
   return copy.dump();
 }
 
-/// Of the cell without repair that a setting starts from: its masks, nothing else.
+/// The settings that decide a cell's masks. The cell without repair that has equal ones is what repair
+/// started from.
 std::string unrepaired(const json& settings) {
   json copy = settings;
   for (const char* key :
@@ -47,7 +46,7 @@ std::string unrepaired(const json& settings) {
   return copy.dump();
 }
 
-/// Tokens that gradient descent has seen: windows x length x epochs, over all stages.
+/// Tokens that gradient descent saw: windows x length x epochs, summed over the stages.
 double trained_tokens(const json& settings) {
   double tokens = 0;
   for (const json& stage : settings["stages"])
@@ -55,73 +54,7 @@ double trained_tokens(const json& settings) {
   return tokens;
 }
 
-json row_of(const std::vector<json>& cells, const StudyPlan& study) {
-  const json& first = cells.front();
-  json row{{"settings", first["settings"]},
-           {"grid", first["grid"]},
-           {"seeds", json::array()},
-           {"figures", json::object()},
-           {"tasks", json::object()}};
-  row["settings"].erase("seed");
-  std::vector<double> seconds, peaks;
-  for (const json& cell : cells) {
-    row["seeds"].push_back(cell["settings"].value("seed", json(nullptr)));
-    double total = 0;
-    double peak = 0;
-    for (const json& stage : cell["stages"]) {
-      total += stage["seconds"].get<double>();
-      peak = std::max(peak, stage["peak_bytes"].get<double>());
-    }
-    seconds.push_back(total);
-    peaks.push_back(peak);
-  }
-  row["seconds"] = spread(seconds);
-  row["peak_bytes"] = *std::max_element(peaks.begin(), peaks.end());
-  row["stages"] = first["stages"];
-  row["sparsity"] = first["sparsity"];
-  row["trained_tokens"] = trained_tokens(first["settings"]);
-  for (const Evaluation& e : study.evaluations) {
-    std::vector<double> values;
-    for (const json& cell : cells)
-      if (cell["figures"].contains(e.name)) values.push_back(cell["figures"][e.name]["perplexity"]);
-    if (!values.empty()) row["figures"][e.name] = spread(values);
-  }
-  for (const evaluate::ChoiceTask& task : study.tasks) {
-    for (const char* metric : {"acc", "acc_norm"}) {
-      std::vector<double> values;
-      for (const json& cell : cells)
-        if (cell["tasks"].contains(task.name)) values.push_back(cell["tasks"][task.name][metric]);
-      if (!values.empty()) row["tasks"][task.name][metric] = spread(values);
-    }
-  }
-  return row;
-}
-
-/// Adds to each row, for each text, the share of the gap in log-perplexity that repair closed.
-void add_gaps(json& results) {
-  std::map<std::string, const json*> starts;
-  for (const json& row : results["rows"])
-    if (row["settings"]["repair"] == "none") starts[unrepaired(row["settings"])] = &row;
-  for (json& row : results["rows"]) {
-    const auto start = starts.find(unrepaired(row["settings"]));
-    if (start == starts.end()) continue;
-    for (auto& [name, figure] : row["figures"].items()) {
-      for (const json& dense : results["dense"]) {
-        if (dense["model"] != row["settings"]["model"] || !dense["figures"].contains(name)) continue;
-        const double bottom = std::log(dense["figures"][name]["perplexity"].get<double>());
-        const double top = std::log((*start->second)["figures"][name]["mean"].get<double>());
-        const double here = std::log(figure["mean"].get<double>());
-        if (top > bottom) figure["gap_closed"] = (top - here) / (top - bottom);
-      }
-    }
-  }
-}
-
-std::string number(const json& value, int digits) {
-  return value.is_number() ? fmt::format("{:.{}f}", value.get<double>(), digits) : "";
-}
-
-/// "solve,sublayer": settings that differ from the defaults in brackets.
+/// "solve,sublayer (rate 0.001)": the stages, and in brackets the settings that differ from the defaults.
 std::string repair_label(const json& settings) {
   std::string details;
   const auto add = [&](const std::string& text) { details += (details.empty() ? "" : ", ") + text; };
@@ -145,102 +78,67 @@ std::string repair_label(const json& settings) {
   return details.empty() ? repair : fmt::format("{} ({})", repair, details);
 }
 
-std::string windows_text(const json& settings) {
-  return settings.contains("samples")
-             ? fmt::format("{} x {}", settings["samples"].get<int64_t>(), settings["length"].get<int64_t>())
-             : "";
+/// Cells that differ only in their seed, as one row.
+json row_of(const std::vector<CellRecord>& cells, const StudyPlan& study) {
+  const CellRecord& first = cells.front();
+  json row{{"settings", first.settings}, {"grid", first.grid},        {"label", repair_label(first.settings)},
+           {"seeds", json::array()},     {"figures", json::object()}, {"tasks", json::object()}};
+  row["settings"].erase("seed");
+  std::vector<double> seconds;
+  int64_t peak_bytes = 0;
+  for (const CellRecord& cell : cells) {
+    row["seeds"].push_back(cell.settings.value("seed", json(nullptr)));
+    double& total = seconds.emplace_back(0);
+    for (const pipeline::StageRecord& stage : cell.stages) {
+      total += stage.seconds;
+      peak_bytes = std::max(peak_bytes, stage.peak_bytes);
+    }
+  }
+  row["seconds"] = spread(seconds);
+  row["peak_bytes"] = peak_bytes;
+  row["stages"] = first.stages;
+  row["sparsity"] = first.sparsity;
+  row["trained_tokens"] = trained_tokens(first.settings);
+  for (const Evaluation& e : study.evaluations) {
+    std::vector<double> values;
+    for (const CellRecord& cell : cells) {
+      const auto figure = cell.measured.figures.find(e.name);
+      if (figure != cell.measured.figures.end()) values.push_back(figure->second.perplexity);
+    }
+    if (!values.empty()) row["figures"][e.name] = spread(values);
+  }
+  for (const evaluate::ChoiceTask& task : study.tasks) {
+    std::vector<double> acc, acc_norm;
+    for (const CellRecord& cell : cells) {
+      const auto score = cell.measured.tasks.find(task.name);
+      if (score == cell.measured.tasks.end()) continue;
+      acc.push_back(score->second.acc);
+      acc_norm.push_back(score->second.acc_norm);
+    }
+    if (!acc.empty()) row["tasks"][task.name] = {{"acc", spread(acc)}, {"acc_norm", spread(acc_norm)}};
+  }
+  return row;
 }
 
-std::string markdown(const json& results, const StudyPlan& study) {
-  std::string text = "# Study\n";
-  for (const json& dense : results["dense"]) {
-    text += fmt::format("\nDense {}:", dense["model"].get<std::string>());
-    for (const auto& [name, figure] : dense["figures"].items())
-      text += fmt::format(" {} {} ({} windows of {})", name, number(figure["perplexity"], 3),
-                          figure["windows"].dump(), figure["length"].dump());
-    for (const auto& [name, task] : dense["tasks"].items())
-      text += fmt::format(", {} {}", name, number(task["acc"], 4));
-    text += "\n";
-  }
-  std::string grid;
-  for (const json& row : results["rows"]) {
-    if (row["grid"] != grid) {
-      grid = row["grid"];
-      text += fmt::format("\n## {}\n\n| criterion | pattern | repair | calibration |", grid);
-      std::string rule = "\n|---|---|---|---|";
-      for (const Evaluation& e : study.evaluations) {
-        text += fmt::format(" {} | gap closed |", e.name);
-        rule += "---|---|";
+/// Adds gap_closed to the figures of each row: the share of the gap in log-perplexity between its masks alone
+/// and the dense model that repair closed.
+void add_gaps(json& results) {
+  std::map<std::string, const json*> starts;
+  for (const json& row : results["rows"])
+    if (row["settings"]["repair"] == "none") starts[unrepaired(row["settings"])] = &row;
+  for (json& row : results["rows"]) {
+    const auto start = starts.find(unrepaired(row["settings"]));
+    if (start == starts.end()) continue;
+    for (auto& [name, figure] : row["figures"].items()) {
+      for (const json& dense : results["dense"]) {
+        if (dense["model"] != row["settings"]["model"] || !dense["figures"].contains(name)) continue;
+        const double bottom = std::log(dense["figures"][name]["perplexity"].get<double>());
+        const double top = std::log((*start->second)["figures"][name]["mean"].get<double>());
+        const double here = std::log(figure["mean"].get<double>());
+        if (top > bottom) figure["gap_closed"] = (top - here) / (top - bottom);
       }
-      for (const evaluate::ChoiceTask& task : study.tasks) {
-        text += fmt::format(" {} |", task.name);
-        rule += "---|";
-      }
-      text += fmt::format(" seconds | peak |{}---|---|\n", rule);
     }
-    const json& s = row["settings"];
-    text += fmt::format("| {} | {} | {} | {} |", s["criterion"].get<std::string>(),
-                        s["pattern"].get<std::string>(), repair_label(s), windows_text(s));
-    for (const Evaluation& e : study.evaluations) {
-      const json figure = row["figures"].value(e.name, json::object());
-      const json deviation = figure.value("deviation", json(nullptr));
-      const json gap = figure.value("gap_closed", json(nullptr));
-      text += fmt::format(
-          " {}{} | {} |", number(figure.value("mean", json(nullptr)), 2),
-          deviation.is_number() ? fmt::format(" +- {}", number(deviation, 2)) : "",
-          gap.is_number() && s["repair"] != "none" ? fmt::format("{:.0f} %", 100 * gap.get<double>()) : "");
-    }
-    for (const evaluate::ChoiceTask& task : study.tasks)
-      text += fmt::format(
-          " {} |", row["tasks"].contains(task.name) ? number(row["tasks"][task.name]["acc"]["mean"], 4) : "");
-    text += fmt::format(" {} | {:.2f} GB |\n", number(row["seconds"]["mean"], 0),
-                        row["peak_bytes"].get<double>() * 1e-9);
   }
-  return text;
-}
-
-std::string csv_text(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string inside;
-  for (const char c : text) {
-    if (c == '"') inside += c;
-    inside += c;
-  }
-  return fmt::format("\"{}\"", inside);
-}
-
-std::string csv(const json& results, const StudyPlan& study) {
-  std::string text =
-      "model,grid,criterion,pattern,repair,samples,length,seeds,sparsity,trained_tokens,seconds,peak_bytes";
-  for (const Evaluation& e : study.evaluations)
-    text += fmt::format(",{},{},{}", csv_text(e.name), csv_text(fmt::format("{} deviation", e.name)),
-                        csv_text(fmt::format("{} gap closed", e.name)));
-  for (const evaluate::ChoiceTask& task : study.tasks)
-    text += fmt::format(",{0} acc,{0} acc_norm", task.name);
-  text += "\n";
-  const auto size = [](const json& s, const char* key) {
-    return s.contains(key) ? s[key].dump() : std::string();
-  };
-  for (const json& row : results["rows"]) {
-    const json& s = row["settings"];
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{:.0f},{},{:.0f}", csv_text(s["model"]),
-                        csv_text(row["grid"]), csv_text(s["criterion"]), csv_text(s["pattern"]),
-                        csv_text(repair_label(s)), size(s, "samples"), size(s, "length"), row["seeds"].size(),
-                        number(row["sparsity"], 6), row["trained_tokens"].get<double>(),
-                        number(row["seconds"]["mean"], 1), row["peak_bytes"].get<double>());
-    for (const Evaluation& e : study.evaluations) {
-      const json figure = row["figures"].value(e.name, json::object());
-      for (const char* key : {"mean", "deviation", "gap_closed"})
-        text += fmt::format(",{}", number(figure.value(key, json(nullptr)), 5));
-    }
-    for (const evaluate::ChoiceTask& task : study.tasks) {
-      const json scores = row["tasks"].value(task.name, json::object());
-      for (const char* metric : {"acc", "acc_norm"})
-        text += fmt::format(",{}", scores.contains(metric) ? number(scores[metric]["mean"], 5) : "");
-    }
-    text += "\n";
-  }
-  return text;
 }
 
 }  // namespace
@@ -259,25 +157,23 @@ json collect_results(const StudyPlan& study, const fs::path& folder) {
     if (std::find(models.begin(), models.end(), name) == models.end()) models.push_back(name);
   }
   for (const std::string& name : models) {
-    const json dense = read_json(folder / "dense" / (digest(name) + ".json"));
-    if (dense.is_object()) results["dense"].push_back(dense);
+    if (const auto dense = read_record<DenseRecord>(folder / "dense" / (digest(name) + ".json")))
+      results["dense"].push_back(*dense);
   }
   std::vector<std::string> order;
-  std::map<std::string, std::vector<json>> groups;
+  std::map<std::string, std::vector<CellRecord>> groups;
   for (const Cell& cell : study.cells) {
-    json result = read_json(folder / "cells" / (cell.id + ".json"));
-    if (!result.is_object()) continue;
-    if (result.contains("error")) {
-      results["failed"].push_back(result);
-      continue;
+    const fs::path path = folder / "cells" / (cell.id + ".json");
+    if (auto result = read_record<CellRecord>(path)) {
+      result->grid = cell.grid;  // the grid's name may have changed since the cell ran
+      const std::string key = without_seed(result->settings);
+      if (!groups.contains(key)) order.push_back(key);
+      groups[key].push_back(std::move(*result));
+    } else if (const auto failed = read_record<FailedCellRecord>(path)) {
+      results["failed"].push_back(*failed);
     }
-    result["grid"] = cell.grid;  // as the file says now
-    const std::string key = without_seed(result["settings"]);
-    if (!groups.contains(key)) order.push_back(key);
-    groups[key].push_back(std::move(result));
   }
   for (const std::string& key : order) results["rows"].push_back(row_of(groups[key], study));
-  for (json& row : results["rows"]) row["label"] = repair_label(row["settings"]);
   add_gaps(results);
   return results;
 }
@@ -285,8 +181,8 @@ json collect_results(const StudyPlan& study, const fs::path& folder) {
 void write_results(const StudyPlan& study, const fs::path& folder) {
   const json results = collect_results(study, folder);
   checkpoint::write_file_atomically(folder / "results.json", results.dump(1) + "\n");
-  checkpoint::write_file_atomically(folder / "results.csv", csv(results, study));
-  checkpoint::write_file_atomically(folder / "results.md", markdown(results, study));
+  checkpoint::write_file_atomically(folder / "results.csv", csv_table(results, study));
+  checkpoint::write_file_atomically(folder / "results.md", markdown_tables(results, study));
   checkpoint::write_file_atomically(folder / "study.html", study_page(results));
 }
 

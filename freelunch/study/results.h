@@ -6,16 +6,17 @@
 
 namespace freelunch::study {
 
-/// Everything that is finished of a study: {"dense": [...], "evaluations": [...], "rows": [...]}. A row is a
-/// setting over its seeds: mean and sample deviation of each perplexity and accuracy, the share of the gap in
-/// log-perplexity between its masks alone and the dense model that it closes (where a cell without repair is
-/// there), seconds, peak bytes, tokens x epochs.
+/// The results of all finished cells: {"dense": [...], "evaluations": [...], "tasks": [...], "rows": [...],
+/// "failed": [...]}. A row holds the cells of a setting, over their seeds: mean and sample deviation of each
+/// perplexity and accuracy, and of the seconds; the highest peak in bytes; tokens x epochs of training. If
+/// the study has the same masks without repair, the row also holds the share of the gap in log-perplexity
+/// between them and the dense model that repair closed.
 nlohmann::json collect_results(const StudyPlan& study, const std::filesystem::path& folder);
 
-/// results.json, results.csv, results.md and study.html in the study's folder.
+/// Writes results.json, results.csv, results.md and study.html into the study's folder. Throws Io.
 void write_results(const StudyPlan& study, const std::filesystem::path& folder);
 
-/// The page with the plots.
+/// study.html: one self-contained page with charts, from the JSON of collect_results().
 std::string study_page(const nlohmann::json& results);
 
 }  // namespace freelunch::study

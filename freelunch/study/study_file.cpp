@@ -20,11 +20,11 @@ std::string read_text(const std::filesystem::path& path) {
   std::ostringstream text;
   text << stream.rdbuf();
   std::string content = text.str();
-  if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);  // a byte order mark says nothing in UTF-8
+  if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);  // the byte order mark
   return content;
 }
 
-/// "<0>", or the first of its kind that the text does not hold.
+/// The first of "<0>", "<1>", ... that does not occur in the text.
 std::string unused_mark(std::string_view text) {
   for (int i = 0;; ++i) {
     std::string mark = fmt::format("<{}>", i);
@@ -32,15 +32,15 @@ std::string unused_mark(std::string_view text) {
   }
 }
 
-/// The text in ASCII alone, since toml++ 3.3 runs into undefined behaviour over other characters where TOML
-/// has none (is_non_ascii_horizontal_whitespace), and only a parser could tell where that is. In strings they
-/// become the mark and eight hexadecimal digits, in comments question marks, and anywhere else they are
-/// refused.
+/// Replaces all characters beyond ASCII, because toml++ 3.3 has undefined behaviour on those that TOML does
+/// not allow (is_non_ascii_horizontal_whitespace), and only a parser could tell where they are allowed. In
+/// strings they become the mark and eight hexadecimal digits, in comments question marks. Throws BadFile for
+/// one anywhere else, and for invalid UTF-8.
 std::string in_ascii(std::string_view text, const std::string& mark, const std::string& file) {
   if (!is_valid_utf8(text)) fail(ErrorKind::kBadFile, "{}: not valid UTF-8", file);
   std::string out;
   int line = 1;
-  std::string_view closing;  // of the string we are in; a newline for a comment
+  std::string_view closing;  // what ends the string or comment around position i; empty outside of both
   for (size_t i = 0; i < text.size();) {
     const char c = text[i];
     if (static_cast<unsigned char>(c) >= 0x80) {
@@ -65,7 +65,7 @@ std::string in_ascii(std::string_view text, const std::string& mark, const std::
       taken = 2;
     } else if (text.substr(i).starts_with(closing) || (c == '\n' && closing.size() == 1)) {
       taken = c == '\n' ? 1 : closing.size();
-      // up to two quotes before the closing three belong to the string
+      // up to two more quotes: then the last three close the string, and the others belong to it
       for (int more = 0; closing.size() == 3 && more < 2 && text.substr(i + taken).starts_with(closing[0]);
            ++more)
         ++taken;
@@ -77,7 +77,7 @@ std::string in_ascii(std::string_view text, const std::string& mark, const std::
   return out;
 }
 
-/// Puts the characters back for which in_ascii left marks.
+/// Puts the characters back that in_ascii replaced by marks.
 std::string without_marks(std::string_view text, std::string_view mark) {
   std::string out;
   size_t from = 0;
@@ -91,7 +91,7 @@ std::string without_marks(std::string_view text, std::string_view mark) {
       append_utf8(out, point);
       from += 8;
     } else {
-      out += mark;  // spelled with escapes: not one of ours
+      out += mark;  // written as escapes in the file, so not from in_ascii
     }
   }
   return out += text.substr(from);

@@ -4,8 +4,8 @@
 
 namespace freelunch::study {
 
-/// A .toml or .json file as JSON. Throws BadFile with the place of what cannot be parsed, InvalidArgument for
-/// another kind of file.
+/// Reads a .toml or .json file as JSON. Throws BadFile with the position of a syntax error, InvalidArgument
+/// for a file with another extension.
 nlohmann::json read_study_file(const std::filesystem::path& path);
 
 }  // namespace freelunch::study

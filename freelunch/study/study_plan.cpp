@@ -17,7 +17,7 @@ using nlohmann::json;
 using pipeline::CompressPlan;
 using pipeline::Stage;
 
-/// A value of the file, with errors that name it.
+/// A value of the study file. Each accessor throws InvalidArgument naming the key if the type is another.
 struct Value {
   const json& value;
   std::string key;
@@ -200,7 +200,7 @@ Cell make_cell(const std::string& grid, const CompressPlan& plan) {
   return cell;
 }
 
-/// Every combination of a grid's lists, in the order in which a reader expects them: the last key fastest.
+/// Visits every combination of a grid's lists; the last key varies fastest.
 void expand(const json& grid, const std::string& where, const CompressPlan& base,
             const std::function<void(const CompressPlan&)>& visit) {
   std::vector<std::pair<std::string, std::vector<json>>> axes;

@@ -9,46 +9,47 @@
 
 namespace freelunch::study {
 
-/// One text that every cell is measured on.
+/// A text on which the perplexity of every cell is measured.
 struct Evaluation {
   std::string name;
   pipeline::EvaluationOptions options;
 };
 
-/// One run of the grid: what is done to a model, under which settings.
+/// One run of a study.
 struct Cell {
-  std::string grid;  ///< the name of the grid that asked for it first
+  std::string grid;  ///< name of the first grid of the file that contains it
   pipeline::CompressPlan plan;
-  /// The settings that matter to this cell, and no others: cells are the same if these are.
+  /// The settings that have an effect on this cell, and no others. Cells with equal settings are one cell.
   nlohmann::json settings;
-  /// "wanda-50-solve,sublayer-0f3a...": a file name that says what it is.
-  std::string id;
+  std::string
+      id;  ///< its file name, such as "wanda-50-solve+sublayer-0f3a..."; ends in a digest of `settings`
 };
 
-/// A study file: the product of lists, one cell for each combination (docs/methods/study.md).
+/// The content of a study file: grids of settings, with a cell for each combination (docs/methods/study.md).
 struct StudyPlan {
   std::vector<Evaluation> evaluations;
   std::vector<evaluate::ChoiceTask> tasks;
   std::optional<int64_t> task_limit;
-  std::vector<Cell> cells;  ///< in the order of the file, each once
+  std::vector<Cell> cells;  ///< in the order of the file, without duplicates
 };
 
-/// Reads a .toml or .json study file; paths in it are relative to its folder. Throws BadFile for what cannot
-/// be parsed, InvalidArgument for unknown keys and for combinations that cannot run, naming the cell.
+/// Reads a .toml or .json study file; paths in it are relative to its folder. All cells run on `compute`.
+/// Throws BadFile for a syntax error, InvalidArgument for an unknown key, and for a combination that cannot
+/// run, naming the cell.
 StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOptions& compute);
 
-/// The settings that decide what a cell's weights are after choosing masks and the first `stages` stages
-/// after that (solve belongs to choosing masks), the learning rates that follow from the width of the
-/// residual stream included. Cells with equal keys share the work.
+/// A digest of all settings that decide a cell's weights after the choice of masks (`solve` included) and the
+/// next `stages` stages. Default learning rates depend on `width`, the width of the residual stream, and are
+/// part of it. Cells with equal keys share the work.
 std::string prefix_key(const Cell& cell, size_t stages, int64_t width);
-/// The peak learning rate of each stage that follows the choice of masks, by the stage's name. A cell's
-/// settings hold only those that the study asks for; what it was run with belongs to its result, which is
-/// out of date once the defaults are others.
+/// The peak learning rate of each stage after the choice of masks, by the name of the stage. Cell::settings
+/// holds only rates that the study file names; defaults may change with the version, so a result records the
+/// rates it was run with and is outdated when they differ.
 nlohmann::json learning_rates(const Cell& cell, int64_t width);
-/// How many stages follow the choice of masks.
+/// The number of stages after the choice of masks.
 size_t stages_after_masks(const Cell& cell);
 
-/// 16 hexadecimal digits.
+/// A hash of a text, as 16 hexadecimal digits, for names of files; not cryptographic.
 std::string digest(const std::string& text);
 
 }  // namespace freelunch::study

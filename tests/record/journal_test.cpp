@@ -203,7 +203,7 @@ TEST_F(JournalTest, RefusesAnotherRunAndSaysWhatDiffers) {
   EXPECT_THAT(message(other), HasSubstr("sha256 of the model's m was \"ab\", is \"cd\""));
   other = mine;
   other["sha256 of the model's"].erase("m");
-  EXPECT_THAT(message(other), HasSubstr("is not there"));
+  EXPECT_THAT(message(other), HasSubstr("is missing"));
   EXPECT_EQ(message(mine), "");  // a refusal leaves the run as it was
 }
 

@@ -14,6 +14,7 @@
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/pipeline/window_batches.h"
+#include "freelunch/record/record_fields.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -45,23 +46,10 @@ class StagePlace final : public reconstruct::DistilPlace {
  public:
   explicit StagePlace(Journal& journal) : journal_(journal) {}
   bool due() const override { return journal_.due(); }
-  void commit(const reconstruct::DistilPosition& at) override {
-    journal_.commit_position({{"step", at.step},
-                              {"rate", at.learning_rate},
-                              {"restarts", at.restarts},
-                              {"before", at.before},
-                              {"after", at.after},
-                              {"improved", at.improved}});
-  }
+  void commit(const reconstruct::DistilPosition& at) override { journal_.commit_position(at); }
   std::optional<reconstruct::DistilPosition> last() const override {
     const auto at = journal_.position();
-    if (!at) return std::nullopt;
-    return reconstruct::DistilPosition{.step = at->at("step"),
-                                       .learning_rate = at->at("rate"),
-                                       .restarts = at->at("restarts"),
-                                       .before = at->at("before"),
-                                       .after = at->at("after"),
-                                       .improved = at->at("improved")};
+    return at ? std::optional(at->get<reconstruct::DistilPosition>()) : std::nullopt;
   }
 
  private:
