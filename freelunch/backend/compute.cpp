@@ -31,18 +31,18 @@ at::Device resolve_device(const std::string& text) {
     const bool parsed =
         text == "cuda" || (indexed && error == std::errc() && end == text.data() + text.size());
     if (!parsed)
-      fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N",
+      fail(ErrorKind::kInvalidArgument, "`device` '{}' is not understood; expected auto, cpu, cuda or cuda:N",
            text);
     if (!cuda)
-      fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this build or machine has no CUDA",
+      fail(ErrorKind::kInvalidArgument, "`device` '{}' was asked for, but this build or machine has no CUDA",
            text);
     const int devices = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
     if (index >= devices)
-      fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this machine has {} of them", text,
+      fail(ErrorKind::kInvalidArgument, "`device` '{}' was asked for, but this machine has {} of them", text,
            devices);
     return initialised(static_cast<at::DeviceIndex>(index));
   }
-  fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N",
+  fail(ErrorKind::kInvalidArgument, "`device` '{}' is not understood; expected auto, cpu, cuda or cuda:N",
        text);
 }
 
@@ -60,13 +60,13 @@ bool has_bf16(at::Device device) {
 
 Compute resolve(const ComputeOptions& options) {
   if (options.threads < 0)
-    fail(ErrorKind::kInvalidArgument, "--threads is {}, expected 0 or more", options.threads);
+    fail(ErrorKind::kInvalidArgument, "`threads` is {}, expected 0 or more", options.threads);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const at::Device device = resolve_device(options.device);
   if (options.compute == "fp32") return {.device = device, .dtype = at::kFloat};
   if (options.compute == "bf16") return {.device = device, .dtype = at::kBFloat16};
   if (options.compute != "auto") {
-    fail(ErrorKind::kInvalidArgument, "compute '{}' is not known; expected auto, fp32 or bf16",
+    fail(ErrorKind::kInvalidArgument, "`compute` '{}' is not known; expected auto, fp32 or bf16",
          options.compute);
   }
   return {.device = device, .dtype = has_bf16(device) ? at::kBFloat16 : at::kFloat};

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/base/random.h"
 #include "freelunch/tokenizer/tokenizer.h"
 
@@ -15,7 +16,8 @@ enum class WindowRule {
   kConsecutive,  ///< documents tokenised one by one, joined without separators, cut from the start
   kCrop          ///< a random crop of a random document longer than a window, as Wanda's code does
 };
-WindowRule parse_window_rule(std::string_view name);
+inline constexpr EnumNames<WindowRule, 2> kWindowRuleNames{
+    {{WindowRule::kConsecutive, "consecutive"}, {WindowRule::kCrop, "crop"}}};
 
 /// Tokens of all documents one after the other; no special tokens.
 std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,

@@ -167,7 +167,7 @@ RegionOutcome descend(Region& region, const RegionData& data, const DescentRecip
     best = train(region, data, held, attempt, random, to_beat);
     if (!best.problem.empty()) {
       if (outcome.restarts == recipe.restarts)
-        fail(ErrorKind::kNumerical, "{}: {}; try --on-divergence restart, or a learning rate below {}", name,
+        fail(ErrorKind::kNumerical, "{}: {}; try `on-divergence` restart, or a learning rate below {}", name,
              best.problem, attempt.adam.learning_rate);
       ++outcome.restarts;
       attempt.adam.learning_rate /= 2;

@@ -287,7 +287,7 @@ DistilOutcome distil(const Forward& forward, const model::WeightView& weights, c
     const std::string problem = distillation.run(at, place, progress);
     if (problem.empty()) break;
     if (at.restarts == recipe.restarts)
-      fail(ErrorKind::kNumerical, "model: {}; try --on-divergence restart, or a learning rate below {}",
+      fail(ErrorKind::kNumerical, "model: {}; try `on-divergence` restart, or a learning rate below {}",
            problem, at.learning_rate);
     at = {.learning_rate = at.learning_rate / 2,
           .restarts = at.restarts + 1,

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/base/sinks.h"
 #include "freelunch/model/weight_view.h"
 
@@ -17,7 +18,8 @@ enum class Protocol {
   kPapers,  ///< windows of the model's length that do not overlap; every next token scored; mean over windows
   kLlamaCpp  ///< windows of 512, BOS in front of each if the vocabulary adds one; the second half scored
 };
-Protocol parse_protocol(std::string_view name);
+inline constexpr EnumNames<Protocol, 2> kProtocolNames{
+    {{Protocol::kPapers, "papers"}, {Protocol::kLlamaCpp, "llama.cpp"}}};
 
 struct PerplexitySettings {
   Protocol protocol = Protocol::kPapers;

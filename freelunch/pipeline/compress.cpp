@@ -54,7 +54,7 @@ void keeping_what_is_finished(checkpoint::OutputFolder& output, const Journal& j
     if (journal.has_progress() && !needs_another_run(error.kind())) output.keep_partial();
     if (!journal.has_progress() || !output.keeps_partial()) throw;
     fail(error.kind(),
-         "{}; what is finished is kept in '{}': the same command goes on from there, --restart starts over",
+         "{}; what is finished is kept in '{}': the same command resumes from there, `restart` discards it",
          error.what(), output.work().string());
   } catch (...) {
     if (journal.has_progress()) output.keep_partial();
@@ -117,6 +117,7 @@ void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& pa
 
 RunReport compress(const CompressPlan& asked, Sinks sinks) {
   const auto start = std::chrono::steady_clock::now();
+  require_models(asked);
   validate(asked);
   const backend::Compute compute = resolve(asked.compute);
   checkpoint::OutputFolder output(asked.output, asked.overwrite, checkpoint::Staging::kLasting);

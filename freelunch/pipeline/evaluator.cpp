@@ -20,7 +20,7 @@ Evaluator::Evaluator(const EvaluationOptions& options, const OpenedModel& opened
   settings_.from_end = options.from_end;
   if (static_cast<int64_t>(tokens_.size()) < settings_.length) {
     fail(ErrorKind::kInvalidArgument,
-         "the evaluation text has {} tokens, fewer than one window of {}; pass --evaluate-length",
+         "the evaluation text has {} tokens, fewer than one window of {}; set `evaluate-length`",
          tokens_.size(), settings_.length);
   }
 }

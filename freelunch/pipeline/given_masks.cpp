@@ -49,8 +49,8 @@ void check_same_model(const model::LanguageModel& pruned, const model::LanguageM
                        std::any_of(stages.begin(), stages.end(), is_global);
   if (distils && !same_values(pruned, pruned.head(), dense, dense.head())) {
     fail(ErrorKind::kInvalidArgument,
-         "{} have different heads, so their next-token distributions cannot be compared on one; pass "
-         "--model-loss ce, or --repair solve,sublayer",
+         "{} have different heads, so their next-token distributions cannot be compared on one; set "
+         "`model-loss` ce, or `repair` solve,sublayer",
          names);
   }
 }

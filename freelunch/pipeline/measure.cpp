@@ -12,7 +12,7 @@ namespace {
 std::vector<int64_t> tokens_of(const PerplexityPlan& plan, const tokenizer::Tokenizer& tokenizer) {
   std::vector<std::string> documents = calibration::read_documents(plan.text);
   if (plan.join == Join::kWikitext) {
-    if (documents.size() != 1) fail(ErrorKind::kInvalidArgument, "--join wikitext needs a plain text file");
+    if (documents.size() != 1) fail(ErrorKind::kInvalidArgument, "`join` wikitext needs a plain text file");
     documents[0] = calibration::join_wikitext(documents[0]);
   }
   std::vector<int64_t> tokens;

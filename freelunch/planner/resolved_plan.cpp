@@ -124,12 +124,11 @@ ResolvedPlan resolve_plan(const CompressPlan& plan, const model::LanguageModel& 
   }
   if (over() && limited) {
     const StageBudget& peak = resolved.budget.peak();
-    fail(
-        ErrorKind::kInvalidArgument,
-        "--memory-limit {} is too little: with all that can be given up, stage '{}' needs {}; the least that "
-        "would do is --memory-limit {}MB{}",
-        bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
-        peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
+    fail(ErrorKind::kInvalidArgument,
+         "`memory-limit` {} is too small: with all fallbacks, stage '{}' needs {}; the smallest limit that "
+         "works is `memory-limit` {}MB{}",
+         bytes_text(limit), peak.name, bytes_text(peak.bytes()), peak.bytes() / 1000000 + 1,
+         peak.activations > peak.bytes() / 4 ? ", or fewer or shorter windows" : "");
   }
   if (resolved.plan.memory.activations == model::ActivationPlacement::kAuto)
     resolved.plan.memory.activations = model::ActivationPlacement::kMemory;

@@ -1,7 +1,5 @@
 #include "freelunch/record/run_report.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -17,66 +15,6 @@ json figure(const std::optional<evaluate::Perplexity>& p) {
   if (!p) return nullptr;
   return {
       {"perplexity", p->perplexity}, {"tokens", p->tokens}, {"windows", p->windows}, {"length", p->length}};
-}
-
-json plan_json(const CompressPlan& plan, const model::LanguageModel& model, const backend::Compute& compute,
-               const std::vector<Stage>& stages) {
-  json repair = json::array();
-  for (const Stage& stage : stages) repair.push_back(to_string(stage));
-  const int64_t width = model.config().width;
-  const auto local = std::find_if(stages.begin(), stages.end(), is_local);
-  const auto global = std::find_if(stages.begin(), stages.end(), is_global);
-  json object{{"pattern", sparsity::to_string(plan.pattern)},
-              {"criterion", plan.criterion},
-              {"repair", repair},
-              {"seed", plan.seed},
-              {"threads", at::get_num_threads()},
-              {"device", compute.device.str()},
-              {"activations",
-               {{"place", name(plan.memory.activations)},
-                {"dtype", plan.memory.activation_dtype == at::kBFloat16 ? "bf16" : "fp32"}}},
-              {"compute", compute.dtype == at::kBFloat16 ? "bf16" : "fp32"},
-              {"statistics", name(plan.statistics)},
-              {"sensitivity", plan.sensitivity ? "kronecker" : "none"},
-              {"allocation", sparsity::name(plan.allocation)},
-              {"rules", json::array()}};
-  if (plan.sensitivity) {
-    object["sensitivity_damping"] = plan.sensitivity_damping;
-    object["sensitivity_masks"] = plan.sensitivity_masks;
-  }
-  for (const sparsity::Rule& rule : plan.rules)
-    object["rules"].push_back({{"pattern", sparsity::to_string(rule.pattern)}, {"glob", rule.glob}});
-  if (!plan.dense.empty()) {
-    object["dense"] = plan.dense.filename().string();
-    object["criterion"] = nullptr;  // somebody else's
-    object["pattern"] = nullptr;
-  }
-  if (!plan.calibration.text.empty()) {
-    object["calibration"] = {
-        {"text", plan.calibration.text.filename().string()},
-        {"samples", plan.calibration.samples},
-        {"length", plan.calibration.length},
-        {"held_out", plan.calibration.held_out},
-        {"windows", plan.calibration.rule == calibration::WindowRule::kCrop ? "crop" : "consecutive"}};
-  }
-  if (local != stages.end()) {
-    object["region"] = {{"loss", reconstruct::name(plan.region.loss)},
-                        {"propagation", name(plan.region.propagation)},
-                        {"learning_rate", learning_rate(plan, *local, width)},
-                        {"epochs", plan.region.epochs.value_or(default_epochs(stages))},
-                        {"batch", plan.region.batch},
-                        {"freeze_norms", plan.region.freeze_norms}};
-  }
-  if (global != stages.end()) {
-    object["model"] = {{"loss", reconstruct::name(plan.model_stage.loss)},
-                       {"learning_rate", learning_rate(plan, *global, width)},
-                       {"epochs", plan.model_stage.epochs.value_or(default_epochs(stages))},
-                       {"batch", plan.model_stage.batch}};
-    if (global->kind == StageKind::kLora)
-      object["model"]["lora"] = {{"rank", plan.model_stage.lora.rank},
-                                 {"alpha", plan.model_stage.lora.alpha}};
-  }
-  return object;
 }
 
 json digests_json(const InputDigests& digests) {
@@ -107,7 +45,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                {{"name", model.path().filename().string()},
                 {"architecture", model.config().architecture},
                 {"parameters", report.parameters}}},
-              {"plan", plan_json(plan, model, compute, stages)},
+              {"plan", plan_json(plan, stages, compute, model.config().width)},
               {"sha256", digests_json(report.digests)},
               {"figures", json::object()},
               {"stages", json::array()},

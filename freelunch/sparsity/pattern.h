@@ -4,6 +4,8 @@
 #include <string_view>
 #include <variant>
 
+#include "freelunch/base/enum_names.h"
+
 namespace freelunch::sparsity {
 
 /// The lowest-scoring fraction of each comparison group is removed: exactly floor(zero_fraction * group
@@ -24,6 +26,7 @@ using Pattern = std::variant<Unstructured, NofM>;
 
 /// What weights compete with each other under Unstructured: one output row, or the whole matrix.
 enum class Group { kRow, kMatrix };
+inline constexpr EnumNames<Group, 2> kGroupNames{{{Group::kRow, "row"}, {Group::kMatrix, "matrix"}}};
 
 /// "2:4" -> NofM{2, 4}; "0.5" or "50%" -> Unstructured{0.5}. Throws InvalidArgument saying what is expected.
 Pattern parse_pattern(std::string_view text);

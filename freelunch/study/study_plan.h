@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "freelunch/evaluate/choice_task.h"
+#include "freelunch/plan/option.h"
 #include "freelunch/plan/plan.h"
 
 namespace freelunch::study {
@@ -36,6 +37,10 @@ struct StudyPlan {
 /// Reads a .toml or .json study file; paths in it are relative to its folder. Throws BadFile for what cannot
 /// be parsed, InvalidArgument for unknown keys and for combinations that cannot run, naming the cell.
 StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOptions& compute);
+
+/// Whether a [[grid]] can vary the option: those of pruning, calibration and repair that change the result,
+/// and the seed. Its key is the option's name with _ for -.
+bool varies_in_study(const pipeline::OptionFacts& option);
 
 /// The settings that decide what a cell's weights are after choosing masks and the first `stages` stages
 /// after that (solve belongs to choosing masks), the learning rates that follow from the width of the

@@ -39,7 +39,7 @@ with tempfile.TemporaryDirectory() as temporary:
         memory, expected = compress("tiny", *options, "--activations", "memory")
         disk, found = compress("tiny", *options, "--activations", "disk")
         assert found == expected, repair
-        assert memory["plan"]["activations"] == dict(place="memory", dtype="fp32") and disk["plan"]["activations"]["place"] == "disk"
+        assert memory["plan"]["activations"] == "memory" and memory["plan"]["activation-dtype"] == "fp32" and disk["plan"]["activations"] == "disk"
         rounded, other = compress("tiny", *options, "--activation-dtype", "bf16")
         same, again = compress("tiny", *options, "--activation-dtype", "bf16", "--activations", "disk")
         assert again == other != expected, repair

@@ -28,7 +28,7 @@ def sample():
     figure = lambda p: dict(perplexity=p, tokens=20480, windows=10, length=2048)
     return dict(freelunch="0.1.0", command="freelunch compress '</script><!-- x'", date="2026-01-01T00:00:00Z",
                 model=dict(name="sample", architecture="llama", parameters=134515008),
-                plan=dict(pattern="50%", criterion="wanda", repair=["solve", "sublayer", "model"], region=dict(loss="relative-mse"), model=dict(loss="kl")),
+                plan={"sparsity": 0.5, "criterion": "wanda", "repair": ["solve", "sublayer", "model"], "loss": "relative-mse", "model-loss": "kl"},
                 figures=dict(dense=figure(19.9), pruned=figure(44.4), repaired=figure(31.2)),
                 stages=[dict(name=n, seconds=s, peak_bytes=b, note="") for n, s, b in (("solve", 90.0, 9e8), ("sublayer", 280.0, 1.1e9), ("model", 160.0, 1.8e9))],
                 regions=regions, tensors=tensors, sparsity=dict(pruned_tensors=0.5, whole_model=0.39), peak_bytes=1800000000, seconds=640.0, output="out")

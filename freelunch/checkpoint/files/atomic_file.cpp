@@ -115,7 +115,7 @@ void OutputFolder::refuse_occupied() const {
          final_.string());
   if (!overwrite_ && !fs::is_empty(final_)) {
     fail(ErrorKind::kInvalidArgument,
-         "output folder '{}' exists and is not empty; pass --overwrite to replace it", final_.string());
+         "output folder '{}' exists and is not empty; set `overwrite` to replace it", final_.string());
   }
 }
 
