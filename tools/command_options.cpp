@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 namespace freelunch::tools {
 namespace {
 
@@ -15,7 +17,10 @@ std::string help_text(const OptionFacts& option) {
   const bool names_stages = option.group == "Repair" && option.use != pipeline::Use::kEveryRun;
   std::string text = names_stages ? fmt::format("{}: ", stages_of(option.use)) : "";
   text += option.help;
-  if (option.kind == ValueKind::kWord) text += fmt::format("; {}", expected_text(option));
+  const bool names_all = std::all_of(
+      option.choices.begin(), option.choices.end(),
+      [&](std::string_view choice) { return option.help.find(choice) != std::string_view::npos; });
+  if (!names_all) text += fmt::format("; {}", expected_text(option));
   if (!option.unset.empty()) text += fmt::format(" (default: {})", option.unset);
   return text;
 }

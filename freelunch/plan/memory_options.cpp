@@ -46,7 +46,8 @@ std::string bytes_text(int64_t bytes) {
 
 model::ActivationSettings activation_settings(const MemoryOptions& options,
                                               const std::filesystem::path& folder) {
-  return {.placement = options.activations,
+  const bool undecided = options.activations == model::ActivationPlacement::kAuto;
+  return {.placement = undecided ? model::ActivationPlacement::kMemory : options.activations,
           .folder = folder,
           .dtype = options.activation_dtype.value_or(at::kFloat)};
 }

@@ -121,7 +121,8 @@ json value_in(const OptionFacts& option, const std::string& text) {
 std::string_view stages_of(Use use) { return name_in(kUses, use); }
 
 std::string expected_text(const OptionFacts& option) {
-  const std::string range = option.range ? " " + range_text(*option.range) : "";
+  if (!option.form.empty()) return std::string(option.form);
+  const std::string range = option.range ? fmt::format(" {}", range_text(*option.range)) : "";
   switch (option.kind) {
     case ValueKind::kFlag:
       return "true or false";
@@ -168,7 +169,7 @@ json checked(const OptionFacts& option, const json& value) {
       return value;
     case ValueKind::kFraction: {
       const json number = text ? fraction_in(content) : value;
-      if (!number.is_number() || !in_range(option, number)) refuse(option, value);
+      if (!number.is_number() || !in_range(option, number)) refuse(option, number);
       return number;
     }
     case ValueKind::kBytes: {

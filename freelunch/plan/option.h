@@ -72,6 +72,7 @@ struct OptionFacts {
   Effect effect = Effect::kResult;
   std::optional<ValueRange> range = {};        ///< of numbers; of each number of a list
   std::vector<std::string_view> choices = {};  ///< of words
+  std::string_view form = {};                  ///< what a text looks like, if not any text will do
   std::string_view unset = {};                 ///< what happens if it is not given and has no default
   std::string_view excludes = {};              ///< the option that cannot be given with it
   std::string_view needs = {};                 ///< the option that must be given with it

@@ -36,6 +36,7 @@ PlanOption pattern_row() {
                   .help = "N:M sparsity: keep N of every M consecutive weights, such as 2:4",
                   .kind = ValueKind::kText,
                   .use = Use::kMasks,
+                  .form = "KEEP:OF with 1 <= KEEP < OF <= 32, such as 2:4",
                   .unset = "unstructured",
                   .excludes = "sparsity"},
                  {},
@@ -54,6 +55,7 @@ PlanOption rule_row() {
                           "2:4=*self_attn* or dense=model.layers.0.*; may be repeated, the first match wins",
                   .kind = ValueKind::kTexts,
                   .use = Use::kMasks,
+                  .form = "PATTERN=NAME-GLOB",
                   .unset = "none"},
                  {},
                  {}};
