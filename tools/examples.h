@@ -4,8 +4,8 @@
 
 namespace freelunch::tools {
 
-/// What a user types first: the lines that end the help of a command, one an example; empty for a command
-/// without. tests/cli/check_readme.py runs every one.
+/// The examples at the end of a command's help, one per line; empty for a command without examples. A test in
+/// tests/cli runs each of them.
 std::string examples_of(std::string_view command);
 
 }  // namespace freelunch::tools

@@ -3,29 +3,39 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command_options.h"
 #include "freelunch/base/utf8.h"
 #include "freelunch/pipeline/generation.h"
 
 namespace freelunch::tools {
+namespace {
+
+using pipeline::GenerationPlan;
+
+std::vector<pipeline::Option<GenerationPlan>> generation_options() {
+  using R = pipeline::Rows<GenerationPlan>;
+  using pipeline::Use;
+  return {R::text("prompt", "Text to continue", Use::kEveryRun, pipeline::field(&GenerationPlan::prompt)),
+          R::number("tokens", "Largest number of tokens to add", Use::kEveryRun,
+                    pipeline::from_to(1, 1 << 20), pipeline::field(&GenerationPlan::tokens)),
+          R::flag("past-end", "Do not stop at the end-of-text token", Use::kEveryRun,
+                  pipeline::field(&GenerationPlan::past_end))};
+}
+
+}  // namespace
 
 void add_generate(CLI::App& app, Session& session) {
   struct Options {
-    pipeline::GenerationPlan plan;
+    GenerationPlan plan;
     bool json = false;
   };
-  CLI::App* command = app.add_subcommand("generate", "Continue a prompt, always by the likeliest token");
+  CLI::App* command = app.add_subcommand("generate", "Continue a prompt by greedy decoding");
   auto options = std::make_shared<Options>();
-  pipeline::GenerationPlan& plan = options->plan;
-  command->add_option("MODEL", plan.model, "A Hugging Face folder, a sparse archive or a .gguf file")
-      ->required();
-  command->add_option("--prompt", plan.prompt, "Text to continue")->required();
-  command->add_option("--tokens", plan.tokens, "Tokens to add, at most")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_flag("--past-end", plan.past_end, "Go on after the token that ends a text");
-  command->add_flag("--json", options->json, "Print JSON on standard output");
-  add_compute_options(*command, plan.compute);
+  add_model(*command, options->plan.model);
+  add_rows(*command, session, generation_options(), options->plan);
+  add_rows(*command, session, pipeline::machine_options(&GenerationPlan::compute), options->plan);
+  command->get_option("--prompt")->required();
+  add_switch(*command, session, "json", "Print JSON on standard output", options->json);
   command->callback([options, &session] {
     with_sinks(session, [&](Sinks sinks) {
       const pipeline::Generation g = pipeline::generate_text(options->plan, sinks);

@@ -3,10 +3,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command_options.h"
 #include "freelunch/model_io/inspection.h"
 #include "freelunch/plan/memory_options.h"
-#include "terminal.h"
 
 namespace freelunch::tools {
 namespace {
@@ -35,7 +34,7 @@ void print_inspection(const nlohmann::json& report) {
     fmt::print("{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", tensor["name"].get<std::string>(),
                tensor["dtype"].get<std::string>(), tensor["shape"].dump(),
                pipeline::bytes_text(tensor["bytes"].get<int64_t>()),
-               counted && tensor["archive_bytes"].is_number()  // not of a share of a stored tensor
+               counted && tensor["archive_bytes"].is_number()  // null for a slice of a stored tensor
                    ? pipeline::bytes_text(tensor["archive_bytes"].get<int64_t>())
                    : "",
                counted ? fmt::format("{:.4f} %", 100 * tensor["sparsity"].get<double>()) : "",
@@ -53,9 +52,8 @@ void add_inspect(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand(
       "inspect", "Show a model's architecture, tensors, dtypes, sizes, sparsity and N:M patterns");
   auto options = std::make_shared<Options>();
-  command->add_option("MODEL", options->model, "A Hugging Face folder, a sparse archive or a .gguf file")
-      ->required();
-  command->add_flag("--json", options->json, "Print JSON on standard output");
+  add_model(*command, options->model);
+  add_switch(*command, session, "json", "Print JSON on standard output", options->json);
   command->callback([options, &session] {
     with_sinks(session, [&](Sinks sinks) {
       const nlohmann::json report = pipeline::inspect(options->model, sinks);

@@ -39,7 +39,7 @@ int exit_code(ErrorKind kind) {
 
 constexpr unsigned kGraceSeconds = 4;
 
-/// Only what may be called from a signal handler.
+/// Calls only functions that are safe in a signal handler.
 template <size_t N>
 [[noreturn]] void say_and_exit(const char (&line)[N], int code) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line, N - 1);
@@ -51,19 +51,19 @@ extern "C" void on_signal(int) {
   ::alarm(kGraceSeconds);
 }
 
-// Ending at any moment is safe: what is finished is on the disk, and what is not never happened.
+// It is safe to end at any moment: finished work is on disk and unfinished work is redone.
 extern "C" void on_grace_over(int) {
   say_and_exit(
-      "freelunch: interrupted by the user in the middle of a step; the same command goes on from what is "
+      "freelunch: interrupted by the user in the middle of a step; the same command resumes from what is "
       "finished\n",
       130);
 }
 
-// A mapped file that shrinks, or a disk that fails under it.
+// A mapped file was truncated, or its disk failed.
 extern "C" void on_bus_error(int) {
   say_and_exit(
-      "freelunch: an input file shrank or could not be read while it was in use; once it is back, the "
-      "same command goes on from what is finished\n",
+      "freelunch: an input file shrank or could not be read while it was in use; once it is restored, the "
+      "same command resumes from what is finished\n",
       6);
 }
 
@@ -98,7 +98,7 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
-/// ", did you mean --sparsity?" for an option that nothing knows; else empty.
+/// ", did you mean --sparsity?" for the first unknown option; empty if all are known.
 std::string hint(const CLI::App& app, const std::vector<std::string>& arguments) {
   const auto chosen = app.get_subcommands();
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
@@ -129,19 +129,14 @@ int refuse(const std::string& message, int code) {
   return code;
 }
 
-/// The one line of an exception from outside the library: LibTorch adds a stack to its own.
+/// The message of an exception from outside the library: LibTorch appends a stack trace.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-int run(int argc, char** argv) {
-  CLI::App app{"Prunes large language models and repairs the weights that remain.", "freelunch"};
-  app.set_version_flag("--version", std::string("freelunch ") + kVersion);
-  app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
-  const std::string exit_codes =
-      "Exit codes: 0 done, 2 usage, 3 bad input, 4 unsupported, 5 numerical, 6 input/output, 130 "
-      "interrupted.";
-  app.footer("freelunch COMMAND --help shows a command's options and examples.\n\n" + exit_codes);
-  Session session{.arguments = {argv + 1, argv + argc}};
+constexpr const char* kExitCodes =
+    "Exit codes: 0 success, 2 usage, 3 bad input file, 4 unsupported, 5 numerical, 6 input/output, "
+    "130 interrupted.";
+
+void add_commands(CLI::App& app, Session& session) {
   add_compress(app, session);
   add_reconstruct(app, session);
   add_plan(app, session);
@@ -151,8 +146,23 @@ int run(int argc, char** argv) {
   add_study(app, session);
   add_inspect(app, session);
   add_convert(app, session);
-  for (CLI::App* command : app.get_subcommands({}))
-    command->footer("Examples:\n" + examples_of(command->get_name()) + "\n" + exit_codes);
+  add_options(app, session);
+  for (CLI::App* command : app.get_subcommands({})) {
+    const std::string examples = examples_of(command->get_name());
+    command->footer((examples.empty() ? "" : "Examples:\n" + examples + "\n") + kExitCodes);
+  }
+}
+
+/// Runs the command that the arguments name. Returns the exit code.
+int run(int argc, char** argv) {
+  CLI::App app{"Prunes large language models and repairs the weights that remain.", "freelunch"};
+  app.set_version_flag("--version", std::string("freelunch ") + kVersion);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer(std::string("freelunch COMMAND --help shows a command's options and examples.\n\n") +
+             kExitCodes);
+  Session session{.arguments = {argv + 1, argv + argc}};
+  add_commands(app, session);
   try {
     app.parse(argc, argv);
     return 0;
@@ -162,13 +172,13 @@ int run(int argc, char** argv) {
     return refuse(first_line(error.what()) + hint(app, session.arguments),
                   exit_code(ErrorKind::kInvalidArgument));
   } catch (const Error& error) {
-    return refuse(error.what(), exit_code(error.kind()));
+    return refuse(with_flags(session, error.what()), exit_code(error.kind()));
   } catch (const std::filesystem::filesystem_error& error) {
     return refuse(fmt::format("cannot use '{}': {}", error.path1().string(), error.code().message()),
                   exit_code(ErrorKind::kIo));
   } catch (const std::bad_alloc&) {
     return refuse(
-        "out of memory; lower --samples or --length, or leave the model stage out (--repair solve,sublayer)",
+        "out of memory; lower --samples or --length, or leave out the model stage (--repair solve,sublayer)",
         5);
   } catch (const std::exception& error) {
     return refuse(fmt::format("internal error: {}", first_line(error.what())), 1);
@@ -177,22 +187,8 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-void add_compute_options(CLI::App& command, backend::ComputeOptions& options) {
-  command.add_option("--threads", options.threads, "Threads; 0: one a core")
-      ->capture_default_str()
-      ->group("Machine");
-  command.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
-      ->capture_default_str()
-      ->group("Machine");
-  command
-      .add_option("--compute", options.compute,
-                  "Matrix products in fp32 or bf16; auto: bf16 where the hardware has it")
-      ->capture_default_str()
-      ->group("Machine");
-}
-
 void with_sinks(const Session& session, const std::function<void(Sinks)>& body) {
-  StderrLog log(session.verbose);
+  StderrLog log(session.verbose, [&](std::string_view line) { return with_flags(session, line); });
   StderrProgress progress;
   body({.log = log, .progress = progress});
 }

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-/// "0", "84 MB".
+/// "84 MB"; "-" for 0.
 std::string cell(const json& stage, const char* key) {
   const auto bytes = stage[key].get<int64_t>();
   return bytes == 0 ? "-" : pipeline::bytes_text(bytes);
@@ -46,21 +46,11 @@ void print_budget(const json& plan) {
 
 void add_plan(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand(
-      "plan", "Say what compress would hold in memory and on disk and how long it would take");
+      "plan", "Estimate the memory, disk space and time that compress or reconstruct would take");
   auto options = std::make_shared<PlanOptions>();
-  command->add_option("MODEL", options->plan.model, "A Hugging Face folder or a .gguf file")->required();
-  command->add_option("--dense", options->plan.dense,
-                      "Where MODEL came pruned: the model it was pruned from");
-  add_output_options(*command, *options, session);
-  command->get_option("--output")->required(false);
-  add_pruning_options(*command, *options);
-  add_calibration_options(*command, *options);
-  add_repair_options(*command, *options);
-  add_memory_options(*command, *options);
-  add_evaluation_options(*command, *options);
-  add_compute_options(*command, options->plan.compute);
+  add_model(*command, options->plan.model);
+  add_plan_options(*command, *options, session, [](const pipeline::PlanOption&) { return true; });
   command->callback([options, &session] {
-    finish(*options, session);
     with_sinks(session, [&](Sinks sinks) {
       const json plan = pipeline::planned_run(options->plan, sinks);
       if (options->json) {

@@ -6,25 +6,16 @@ namespace freelunch::tools {
 
 void add_reconstruct(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand(
-      "reconstruct", "Repair a model that any tool pruned, towards its dense original, keeping its zeros");
+      "reconstruct", "Repair a model that any tool pruned, given the dense model; its zeros stay zeros");
   auto options = std::make_shared<PlanOptions>();
   command
-      ->add_option(
-          "PRUNED", options->plan.model,
-          "The pruned model: a Hugging Face folder, a sparse archive or a .gguf file; its zeros stay zeros")
+      ->add_option("PRUNED", options->plan.model,
+                   "The pruned model: a Hugging Face folder, a sparse archive or a .gguf file")
       ->required();
-  command->add_option("--dense", options->plan.dense, "The model it was pruned from")->required();
-  add_output_options(*command, *options, session);
-  add_calibration_options(*command, *options);
-  command
-      ->add_option("--statistics", options->statistics,
-                   "Statistics for solve from the sparse (repaired so far) or the dense stream")
-      ->capture_default_str()
-      ->group("Repair");
-  add_repair_options(*command, *options);
-  add_evaluation_options(*command, *options);
-  add_memory_options(*command, *options);
-  add_compute_options(*command, options->plan.compute);
+  add_plan_options(*command, *options, session,
+                   [](const pipeline::PlanOption& row) { return row.use != pipeline::Use::kMasks; });
+  command->get_option("--dense")->required();
+  command->get_option("--output")->required();
   command->callback([options, &session] { run_plan(*options, session); });
 }
 

@@ -10,7 +10,7 @@ namespace freelunch::tools {
 
 void StderrLog::log(LogLevel level, std::string_view line) {
   if (level == LogLevel::kDebug && !verbose_) return;
-  fmt::print(stderr, "{}{}\n", level == LogLevel::kWarning ? "warning: " : "", line);
+  fmt::print(stderr, "{}{}\n", level == LogLevel::kWarning ? "warning: " : "", spell_(line));
 }
 
 StderrProgress::StderrProgress() : live_(isatty(STDERR_FILENO) == 1) {}
@@ -40,7 +40,7 @@ void StderrProgress::advance(int64_t done, std::string_view note) {
     draw(done, note);
     return;
   }
-  // a tenth that took no time is not worth a line
+  // no lines for tenths that take less than two seconds
   const int64_t tenth = done * 10 / total_;
   if (tenth <= printed_tenth_ || done >= total_ || now - drawn_ < std::chrono::seconds(2)) return;
   printed_tenth_ = tenth;

@@ -1,23 +1,27 @@
 #pragma once
 #include <chrono>
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "freelunch/base/sinks.h"
 
 namespace freelunch::tools {
 
-/// Log lines on standard error. Warnings always; debug lines with --verbose.
+/// Writes log lines to standard error, each after `spell` has changed it; debug lines only if verbose.
 class StderrLog : public LogSink {
  public:
-  explicit StderrLog(bool verbose) : verbose_(verbose) {}
+  using Spell = std::function<std::string(std::string_view)>;
+  StderrLog(bool verbose, Spell spell) : verbose_(verbose), spell_(std::move(spell)) {}
   void log(LogLevel level, std::string_view line) override;
 
  private:
   bool verbose_;
+  Spell spell_;
 };
 
-/// A live bar on standard error (bar, rate, time left); where that is no terminal, a plain line at the start
-/// of a stage, about every tenth of it, and at its end.
+/// Shows progress on standard error: on a terminal a live bar with rate and time left; otherwise a line at
+/// the start of a stage, at about each tenth of it, and at its end.
 class StderrProgress : public ProgressSink {
  public:
   StderrProgress();

@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command_options.h"
 #include "freelunch/pipeline/measure.h"
 
 namespace freelunch::tools {
@@ -43,31 +43,50 @@ void print_table(const std::vector<pipeline::ZeroShotResult>& results) {
     fmt::print("{:<14} {:>8}  {:6.2f} %\n", "mean", "", 100 * sum / static_cast<double>(results.size()));
 }
 
+std::vector<pipeline::Option<pipeline::ZeroShotPlan>> zeroshot_options() {
+  using R = pipeline::Rows<pipeline::ZeroShotPlan>;
+  return {R::number("limit", "Number of examples of each task to use, from the first",
+                    pipeline::Use::kEveryRun, pipeline::from_to(1, 1 << 30),
+                    pipeline::field(&pipeline::ZeroShotPlan::limit))
+              .without_it("all")};
+}
+
+/// --tasks FILE or NAME=FILE, any number of them.
+void add_tasks(CLI::App& command, Session& session, pipeline::ZeroShotPlan& plan) {
+  static const std::string help = [] {
+    std::string text =
+        "JSONL files, each FILE or NAME=FILE; the task of a FILE follows from its name's start: ";
+    std::string_view separator;
+    for (const std::string& name : evaluate::known_tasks()) {
+      text += fmt::format("{}{}", separator, name);
+      separator = ", ";
+    }
+    return text;
+  }();
+  const pipeline::OptionFacts facts{.name = "tasks", .help = help, .kind = pipeline::ValueKind::kTexts};
+  add_option(command, session, facts, nullptr, [&plan](const nlohmann::json& tasks) {
+    for (const nlohmann::json& task : tasks)
+      plan.tasks.push_back(evaluate::parse_task(task.get<std::string>()));
+  })->required();
+}
+
 }  // namespace
 
 void add_zeroshot(CLI::App& app, Session& session) {
   struct Options {
     pipeline::ZeroShotPlan plan;
-    std::vector<std::string> tasks;
     bool json = false, examples = false;
   };
   CLI::App* command = app.add_subcommand("zeroshot", "Measure a model's accuracy on multiple-choice tasks");
   auto options = std::make_shared<Options>();
-  std::string known;
-  for (const std::string& name : evaluate::known_tasks()) known += (known.empty() ? "" : ", ") + name;
-  command->add_option("MODEL", options->plan.model, "A Hugging Face folder, a sparse archive or a .gguf file")
-      ->required();
-  command
-      ->add_option("--tasks", options->tasks,
-                   "JSONL files, each FILE or NAME=FILE; a FILE is known by how its name begins: " + known)
-      ->required();
-  command->add_option("--limit", options->plan.limit, "First examples of each task to use")
-      ->check(CLI::Range(1, 1 << 30));
-  command->add_flag("--json", options->json, "Print JSON on standard output");
-  command->add_flag("--examples", options->examples, "With --json: every example's log-likelihoods too");
-  add_compute_options(*command, options->plan.compute);
+  add_model(*command, options->plan.model);
+  add_tasks(*command, session, options->plan);
+  add_rows(*command, session, zeroshot_options(), options->plan);
+  add_rows(*command, session, pipeline::machine_options(&pipeline::ZeroShotPlan::compute), options->plan);
+  add_switch(*command, session, "json", "Print JSON on standard output", options->json);
+  add_switch(*command, session, "examples", "With --json: print the log-likelihoods of every example too",
+             options->examples);
   command->callback([options, &session] {
-    for (const std::string& task : options->tasks) options->plan.tasks.push_back(evaluate::parse_task(task));
     with_sinks(session, [&](Sinks sinks) {
       const auto results = pipeline::measure_zero_shot(options->plan, sinks);
       if (options->json) {

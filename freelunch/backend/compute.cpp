@@ -26,7 +26,7 @@ constexpr DeviceKind kKinds[] = {
 };
 
 [[noreturn]] void refuse(const std::string& text) {
-  fail(ErrorKind::kInvalidArgument, "device '{}' is not understood; expected auto, cpu, cuda or cuda:N",
+  fail(ErrorKind::kInvalidArgument, "`device` '{}' is not understood; expected auto, cpu, cuda or cuda:N",
        text);
 }
 
@@ -56,11 +56,11 @@ at::Device resolve_device(const std::string& text) {
     if (!text.starts_with(kind.name)) continue;
     const int index = index_of(text, kind);
     if (!kind.present())
-      fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this build or machine has none",
+      fail(ErrorKind::kInvalidArgument, "`device` '{}' was asked for, but this build or machine has none",
            text);
     const int devices = c10::impl::VirtualGuardImpl(kind.type).deviceCount();
     if (index < 0 || index >= devices)
-      fail(ErrorKind::kInvalidArgument, "device '{}' was asked for, but this machine has {} of this kind",
+      fail(ErrorKind::kInvalidArgument, "`device` '{}' was asked for, but this machine has {} of this kind",
            text, devices);
     return initialised(kind, static_cast<at::DeviceIndex>(index));
   }
@@ -72,13 +72,13 @@ at::Device resolve_device(const std::string& text) {
 
 Compute resolve(const ComputeOptions& options) {
   if (options.threads < 0)
-    fail(ErrorKind::kInvalidArgument, "threads is {}, expected 0 or more", options.threads);
+    fail(ErrorKind::kInvalidArgument, "`threads` is {}, expected 0 or more", options.threads);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const at::Device device = resolve_device(options.device);
   if (options.compute == "fp32") return {.device = device, .dtype = at::kFloat};
   if (options.compute == "bf16") return {.device = device, .dtype = at::kBFloat16};
   if (options.compute != "auto") {
-    fail(ErrorKind::kInvalidArgument, "compute '{}' is not known; expected auto, fp32 or bf16",
+    fail(ErrorKind::kInvalidArgument, "`compute` '{}' is not known; expected auto, fp32 or bf16",
          options.compute);
   }
   return {.device = device, .dtype = of(device).bf16_in_hardware() ? at::kBFloat16 : at::kFloat};

@@ -53,12 +53,6 @@ std::vector<int64_t> crops(const std::vector<std::string>& documents, const toke
 
 }  // namespace
 
-WindowRule parse_window_rule(std::string_view text) {
-  if (text == "consecutive") return WindowRule::kConsecutive;
-  if (text == "crop") return WindowRule::kCrop;
-  fail(ErrorKind::kInvalidArgument, "windows '{}' is not known; expected one of consecutive, crop", text);
-}
-
 std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,
                                    const tokenizer::Tokenizer& tokenizer) {
   return consecutive(documents, tokenizer, INT64_MAX);
@@ -72,8 +66,8 @@ at::Tensor token_windows(const std::vector<std::string>& documents, const tokeni
                                           : crops(documents, tokenizer, count, length, random);
   if (static_cast<int64_t>(tokens.size()) < needed) {
     fail(ErrorKind::kInvalidArgument,
-         "the calibration text has {} tokens, but {} windows of {} need {}; lower --samples, --held-out or "
-         "--length",
+         "the calibration text has {} tokens, but {} windows of {} need {}; lower `samples`, `held-out` or "
+         "`length`",
          tokens.size(), count, length, needed);
   }
   return at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + needed)).view({count, length});

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/base/random.h"
 #include "freelunch/tokenizer/tokenizer.h"
 
@@ -15,7 +16,8 @@ enum class WindowRule {
   kConsecutive,  ///< documents are tokenised one by one, joined without separators, and cut from the start
   kCrop          ///< each window is a random crop of a random document longer than it, as in Wanda's code
 };
-WindowRule parse_window_rule(std::string_view name);
+inline constexpr EnumNames<WindowRule, 2> kWindowRuleNames{
+    {{WindowRule::kConsecutive, "consecutive"}, {WindowRule::kCrop, "crop"}}};
 
 /// The tokens of all documents, one after the other, without special tokens.
 std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,

@@ -4,20 +4,12 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <array>
-#include <utility>
-
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/kernels/region_loss.h"
 
 namespace freelunch::reconstruct {
 namespace {
-
-constexpr std::array<std::pair<Loss, std::string_view>, 4> kNames{{{Loss::kMse, "mse"},
-                                                                   {Loss::kRelativeMse, "relative-mse"},
-                                                                   {Loss::kCosine, "cosine"},
-                                                                   {Loss::kNextNorm, "next-norm"}}};
 
 constexpr double kFloor = 1e-20;  // lower limit of a target's mean square
 
@@ -52,21 +44,9 @@ at::Tensor read_next(const at::Tensor& y, const NextNorm& next) {
 
 }  // namespace
 
-Loss parse_loss(std::string_view text) {
-  std::string known;
-  for (const auto& [loss, loss_name] : kNames) {
-    if (loss_name == text) return loss;
-    known += (known.empty() ? "" : ", ") + std::string(loss_name);
-  }
-  fail(ErrorKind::kInvalidArgument, "loss '{}' is not known; expected one of {}", text, known);
-}
+Loss parse_loss(std::string_view text) { return parse_named(kLossNames, text, "loss"); }
 
-std::string_view name(Loss loss) {
-  for (const auto& [known, loss_name] : kNames) {
-    if (known == loss) return loss_name;
-  }
-  return "";
-}
+std::string_view name(Loss loss) { return name_in(kLossNames, loss); }
 
 at::Tensor evaluate(Loss loss, const at::Tensor& y, const at::Tensor& t, const NextNorm& next) {
   switch (loss) {

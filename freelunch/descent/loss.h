@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/nn/norm.h"
 
 namespace freelunch::reconstruct {
@@ -15,7 +16,11 @@ enum class Loss {
   kNextNorm      ///< kMse after the norm that reads this stream next
 };
 
-/// "mse", "relative-mse", "cosine", "next-norm"; throws InvalidArgument listing them.
+inline constexpr EnumNames<Loss, 4> kLossNames{{{Loss::kMse, "mse"},
+                                                {Loss::kRelativeMse, "relative-mse"},
+                                                {Loss::kCosine, "cosine"},
+                                                {Loss::kNextNorm, "next-norm"}}};
+/// Throws InvalidArgument listing the names.
 Loss parse_loss(std::string_view name);
 std::string_view name(Loss loss);
 

@@ -76,13 +76,10 @@ double by_rows(const at::Tensor& p, const at::Tensor& q, const at::Tensor& next,
 }  // namespace
 
 TokenLoss parse_token_loss(std::string_view text) {
-  if (text == "kl") return TokenLoss::kKl;
-  if (text == "ce") return TokenLoss::kCe;
-  fail(ErrorKind::kInvalidArgument, "loss '{}' is not known for the whole model; expected one of kl, ce",
-       text);
+  return parse_named(kTokenLossNames, text, "loss of the whole model");
 }
 
-std::string_view name(TokenLoss loss) { return loss == TokenLoss::kKl ? "kl" : "ce"; }
+std::string_view name(TokenLoss loss) { return name_in(kTokenLossNames, loss); }
 
 TokenLossResult token_loss(TokenLoss loss, const at::Tensor& hidden, const at::Tensor& dense_hidden,
                            const at::Tensor& next, const model::Head& head, double divisor) {

@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/nn/head.h"
 
 namespace freelunch::reconstruct {
@@ -12,6 +13,8 @@ enum class TokenLoss {
   kKl,  ///< KL(q || p) in nats: q is the dense model's next-token distribution, p the trained model's
   kCe   ///< -log p(next token), in nats: plain retraining
 };
+inline constexpr EnumNames<TokenLoss, 2> kTokenLossNames{{{TokenLoss::kKl, "kl"}, {TokenLoss::kCe, "ce"}}};
+/// Throws InvalidArgument listing the names.
 TokenLoss parse_token_loss(std::string_view name);
 std::string_view name(TokenLoss loss);
 

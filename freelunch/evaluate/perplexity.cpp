@@ -98,12 +98,6 @@ at::Tensor final_stream(const model::WeightView& weights, const at::Tensor& wind
 
 }  // namespace
 
-Protocol parse_protocol(std::string_view text) {
-  if (text == "papers") return Protocol::kPapers;
-  if (text == "llama.cpp") return Protocol::kLlamaCpp;
-  fail(ErrorKind::kInvalidArgument, "protocol '{}' is not known; expected one of papers, llama.cpp", text);
-}
-
 Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
                       const PerplexitySettings& settings, const backend::Compute& compute,
                       ProgressSink& progress) {

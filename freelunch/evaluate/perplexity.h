@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/base/sinks.h"
 #include "freelunch/model/weight_view.h"
 
@@ -17,7 +18,8 @@ enum class Protocol {
   kPapers,   ///< windows without overlap; all tokens but the first are scored
   kLlamaCpp  ///< windows without overlap, BOS as first token if there is one; the second half is scored
 };
-Protocol parse_protocol(std::string_view name);
+inline constexpr EnumNames<Protocol, 2> kProtocolNames{
+    {{Protocol::kPapers, "papers"}, {Protocol::kLlamaCpp, "llama.cpp"}}};
 
 struct PerplexitySettings {
   Protocol protocol = Protocol::kPapers;
@@ -39,8 +41,8 @@ inline constexpr int64_t kStreamBytes = 64LL << 20U;
 
 /// Perplexity over a token stream. The windows go through the model in groups whose residual stream takes
 /// 64 MiB, and each block is read once per group; memory holds a group's stream, one block or the head, and
-/// the tokens. Throws InvalidArgument if a window is shorter than 2 or longer than the text or if `windows` is
-/// below 1, Numerical if the result is not finite, Interrupted on request.
+/// the tokens. Throws InvalidArgument if a window is shorter than 2 or longer than the text or if `windows`
+/// is below 1, Numerical if the result is not finite, Interrupted on request.
 Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
                       const PerplexitySettings& settings, const backend::Compute& compute,
                       ProgressSink& progress);

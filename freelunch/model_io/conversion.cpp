@@ -22,7 +22,7 @@ void prepare_file(const fs::path& out, bool overwrite) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     if (name == out.filename() || name.starts_with(out.stem().string() + "-00001-of-"))
-      fail(ErrorKind::kInvalidArgument, "output '{}' exists; pass --overwrite to replace it",
+      fail(ErrorKind::kInvalidArgument, "output '{}' exists; set `overwrite` to replace it",
            entry.path().string());
   }
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/checkpoint/dtype.h"
 
 namespace freelunch::pipeline {
@@ -14,12 +15,15 @@ enum class Format {
   kGguf,         ///< one .gguf file, or the splits of one
   kBitmask       ///< a sparse archive: safetensors with packed sparse tensors (docs/formats/bitmask.md)
 };
-/// "hf", "gguf", "bitmask". Throws InvalidArgument.
-Format parse_format(std::string_view text);
+inline constexpr EnumNames<Format, 3> kFormatNames{
+    {{Format::kHuggingFace, "hf"}, {Format::kGguf, "gguf"}, {Format::kBitmask, "bitmask"}}};
 std::string_view name(Format format);
 
-/// "f32", "f16", "bf16", "q8_0". Throws InvalidArgument.
-checkpoint::DType parse_output_dtype(std::string_view text);
+/// The dtypes in which weights can be written.
+inline constexpr EnumNames<checkpoint::DType, 4> kOutputDtypeNames{{{checkpoint::DType::kF32, "f32"},
+                                                                    {checkpoint::DType::kF16, "f16"},
+                                                                    {checkpoint::DType::kBF16, "bf16"},
+                                                                    {checkpoint::DType::kQ8_0, "q8_0"}}};
 
 /// How a model is written.
 struct OutputOptions {

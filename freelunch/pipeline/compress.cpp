@@ -128,6 +128,7 @@ void write_report(const RunContext& run, const checkpoint::OutputFolder& output)
 
 RunReport compress(const CompressPlan& asked, Sinks sinks) {
   const Stopwatch watch;
+  require_models(asked);
   validate(asked);
   check_repair(asked);
   const backend::Compute compute = resolve(asked.compute);

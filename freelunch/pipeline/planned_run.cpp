@@ -12,6 +12,7 @@ namespace freelunch::pipeline {
 
 nlohmann::json planned_run(const CompressPlan& plan, Sinks sinks) {
   using nlohmann::json;
+  require_models(plan);
   validate(plan);
   check_repair(plan);
   const backend::Compute compute = resolve(plan.compute);

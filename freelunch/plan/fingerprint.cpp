@@ -7,6 +7,7 @@
 #include "freelunch/base/digest.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/version.h"
+#include "freelunch/plan/options.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-/// The files that make a model: a GGUF file with its further parts, or what of a folder is read.
+/// The files of a model: a GGUF file with its further splits, or the files of a folder that are read.
 std::vector<fs::path> files_of(const fs::path& model) {
   const bool folder = fs::is_directory(model);
   const std::string name = model.filename().string();
@@ -42,90 +43,11 @@ std::map<std::string, std::string> digests_of(const fs::path& model) {
   return digests;
 }
 
-template <typename T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json();
-}
-
-// Each struct is taken apart member by member, so that a new member does not compile before it is decided
-// here whether it changes what is written. Keys are the options of the command where there is one.
-
-json options_of(const CalibrationOptions& options) {
-  const auto& [text, one_document_a_line, rule, samples, length, held_out] = options;
-  return {{"--lines", one_document_a_line},
-          {"--windows", static_cast<int>(rule)},
-          {"--samples", samples},
-          {"--length", length},
-          {"--held-out", held_out}};
-}
-
-json options_of(const EvaluationOptions& options) {
-  const auto& [text, length, windows, from_end] = options;
-  return {{"--evaluate-length", or_null(length)},
-          {"--evaluate-windows", or_null(windows)},
-          {"evaluation from the end", from_end}};
-}
-
-json options_of(const RegionOptions& options) {
-  const auto& [propagation, loss, learning_rate, epochs, batch, freeze_norms] = options;
-  return {{"--propagation", name(propagation)},
-          {"--loss", reconstruct::name(loss)},
-          {"--learning-rate", or_null(learning_rate)},
-          {"--epochs", or_null(epochs)},
-          {"--batch", batch},
-          {"--freeze-norms", freeze_norms}};
-}
-
-json options_of(const ModelStageOptions& options) {
-  const auto& [loss, learning_rate, epochs, batch, lora] = options;
-  const auto& [rank, alpha] = lora;
-  return {{"--model-loss", reconstruct::name(loss)},
-          {"--model-learning-rate", or_null(learning_rate)},
-          {"--model-epochs", or_null(epochs)},
-          {"--model-batch", batch},
-          {"--lora-rank", rank},
-          {"--lora-alpha", alpha}};
-}
-
-json options_of(const reconstruct::ClosedFormGrid& grid) {
-  const auto& [lambdas, blends, iterations, rows] = grid;
-  return {
-      {"--lambda", lambdas}, {"--blend", blends}, {"--iterations", iterations}, {"rows of the grid", rows}};
-}
-
-/// The number itself: its text is rounded.
-json options_of(const sparsity::Pattern& pattern) {
-  const auto* unstructured = std::get_if<sparsity::Unstructured>(&pattern);
-  return unstructured != nullptr ? json(unstructured->zero_fraction) : json(sparsity::to_string(pattern));
-}
-
-// What MemoryOptions lead to is a choice of the first process that the journal keeps; where activations are
-// changes no bytes. The output format (saved_as) matters only to saving, which every process does anew.
-json options_of(const CompressPlan& plan) {
-  const auto& [model, dense, output, overwrite, saved_as, pattern, group, rules, allocation, criterion,
-               statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, calibration,
-               evaluation, grid, region, model_stage, compute, memory, seed, command, restart, commit_seconds,
-               on_divergence] = plan;
-  json stages = json::array();
-  for (const Stage& stage : repair.stages) stages.push_back(to_string(stage));
-  json object{{"--sparsity or --pattern", options_of(pattern)},
-              {"--group", group ? json(static_cast<int>(*group)) : json()},
-              {"--rule", json::array()},
-              {"--allocation", sparsity::name(allocation)},
-              {"--criterion", criterion},
-              {"--statistics", name(statistics)},
-              {"--sensitivity", sensitivity},
-              {"--sensitivity-damping", sensitivity_damping},
-              {"--sensitivity-masks", sensitivity_masks},
-              {"--repair", repair.automatic ? json("auto") : stages},
-              {"--seed", seed},
-              {"--activation-dtype",
-               memory.activation_dtype ? json(at::toString(*memory.activation_dtype)) : json()}};
-  for (const sparsity::Rule& rule : rules) object["--rule"].push_back({options_of(rule.pattern), rule.glob});
-  for (const json& part : {options_of(calibration), options_of(evaluation), options_of(grid),
-                           options_of(region), options_of(model_stage)})
-    object.update(part);
-  return object;
+CompressPlan with_compute(CompressPlan plan, const backend::Compute& compute) {
+  plan.compute = {.device = compute.device.str(),
+                  .compute = std::string(backend::dtype_name(compute.dtype)),
+                  .threads = at::get_num_threads()};
+  return plan;
 }
 
 }  // namespace
@@ -138,14 +60,39 @@ InputDigests digest_inputs(const CompressPlan& plan) {
 }
 
 json fingerprint(const CompressPlan& plan, const backend::Compute& compute, const InputDigests& digests) {
-  json object{{"freelunch", kVersion}, {"option", options_of(plan)}};
+  json object{{"freelunch", kVersion}, {"option", json::object()}};
+  const CompressPlan resolved = with_compute(plan, compute);
+  for (const PlanOption& option : plan_options()) {
+    if (option.effect == Effect::kResult) object["option"][field_name(option.name)] = option.value(resolved);
+  }
   object["sha256 of the model's"] = digests.model;
   if (!digests.dense.empty()) object["sha256 of the dense model's"] = digests.dense;
   object["sha256 of"] = {{"the calibration text", digests.calibration},
                          {"the evaluation text", digests.evaluation}};
-  object["option"]["--threads"] = at::get_num_threads();
-  object["option"]["--device"] = compute.device.str();
-  object["option"]["--compute"] = backend::dtype_name(compute.dtype);
+  return object;
+}
+
+json plan_json(const CompressPlan& plan, const std::vector<StageSettings>& stages,
+               const backend::Compute& compute) {
+  CompressPlan resolved = with_compute(plan, compute);
+  resolved.repair = {.automatic = false, .stages = {}};
+  for (const StageSettings& one : stages) {
+    resolved.repair.stages.push_back(one.stage);
+    if (one.scope == StageScope::kRegions) {
+      resolved.region.learning_rate = plan.region.learning_rate.value_or(one.learning_rate);
+      resolved.region.epochs = one.epochs;
+    } else if (one.scope == StageScope::kModel) {
+      resolved.model_stage.learning_rate = plan.model_stage.learning_rate.value_or(one.learning_rate);
+      resolved.model_stage.epochs = one.epochs;
+    }
+  }
+  json object = json::object();
+  for (const PlanOption& option : plan_options()) {
+    const json value = option.value(resolved);
+    if (option.effect == Effect::kNone || value.is_null() || !applies(option, resolved, stages)) continue;
+    const bool path = option.kind == ValueKind::kPath;  // the file's name alone: reports are passed on
+    object[option.name] = path ? json(fs::path(value.get<std::string>()).filename().string()) : value;
+  }
   return object;
 }
 

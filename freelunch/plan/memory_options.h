@@ -7,29 +7,34 @@
 #include <string>
 #include <string_view>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/storage/activation_store.h"
 
 namespace freelunch::pipeline {
 
-/// "auto", "memory", "host", "disk". Throws InvalidArgument for anything else.
-model::ActivationPlacement parse_activation_placement(std::string_view text);
+inline constexpr EnumNames<model::ActivationPlacement, 4> kActivationPlacementNames{
+    {{model::ActivationPlacement::kAuto, "auto"},
+     {model::ActivationPlacement::kMemory, "memory"},
+     {model::ActivationPlacement::kHost, "host"},
+     {model::ActivationPlacement::kDisk, "disk"}}};
 std::string_view name(model::ActivationPlacement place);
 
-/// "fp32", "bf16", or "auto": absent. Throws InvalidArgument for anything else.
-std::optional<at::ScalarType> parse_activation_dtype(std::string_view text);
+inline constexpr EnumNames<std::optional<at::ScalarType>, 3> kActivationDtypeNames{
+    {{std::nullopt, "auto"}, {at::kFloat, "fp32"}, {at::kBFloat16, "bf16"}}};
 
-/// Bytes of "2GiB", "700MB", "1.5G" (of 10^9) or "800000000". Throws InvalidArgument.
-int64_t parse_bytes(std::string_view text);
-/// "1.61 GB", "84 MB", in powers of ten.
+/// Bytes of "2GiB", "700MB", "1.5G" (10^9 bytes each) or "800000000"; nothing if the text is no such size.
+std::optional<int64_t> bytes_in(std::string_view text);
+/// "1.61 GB", "84 MB", "12 kB", "300 B", in powers of ten.
 std::string bytes_text(int64_t bytes);
 
 struct MemoryOptions {
   model::ActivationPlacement activations = model::ActivationPlacement::kAuto;
-  std::optional<at::ScalarType> activation_dtype;  ///< of residual streams; absent: fp32, bf16 only to fit
-  std::optional<int64_t> limit;  ///< bytes that the run is to stay below: resident, or of its device
+  /// Of residual streams. Absent: fp32, or bf16 if fp32 does not fit.
+  std::optional<at::ScalarType> activation_dtype;
+  std::optional<int64_t> limit;  ///< bytes; the resident memory, or the device's, that a run may use
 };
 
-/// What the stages are to do, auto and absent resolved to memory and fp32. `folder` is where files go.
+/// The settings that the stages work with: auto becomes memory, an absent dtype fp32. Files go to `folder`.
 model::ActivationSettings activation_settings(const MemoryOptions& options,
                                               const std::filesystem::path& folder);
 

@@ -20,26 +20,29 @@
 
 namespace freelunch::pipeline {
 
-/// Which stream a region reads and what its output is compared with (docs/methods/stages.md).
+/// The input of a region and the target of its output (docs/methods/stages.md). The sparse stream is the
+/// residual stream of the pruned and repaired model, the dense stream that of the dense model.
 enum class Propagation {
-  kDense,       ///< dense stream in, dense region on it as target: regions do not depend on each other
-  kSparse,      ///< stream of the pruned and repaired prefix in, dense region on that as target
-  kSparseDense  ///< stream of the pruned and repaired prefix in, stream of the dense model as target
+  kDense,       ///< input: dense stream; target: the dense region on the same input. Regions are independent
+  kSparse,      ///< input: sparse stream; target: the dense region on the same input
+  kSparseDense  ///< input: sparse stream; target: dense stream
 };
-Propagation parse_propagation(std::string_view text);
-std::string_view name(Propagation propagation);
+inline constexpr EnumNames<Propagation, 3> kPropagationNames{{{Propagation::kDense, "dense"},
+                                                              {Propagation::kSparse, "sparse"},
+                                                              {Propagation::kSparseDense, "sparse-dense"}}};
 
-/// What becomes of a region whose loss or gradient is not finite.
+/// What happens if the loss or a gradient of a region is not finite.
 enum class OnDivergence {
-  kStop,    ///< the run ends there, and can go on from there
-  kRestart  ///< the region starts over at half the learning rate, twice at most
+  kStop,    ///< the run ends with an error; it can be resumed
+  kRestart  ///< the region restarts at half the learning rate, at most twice
 };
-OnDivergence parse_on_divergence(std::string_view text);
+inline constexpr EnumNames<OnDivergence, 2> kOnDivergenceNames{
+    {{OnDivergence::kStop, "stop"}, {OnDivergence::kRestart, "restart"}}};
 
-/// From which stream the statistics for masks and the closed form are taken.
+/// The stream in which the statistics for masks and the closed form are measured.
 enum class StatisticsSource { kSparse, kDense };
-StatisticsSource parse_statistics(std::string_view text);
-std::string_view name(StatisticsSource source);
+inline constexpr EnumNames<StatisticsSource, 2> kStatisticsNames{
+    {{StatisticsSource::kSparse, "sparse"}, {StatisticsSource::kDense, "dense"}}};
 
 struct CalibrationOptions {
   std::filesystem::path text;
@@ -47,52 +50,52 @@ struct CalibrationOptions {
   calibration::WindowRule rule = calibration::WindowRule::kConsecutive;
   int64_t samples = 128;
   int64_t length = 512;
-  int64_t held_out = 8;  ///< further windows, used only to choose and to check
+  int64_t held_out = 8;  ///< number of further windows, used only to choose and to check
 };
 
 struct EvaluationOptions {
-  std::filesystem::path text;  ///< empty: no evaluation
-  std::optional<int64_t> length;
-  std::optional<int64_t> windows = 10;
-  bool from_end = false;  ///< the last windows of the text instead of the first
+  std::filesystem::path text;           ///< empty: no evaluation
+  std::optional<int64_t> length;        ///< tokens; absent: the model's maximum, at most 2048
+  std::optional<int64_t> windows = 10;  ///< absent: all
+  bool from_end = false;                ///< the last windows of the text instead of the first
 };
 
 struct RegionOptions {
   Propagation propagation = Propagation::kSparseDense;
   reconstruct::Loss loss = reconstruct::Loss::kRelativeMse;
-  std::optional<double> learning_rate;         ///< absent: from the model's width
+  std::optional<double> learning_rate;         ///< absent: default_rate()
   std::optional<int64_t> epochs;               ///< absent: default_epochs
   int64_t batch = reconstruct::kDefaultBatch;  ///< windows in a step
   bool freeze_norms = false;
 };
 
-/// Of the stages model, lora and bias-norm.
+/// Settings of the stages model, lora and bias-norm.
 struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
-  std::optional<double> learning_rate;  ///< absent: from the model's width and what is trained
+  std::optional<double> learning_rate;  ///< absent: default_rate()
   std::optional<int64_t> epochs;        ///< absent: default_epochs
   int64_t batch = reconstruct::kDefaultBatch;
   reconstruct::LoraSettings lora;
 };
 
-/// Everything `compress` was asked for.
+/// All settings of a run of `compress` or `reconstruct`. plan_options() has a row for each field.
 struct CompressPlan {
   std::filesystem::path model;
-  /// Empty: the model is dense and gets its masks from the criterion. Else the model came pruned, its zeros
-  /// are the masks, and this is the dense model it is repaired towards.
+  /// Empty: the model is dense and the criterion chooses its masks. Otherwise the model came pruned, its
+  /// zeros are the masks, and this is the dense model that it was made from.
   std::filesystem::path dense;
   std::filesystem::path output;
   bool overwrite = false;
   OutputOptions saved_as;
   sparsity::Pattern pattern = sparsity::Unstructured{};
   std::optional<sparsity::Group> group;  ///< absent: the criterion's own
-  std::vector<sparsity::Rule> rules;     ///< first match wins; the pattern is for what none matches
+  std::vector<sparsity::Rule> rules;     ///< the first match wins; `pattern` is for matrices without a match
   sparsity::Allocation allocation = sparsity::Allocation::kUniform;
   std::string criterion = "wanda";
   StatisticsSource statistics = StatisticsSource::kSparse;
-  bool sensitivity = false;          ///< solve under the Kronecker-factored Fisher metric
-  double sensitivity_damping = 0.1;  ///< of the identity added to it, in units of its mean diagonal
-  bool sensitivity_masks = false;    ///< scores times the root of its diagonal, too
+  bool sensitivity = false;          ///< solve with the Kronecker-factored Fisher metric of the outputs
+  double sensitivity_damping = 0.1;  ///< identity added to the metric, relative to its mean diagonal
+  bool sensitivity_masks = false;    ///< multiply scores by the square root of the metric's diagonal
   Repair repair{.automatic = true, .stages = {}};
   CalibrationOptions calibration;
   EvaluationOptions evaluation;
@@ -102,14 +105,18 @@ struct CompressPlan {
   backend::ComputeOptions compute;
   MemoryOptions memory;
   uint64_t seed = 0;
-  std::string command;  ///< as typed, for the report
-  /// Throw away what an unfinished run left beside the output.
-  bool restart = false;
-  int64_t commit_seconds = 240;  ///< between two commits inside a region that takes long; 0: each step
+  std::string command;           ///< as typed, for the report
+  bool restart = false;          ///< discard an unfinished run of this output instead of resuming it
+  int64_t commit_seconds = 240;  ///< between two checkpoints within a region; 0: after each step
   OnDivergence on_divergence = OnDivergence::kStop;
 };
 
-/// Refuses what cannot be done, before anything is read. Throws InvalidArgument with a hint.
+/// Checks the range of every field and that the fields do not contradict each other; reads no file. Throws
+/// InvalidArgument that names the fields in backticks, with a hint.
 void validate(const CompressPlan& plan);
+
+/// Throws BadFile if there is no model at the plan's paths. For use before validate(), whose complaints are
+/// of no use to somebody who mistyped the model's name.
+void require_models(const CompressPlan& plan);
 
 }  // namespace freelunch::pipeline

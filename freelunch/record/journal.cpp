@@ -98,16 +98,17 @@ Journal::Journal(const std::filesystem::path& folder, const json& fingerprint, m
     } else {
       const std::string changed = difference(records.front().at("fingerprint"), fingerprint);
       if (!changed.empty()) {
-        fail(ErrorKind::kInvalidArgument,
-             "'{}' holds an unfinished run, and {}; go on with what it was, or pass --restart to start over",
-             folder.string(), changed);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "'{}' holds an unfinished run, and {}; run with the same options, or set `restart` to discard it",
+            folder.string(), changed);
       }
       records.resize(count_intact(records, scratch));
       if (records.size() < file_->records().size()) file_->rewrite(records);
       replay(records);
     }
   } catch (const json::exception&) {
-    fail(ErrorKind::kBadFile, "'{}' is not a journal of this version; pass --restart to start over",
+    fail(ErrorKind::kBadFile, "'{}' is not a journal of this version; set `restart` to discard it",
          path.string());
   }
   recorded_ = mark(report);

@@ -27,14 +27,6 @@ Rule parse_rule(const std::string& text) {
           .glob = text.substr(equals + 1)};
 }
 
-Allocation parse_allocation(std::string_view text) {
-  if (text == "uniform") return Allocation::kUniform;
-  if (text == "owl") return Allocation::kOwl;
-  fail(ErrorKind::kInvalidArgument, "allocation '{}' is not known; expected one of uniform, owl", text);
-}
-
-std::string_view name(Allocation allocation) { return allocation == Allocation::kOwl ? "owl" : "uniform"; }
-
 Pattern PatternMap::of(const std::string& tensor, int64_t block) const {
   for (const Rule& rule : rules_) {
     if (matches(rule.glob, tensor)) return rule.pattern;

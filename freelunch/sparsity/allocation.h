@@ -3,6 +3,7 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/base/enum_names.h"
 #include "freelunch/sparsity/pattern.h"
 
 namespace freelunch::sparsity {
@@ -18,8 +19,8 @@ Rule parse_rule(const std::string& text);
 
 /// How zeros are distributed among blocks.
 enum class Allocation { kUniform, kOwl };
-Allocation parse_allocation(std::string_view text);
-std::string_view name(Allocation allocation);
+inline constexpr EnumNames<Allocation, 2> kAllocationNames{
+    {{Allocation::kUniform, "uniform"}, {Allocation::kOwl, "owl"}}};
 
 /// The pattern of each matrix: that of the first rule whose glob matches the name; otherwise the block's own
 /// fraction of zeros if allocate() gave one; otherwise the base pattern.

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <variant>
 
+#include "freelunch/base/enum_names.h"
+
 namespace freelunch::sparsity {
 
 /// Removes the weights with the lowest scores of each group: exactly floor(zero_fraction * group size).
@@ -23,6 +25,7 @@ using Pattern = std::variant<Unstructured, NofM>;
 
 /// Which weights compete with each other under Unstructured: those of one output row, or of the whole matrix.
 enum class Group { kRow, kMatrix };
+inline constexpr EnumNames<Group, 2> kGroupNames{{{Group::kRow, "row"}, {Group::kMatrix, "matrix"}}};
 
 /// "2:4" -> NofM{2, 4}; "0.5" or "50%" -> Unstructured{0.5}. Throws InvalidArgument naming the
 /// expected forms.

@@ -1,13 +1,14 @@
 #include "freelunch/study/study_plan.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
-#include <map>
 #include <set>
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/random.h"
 #include "freelunch/pipeline/stages/stage.h"
+#include "freelunch/plan/options.h"
 #include "freelunch/study/study_file.h"
 
 namespace freelunch::study {
@@ -15,87 +16,47 @@ namespace {
 
 using nlohmann::json;
 using pipeline::CompressPlan;
+using pipeline::PlanOption;
 using pipeline::Stage;
+using pipeline::Use;
 
-/// A value of the study file. Each accessor throws InvalidArgument naming the key if the type is another.
-struct Value {
-  const json& value;
-  std::string key;
+/// "model_batch": how a study file spells the name of an option.
+std::string key_of(std::string_view option) {
+  std::string key(option);
+  std::replace(key.begin(), key.end(), '-', '_');
+  return key;
+}
 
-  [[noreturn]] void refuse(const char* expected) const {
-    fail(ErrorKind::kInvalidArgument, "study: '{}' is {}, expected {}", key, value.dump(), expected);
+/// Runs `body`; an error of it starts with "study, <where>: " and spells fields as the file does.
+template <typename Body>
+void in_file(const std::string& where, const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    const std::string message = pipeline::respell_fields(
+        error.what(), [](std::string_view name) { return fmt::format("'{}'", key_of(name)); });
+    fail(error.kind(), "study, {}: {}", where, message);
   }
-  std::string text() const {
-    if (!value.is_string()) refuse("a string");
-    return value.get<std::string>();
-  }
-  int64_t integer() const {
-    if (!value.is_number_integer()) refuse("an integer");
-    return value.get<int64_t>();
-  }
-  double number() const {
-    if (!value.is_number()) refuse("a number");
-    return value.get<double>();
-  }
-  bool flag() const {
-    if (!value.is_boolean()) refuse("true or false");
-    return value.get<bool>();
-  }
-  std::vector<double> numbers() const {
-    if (value.is_number()) return {number()};
-    if (!value.is_array()) refuse("a list of numbers");
-    std::vector<double> all;
-    for (const json& v : value) all.push_back(Value{v, key}.number());
-    return all;
-  }
-};
+}
 
-using Setter = std::function<void(CompressPlan&, const Value&)>;
+/// The option that a key of a grid sets, or nullptr.
+const PlanOption* grid_option(std::string_view key) {
+  for (const PlanOption& option : pipeline::plan_options()) {
+    if (varies_in_study(option) && key_of(option.name) == key) return &option;
+  }
+  return nullptr;
+}
 
-/// What a grid may vary. A list of values makes one cell for each; blend and lambda take a list in a list.
-const std::map<std::string, Setter>& setters() {
-  static const std::map<std::string, Setter> all{
-      {"criterion", [](CompressPlan& p, const Value& v) { p.criterion = v.text(); }},
-      {"pattern", [](CompressPlan& p, const Value& v) { p.pattern = sparsity::parse_pattern(v.text()); }},
-      {"group",
-       [](CompressPlan& p, const Value& v) {
-         if (v.text() != "row" && v.text() != "matrix") v.refuse("row or matrix");
-         p.group = v.text() == "row" ? sparsity::Group::kRow : sparsity::Group::kMatrix;
-       }},
-      {"allocation",
-       [](CompressPlan& p, const Value& v) { p.allocation = sparsity::parse_allocation(v.text()); }},
-      {"statistics",
-       [](CompressPlan& p, const Value& v) { p.statistics = pipeline::parse_statistics(v.text()); }},
-      {"repair", [](CompressPlan& p, const Value& v) { p.repair = pipeline::parse_repair(v.text()); }},
-      {"sensitivity",
-       [](CompressPlan& p, const Value& v) {
-         if (v.text() != "none" && v.text() != "kronecker") v.refuse("none or kronecker");
-         p.sensitivity = v.text() == "kronecker";
-       }},
-      {"sensitivity_damping", [](CompressPlan& p, const Value& v) { p.sensitivity_damping = v.number(); }},
-      {"sensitivity_masks", [](CompressPlan& p, const Value& v) { p.sensitivity_masks = v.flag(); }},
-      {"blend", [](CompressPlan& p, const Value& v) { p.grid.blends = v.numbers(); }},
-      {"lambda", [](CompressPlan& p, const Value& v) { p.grid.lambdas = v.numbers(); }},
-      {"iterations", [](CompressPlan& p, const Value& v) { p.grid.iterations = v.integer(); }},
-      {"propagation",
-       [](CompressPlan& p, const Value& v) { p.region.propagation = pipeline::parse_propagation(v.text()); }},
-      {"loss", [](CompressPlan& p, const Value& v) { p.region.loss = reconstruct::parse_loss(v.text()); }},
-      {"learning_rate", [](CompressPlan& p, const Value& v) { p.region.learning_rate = v.number(); }},
-      {"epochs", [](CompressPlan& p, const Value& v) { p.region.epochs = v.integer(); }},
-      {"batch", [](CompressPlan& p, const Value& v) { p.region.batch = v.integer(); }},
-      {"freeze_norms", [](CompressPlan& p, const Value& v) { p.region.freeze_norms = v.flag(); }},
-      {"model_loss",
-       [](CompressPlan& p, const Value& v) { p.model_stage.loss = reconstruct::parse_token_loss(v.text()); }},
-      {"model_learning_rate",
-       [](CompressPlan& p, const Value& v) { p.model_stage.learning_rate = v.number(); }},
-      {"model_epochs", [](CompressPlan& p, const Value& v) { p.model_stage.epochs = v.integer(); }},
-      {"model_batch", [](CompressPlan& p, const Value& v) { p.model_stage.batch = v.integer(); }},
-      {"lora_rank", [](CompressPlan& p, const Value& v) { p.model_stage.lora.rank = v.integer(); }},
-      {"samples", [](CompressPlan& p, const Value& v) { p.calibration.samples = v.integer(); }},
-      {"length", [](CompressPlan& p, const Value& v) { p.calibration.length = v.integer(); }},
-      {"seed", [](CompressPlan& p, const Value& v) { p.seed = static_cast<uint64_t>(v.integer()); }},
-  };
-  return all;
+void set_option(CompressPlan& plan, std::string_view name, const json& value) {
+  const PlanOption& option = *pipeline::find_option(name);
+  option.assign(plan, checked(option, value));
+}
+
+std::string text_in(const json& value, const char* key) {
+  if (!value.is_string() || value.get<std::string>().empty())
+    fail(ErrorKind::kInvalidArgument, "study: '{}' is {}, expected a text that is not empty", key,
+         value.dump());
+  return value.get<std::string>();
 }
 
 void check_keys(const json& object, const std::string& where, const std::set<std::string>& known) {
@@ -114,61 +75,68 @@ const json& needed(const json& object, const char* key, const std::string& where
   return object[key];
 }
 
-/// The settings of choosing masks, solve included; the seed where it, or a stage that trains, draws from it.
+/// Settings that a cell states even if they are the default.
+bool is_always_stated(std::string_view name) {
+  constexpr std::array kStated{"samples",      "length",      "held-out", "loss",
+                               "propagation",  "epochs",      "batch",    "model-loss",
+                               "model-epochs", "model-batch", "lora-rank"};
+  return std::find(kStated.begin(), kStated.end(), name) != kStated.end();
+}
+
+/// Adds the options of a use that are always stated or differ from their default. `prefix` is left out of
+/// their keys: model-loss is "loss" of a stage of the whole model.
+void add_settings(json& settings, const CompressPlan& plan, Use use, std::string_view prefix = "") {
+  static const CompressPlan defaults;
+  for (const PlanOption& option : pipeline::plan_options()) {
+    if (option.use != use || option.effect != pipeline::Effect::kResult) continue;
+    const json value = option.value(plan);
+    if (value.is_null() || (!is_always_stated(option.name) && value == option.value(defaults))) continue;
+    const std::string_view name = option.name;
+    settings[key_of(name.starts_with(prefix) ? name.substr(prefix.size()) : name)] = value;
+  }
+}
+
+/// The settings of the choice of masks and of solve. The seed is one of them only if something draws from it:
+/// random masks, random windows, a stage that trains, or the sensitivity.
 json mask_settings(const CompressPlan& p, bool trains) {
   const auto& stages = p.repair.stages;
   const bool solves = pipeline::works_on_masks(stages);
   const criteria::Criterion& criterion = criteria::criterion_named(p.criterion);
-  json s{{"model", p.model.filename().string()},
-         {"criterion", p.criterion},
-         {"pattern", sparsity::to_string(p.pattern)}};
-  const sparsity::Group group = p.group.value_or(criterion.group);
-  if (group != criterion.group) s["group"] = group == sparsity::Group::kRow ? "row" : "matrix";
-  if (p.allocation != sparsity::Allocation::kUniform) s["allocation"] = sparsity::name(p.allocation);
-  if (criterion.needs_inputs() || !stages.empty() || p.allocation != sparsity::Allocation::kUniform) {
+  const bool owl = p.allocation != sparsity::Allocation::kUniform;
+  json s = json::object();
+  add_settings(s, p, Use::kMasks);
+  s.erase("sparsity");
+  s["model"] = p.model.filename().string();
+  s["criterion"] = p.criterion;
+  s["pattern"] = sparsity::to_string(p.pattern);
+  if (p.group.value_or(criterion.group) == criterion.group) s.erase("group");
+  if (criterion.needs_inputs() || !stages.empty() || owl) {
     s["text"] = p.calibration.text.filename().string();
-    s["samples"] = p.calibration.samples;
-    s["length"] = p.calibration.length;
-    s["held_out"] = p.calibration.held_out;
-    if (p.calibration.rule == calibration::WindowRule::kCrop) s["windows"] = "crop";
+    add_settings(s, p, Use::kCalibration);
   }
-  if ((criterion.needs_inputs() || solves) && p.statistics == pipeline::StatisticsSource::kDense)
-    s["statistics"] = "dense";
-  // a seed that nothing draws from makes no other cell
+  if (criterion.needs_inputs() || solves) add_settings(s, p, Use::kStatistics);
   if (criterion.draws_random || trains || p.sensitivity ||
       p.calibration.rule == calibration::WindowRule::kCrop)
     s["seed"] = p.seed;
   if (solves) {
-    const reconstruct::ClosedFormGrid defaults;
     s["solve"] = json::object();
-    if (p.grid.blends != defaults.blends) s["solve"]["blend"] = p.grid.blends;
-    if (p.grid.lambdas != defaults.lambdas) s["solve"]["lambda"] = p.grid.lambdas;
-    if (p.grid.iterations != defaults.iterations) s["solve"]["iterations"] = p.grid.iterations;
-    if (p.sensitivity) {
-      s["solve"]["sensitivity"] = "kronecker";
-      if (p.sensitivity_damping != CompressPlan{}.sensitivity_damping)
-        s["solve"]["sensitivity_damping"] = p.sensitivity_damping;
-      if (p.sensitivity_masks) s["solve"]["sensitivity_masks"] = true;
-    }
+    add_settings(s["solve"], p, Use::kSolve);
+    if (p.sensitivity) add_settings(s["solve"], p, Use::kSensitivity);
   }
   return s;
 }
 
 json stage_settings(const CompressPlan& p, const Stage& stage) {
+  CompressPlan resolved = p;
+  resolved.region.epochs = p.region.epochs.value_or(pipeline::default_epochs(p.repair.stages));
+  resolved.model_stage.epochs = p.model_stage.epochs.value_or(pipeline::default_epochs(p.repair.stages));
   json s{{"stage", to_string(stage)}};
   if (pipeline::is_local(stage)) {
-    s["loss"] = reconstruct::name(p.region.loss);
-    s["propagation"] = pipeline::name(p.region.propagation);
-    s["epochs"] = p.region.epochs.value_or(pipeline::default_epochs(p.repair.stages));
-    s["batch"] = p.region.batch;
-    if (p.region.learning_rate) s["learning_rate"] = *p.region.learning_rate;
-    if (p.region.freeze_norms) s["freeze_norms"] = true;
+    add_settings(s, resolved, Use::kRegions);
   } else {
-    s["loss"] = reconstruct::name(p.model_stage.loss);
-    s["epochs"] = p.model_stage.epochs.value_or(pipeline::default_epochs(p.repair.stages));
-    s["batch"] = p.model_stage.batch;
-    if (p.model_stage.learning_rate) s["learning_rate"] = *p.model_stage.learning_rate;
-    if (pipeline::trained_by(stage) == reconstruct::Trains::kLora) s["rank"] = p.model_stage.lora.rank;
+    add_settings(s, resolved, Use::kWholeModel, "model-");
+    if (pipeline::trained_by(stage) == reconstruct::Trains::kLora)
+      add_settings(s, resolved, Use::kLora, "lora-");
   }
   return s;
 }
@@ -200,18 +168,23 @@ Cell make_cell(const std::string& grid, const CompressPlan& plan) {
   return cell;
 }
 
-/// Visits every combination of a grid's lists; the last key varies fastest.
+/// The values of a key of a grid: those of a list, or the one. Options that are lists take lists in a list.
+std::vector<json> values_in(const std::string& key, const json& value, const std::string& where) {
+  const pipeline::ValueKind kind = grid_option(key)->kind;
+  const bool nested = kind == pipeline::ValueKind::kNumbers || kind == pipeline::ValueKind::kTexts;
+  const bool many = value.is_array() && (!nested || (!value.empty() && value.front().is_array()));
+  if (many && value.empty())
+    fail(ErrorKind::kInvalidArgument, "study: '{}' of {} is an empty list", key, where);
+  return many ? value.get<std::vector<json>>() : std::vector<json>{value};
+}
+
+/// Visits every combination of a grid's values; the last key varies fastest.
 void expand(const json& grid, const std::string& where, const CompressPlan& base,
             const std::function<void(const CompressPlan&)>& visit) {
   std::vector<std::pair<std::string, std::vector<json>>> axes;
   for (const auto& [key, value] : grid.items()) {
     if (key == "name") continue;
-    const bool list = value.is_array();
-    const bool nested = key == "blend" || key == "lambda";
-    const bool many = list && (!nested || (!value.empty() && value.front().is_array()));
-    if (many && value.empty())
-      fail(ErrorKind::kInvalidArgument, "study: '{}' of {} is an empty list", key, where);
-    axes.emplace_back(key, many ? value.get<std::vector<json>>() : std::vector<json>{value});
+    axes.emplace_back(key, values_in(key, value, where));
   }
   const std::function<void(size_t, CompressPlan)> recurse = [&](size_t axis, const CompressPlan& plan) {
     if (axis == axes.size()) {
@@ -220,7 +193,7 @@ void expand(const json& grid, const std::string& where, const CompressPlan& base
     }
     for (const json& value : axes[axis].second) {
       CompressPlan next = plan;
-      setters().at(axes[axis].first)(next, Value{value, axes[axis].first});
+      in_file(where, [&] { set_option(next, grid_option(axes[axis].first)->name, value); });
       recurse(axis + 1, next);
     }
   };
@@ -233,14 +206,17 @@ CompressPlan base_plan(const json& file, const std::filesystem::path& folder,
   plan.compute = compute;
   plan.output = "study";  // no cell writes a model
   const json& c = needed(file, "calibration", "the file");
-  check_keys(c, "[calibration]", {"text", "samples", "length", "held_out", "windows"});
-  plan.calibration.text = folder / Value{needed(c, "text", "[calibration]"), "calibration.text"}.text();
-  if (c.contains("samples")) plan.calibration.samples = Value{c["samples"], "calibration.samples"}.integer();
-  if (c.contains("length")) plan.calibration.length = Value{c["length"], "calibration.length"}.integer();
-  if (c.contains("held_out"))
-    plan.calibration.held_out = Value{c["held_out"], "calibration.held_out"}.integer();
-  if (c.contains("windows"))
-    plan.calibration.rule = calibration::parse_window_rule(Value{c["windows"], "calibration.windows"}.text());
+  std::set<std::string> keys{"text"};
+  for (const PlanOption& option : pipeline::calibration_options()) {
+    if (option.effect == pipeline::Effect::kResult) keys.insert(key_of(option.name));
+  }
+  check_keys(c, "[calibration]", keys);
+  plan.calibration.text = folder / text_in(needed(c, "text", "[calibration]"), "calibration.text");
+  for (const PlanOption& option : pipeline::calibration_options()) {
+    const std::string key = key_of(option.name);
+    if (keys.contains(key) && c.contains(key))
+      in_file("[calibration]", [&] { set_option(plan, option.name, c[key]); });
+  }
   return plan;
 }
 
@@ -248,13 +224,14 @@ std::vector<Evaluation> read_evaluations(const json& file, const std::filesystem
   std::vector<Evaluation> evaluations;
   for (const json& e : needed(file, "evaluate", "the file")) {
     check_keys(e, "[[evaluate]]", {"name", "text", "windows", "length", "from_end"});
-    Evaluation one;
-    one.name = Value{needed(e, "name", "[[evaluate]]"), "evaluate.name"}.text();
-    one.options.text = folder / Value{needed(e, "text", "[[evaluate]]"), "evaluate.text"}.text();
-    if (e.contains("windows")) one.options.windows = Value{e["windows"], "evaluate.windows"}.integer();
-    if (e.contains("length")) one.options.length = Value{e["length"], "evaluate.length"}.integer();
-    if (e.contains("from_end")) one.options.from_end = Value{e["from_end"], "evaluate.from_end"}.flag();
-    evaluations.push_back(one);
+    CompressPlan plan;
+    plan.evaluation.text = folder / text_in(needed(e, "text", "[[evaluate]]"), "evaluate.text");
+    for (const char* key : {"windows", "length", "from-end"}) {
+      if (const std::string spelled = key_of(key); e.contains(spelled))
+        in_file("[[evaluate]]", [&] { set_option(plan, std::string("evaluate-") + key, e[spelled]); });
+    }
+    evaluations.push_back(
+        {.name = text_in(needed(e, "name", "[[evaluate]]"), "evaluate.name"), .options = plan.evaluation});
   }
   if (evaluations.empty()) fail(ErrorKind::kInvalidArgument, "study: needs at least one [[evaluate]]");
   return evaluations;
@@ -262,13 +239,18 @@ std::vector<Evaluation> read_evaluations(const json& file, const std::filesystem
 
 void validate_cell(const CompressPlan& plan) {
   if (plan.repair.automatic)
-    fail(ErrorKind::kInvalidArgument,
-         "repair 'auto' depends on the memory that is free; a study names its stages");
+    fail(ErrorKind::kInvalidArgument, "`repair` auto depends on the free memory; a study names its stages");
   pipeline::validate(plan);
   pipeline::check_repair(plan);
 }
 
 }  // namespace
+
+bool varies_in_study(const pipeline::OptionFacts& option) {
+  const bool of_cell = option.group == "Pruning" || option.group == "Calibration" ||
+                       option.group == "Repair" || option.name == "seed";
+  return of_cell && option.effect == pipeline::Effect::kResult;
+}
 
 std::string digest(const std::string& text) {
   RandomStream stream(0, text);
@@ -304,34 +286,36 @@ StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOp
   if (file.contains("tasks")) {
     check_keys(file["tasks"], "[tasks]", {"files", "limit"});
     for (const json& f : needed(file["tasks"], "files", "[tasks]")) {
-      evaluate::ChoiceTask task = evaluate::parse_task(Value{f, "tasks.files"}.text());
+      evaluate::ChoiceTask task = evaluate::parse_task(text_in(f, "tasks.files"));
       task.file = folder / task.file;
       study.tasks.push_back(task);
     }
-    if (file["tasks"].contains("limit"))
-      study.task_limit = Value{file["tasks"]["limit"], "tasks.limit"}.integer();
+    if (file["tasks"].contains("limit")) {
+      const pipeline::OptionFacts limit{.name = "limit",
+                                        .help = "",
+                                        .kind = pipeline::ValueKind::kInteger,
+                                        .range = pipeline::from_to(1, 1 << 30)};
+      in_file("[tasks]", [&] { study.task_limit = checked(limit, file["tasks"]["limit"]).get<int64_t>(); });
+    }
   }
   std::set<std::string> grid_keys{"name"};
-  for (const auto& [key, setter] : setters()) grid_keys.insert(key);
+  for (const PlanOption& option : pipeline::plan_options()) {
+    if (varies_in_study(option)) grid_keys.insert(key_of(option.name));
+  }
   std::set<std::string> seen;
   CompressPlan base = base_plan(file, folder, compute);
   for (const json& model : needed(file, "models", "the file")) {
-    base.model = folder / Value{model, "models"}.text();
+    base.model = folder / text_in(model, "models");
     int number = 0;
     for (const json& grid : needed(file, "grid", "the file")) {
-      const std::string name = grid.is_object() && grid.contains("name")
-                                   ? Value{grid["name"], "grid.name"}.text()
-                                   : fmt::format("grid {}", number + 1);
+      const std::string name = grid.is_object() && grid.contains("name") ? text_in(grid["name"], "grid.name")
+                                                                         : fmt::format("grid {}", number + 1);
       ++number;
       check_keys(grid, fmt::format("[[grid]] {}", name), grid_keys);
       expand(grid, fmt::format("[[grid]] {}", name), base, [&](const CompressPlan& plan) {
         const std::string what = fmt::format("{} {} {}", plan.criterion, sparsity::to_string(plan.pattern),
                                              to_string(plan.repair.stages));
-        try {
-          validate_cell(plan);
-        } catch (const Error& error) {
-          fail(error.kind(), "study, [[grid]] {}, cell {}: {}", name, what, error.what());
-        }
+        in_file(fmt::format("[[grid]] {}, cell {}", name, what), [&] { validate_cell(plan); });
         Cell cell = make_cell(name, plan);
         if (seen.insert(cell.id).second) study.cells.push_back(std::move(cell));
       });

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "freelunch/evaluate/choice_task.h"
+#include "freelunch/plan/option.h"
 #include "freelunch/plan/plan.h"
 
 namespace freelunch::study {
@@ -37,6 +38,10 @@ struct StudyPlan {
 /// Throws BadFile for a syntax error, InvalidArgument for an unknown key, and for a combination that cannot
 /// run, naming the cell.
 StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOptions& compute);
+
+/// Whether a [[grid]] can vary the option: those of pruning, calibration and repair that change the result,
+/// and the seed. Its key is the option's name with _ for -.
+bool varies_in_study(const pipeline::OptionFacts& option);
 
 /// A digest of all settings that decide a cell's weights after the choice of masks (`solve` included) and the
 /// next `stages` stages. Default learning rates depend on `width`, the width of the residual stream, and are

@@ -60,7 +60,7 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   plan.sensitivity = true;
   EXPECT_NO_THROW(validate(plan));
   plan.sensitivity_masks = true;
-  expect_refused(plan, "--group matrix");  // wanda compares within a row
+  expect_refused(plan, "`group` matrix");  // wanda compares within a row
   plan.group = sparsity::Group::kMatrix;
   EXPECT_NO_THROW(validate(plan));
   plan.group.reset();
@@ -73,21 +73,21 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   expect_refused(plan, "random");
   plan.criterion = "magnitude";
   plan.dense = "d";
-  expect_refused(plan, "came with its own");
+  expect_refused(plan, "came with its own masks");
   plan.dense.clear();
   plan.sensitivity = false;
-  expect_refused(plan, "--sensitivity kronecker");
+  expect_refused(plan, "`sensitivity` kronecker");
   plan = sensible();
   for (const double bad : {0.0, -1.0, std::nan(""), 1e9}) {
     plan.sensitivity_damping = bad;
-    expect_refused(plan, "--sensitivity-damping");
+    expect_refused(plan, "`sensitivity-damping`");
   }
 
   plan = sensible();
   plan.grid.blends = {0, 0.5};
   EXPECT_NO_THROW(validate(plan));
   plan.statistics = StatisticsSource::kDense;
-  expect_refused(plan, "--statistics dense");
+  expect_refused(plan, "`statistics` dense");
 
   plan = sensible();
   plan.allocation = sparsity::Allocation::kOwl;
@@ -98,7 +98,7 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   plan = sensible();
   plan.repair = parse_repair("none");
   plan.region.propagation = Propagation::kDense;
-  expect_refused(plan, "--propagation");
+  expect_refused(plan, "`propagation`");
 
   plan = sensible();
   plan.dense = "d";
@@ -107,16 +107,30 @@ TEST(Plan, RefusesContradictionsWithTheReason) {
   expect_refused(plan, "nothing to do");
 }
 
-TEST(Plan, RefusesWhatCannotBeDone) {
+TEST(Plan, NeedsATextForRepairAndForCriteriaThatLookAtInputs) {
   CompressPlan plan{.model = "m", .output = "o"};
-  EXPECT_THROW(validate(plan), Error);  // repair needs a text
-  plan.calibration.text = "t";
+  expect_refused(plan, "repair needs a `calibration` text");
+  plan.repair = parse_repair("none");
+  expect_refused(plan, "criterion wanda needs a `calibration` text");
+  plan.criterion = "magnitude";
   EXPECT_NO_THROW(validate(plan));
-  plan.calibration.samples = 0;
-  EXPECT_THROW(validate(plan), Error);
-  plan.calibration.samples = 8;
-  plan.region.learning_rate = 2.0;
-  EXPECT_THROW(validate(plan), Error);
+}
+
+TEST(Plan, RefusesAGgufFileAsOutputFolder) {
+  CompressPlan plan = sensible();
+  plan.output = "model.gguf";
+  expect_refused(plan, "`format` gguf");
+}
+
+TEST(Plan, AModelThatIsNotThereIsABadFile) {
+  CompressPlan plan = sensible();
+  try {
+    require_models(plan);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBadFile);
+    EXPECT_STREQ(error.what(), "model 'm' does not exist");
+  }
 }
 
 }  // namespace
