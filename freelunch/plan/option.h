@@ -106,6 +106,7 @@ struct Option : OptionFacts {
   std::function<nlohmann::json(const Plan&)> value;  ///< null if absent
 
   Option in(std::string_view in_group) const { return changed(&OptionFacts::group, in_group); }
+  Option of_form(std::string_view its_form) const { return changed(&OptionFacts::form, its_form); }
   Option with(Effect its_effect) const { return changed(&OptionFacts::effect, its_effect); }
   Option without_it(std::string_view happens) const { return changed(&OptionFacts::unset, happens); }
   Option excluding(std::string_view other) const { return changed(&OptionFacts::excludes, other); }

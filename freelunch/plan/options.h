@@ -39,7 +39,7 @@ std::vector<Option<Plan>> grouped(std::string_view group, std::vector<Option<Pla
   return rows;
 }
 
-/// --threads, --device and --compute of any plan with ComputeOptions.
+/// `threads`, `device` and `compute` of any plan with ComputeOptions.
 template <typename Plan>
 std::vector<Option<Plan>> machine_options(backend::ComputeOptions Plan::*options) {
   using R = Rows<Plan>;
@@ -48,8 +48,9 @@ std::vector<Option<Plan>> machine_options(backend::ComputeOptions Plan::*options
       "Machine",
       {R::number("threads", "Number of CPU threads; 0: one per core", Use::kEveryRun, from_to(0, 4096),
                  field(options, &ComputeOptions::threads)),
-       R::text("device", "Device to compute on: auto, cpu, cuda or cuda:N", Use::kEveryRun,
-               field(options, &ComputeOptions::device)),
+       R::text("device", "Device to compute on: auto (a CUDA device if there is one), cpu, cuda or cuda:N",
+               Use::kEveryRun, field(options, &ComputeOptions::device))
+           .of_form("auto, cpu, cuda or cuda:N"),
        R::word("compute", "Dtype of matrix products; auto: bf16 if the hardware has it, else fp32",
                Use::kEveryRun, {"auto", "fp32", "bf16"}, field(options, &ComputeOptions::compute))});
 }
