@@ -1,5 +1,5 @@
-"""freelunch.json of every kind of run follows docs/formats/report.schema.json, and docs/formats/report.md describes every
-key of the schema. Each test can be run alone; FREELUNCH_COMMAND names the command."""
+"""freelunch.json of every kind of run follows docs/formats/report.schema.json, and docs/formats/report.md describes
+every key of the schema. Each test can be run alone; FREELUNCH_COMMAND names the command."""
 import copy
 import json
 import os
@@ -31,8 +31,8 @@ class Inputs:
         self.evaluation = ["--evaluate", base / "test.txt", "--evaluate-windows", 2, "--evaluate-length", 64]
 
     def command(self, *arguments):
-        result = subprocess.run([COMMAND, *map(str, arguments), "--compute", "fp32", "--threads", "2"], capture_output=True,
-                                text=True)
+        line = [COMMAND, *map(str, arguments), "--compute", "fp32", "--threads", "2"]
+        result = subprocess.run(line, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -59,8 +59,8 @@ class Inputs:
 
 
 def compress(*options, calibrated=True, evaluated=False):
-    return lambda i: ["compress", i.base / "dense", *(i.calibration if calibrated else []), *(i.evaluation if evaluated else []),
-                      *options]
+    return lambda i: ["compress", i.base / "dense", *(i.calibration if calibrated else []),
+                      *(i.evaluation if evaluated else []), *options]
 
 
 # each kind of run that decides which keys are there
@@ -76,11 +76,11 @@ KINDS = {
     "auto within a limit": compress("--memory-limit", "2GiB"),
     "no held-out windows": lambda i: ["compress", i.base / "dense", *i.text, "--held-out", 0, "--repair",
                                       "solve,sublayer,model"],
-    "allocation and sensitivity": compress("--allocation", "owl", "--sparsity", 0.6, "--repair", "solve", "--sensitivity",
-                                           "kronecker", "--blend", "0,0.5"),
+    "allocation and sensitivity": compress("--allocation", "owl", "--sparsity", 0.6, "--repair", "solve",
+                                           "--sensitivity", "kronecker", "--blend", "0,0.5"),
     "rules": compress("--rule", "2:4=*q_proj*", "--repair", "none"),
-    "given masks": lambda i: ["reconstruct", i.pruned(), "--dense", i.base / "dense", *i.calibration, *i.evaluation, "--repair",
-                              "solve,sublayer"],
+    "given masks": lambda i: ["reconstruct", i.pruned(), "--dense", i.base / "dense", *i.calibration, *i.evaluation,
+                              "--repair", "solve,sublayer"],
     "mixture": lambda i: ["compress", i.mixture(), *i.calibration, "--repair", "solve,sublayer"],
     "archive": compress("--repair", "none", "--format", "bitmask"),
     "gguf": compress("--repair", "none", "--format", "gguf"),
@@ -125,7 +125,8 @@ def test_the_kinds_of_runs_have_every_key_that_a_run_on_the_cpu_can_have(inputs)
 
 
 def test_the_budget_that_plan_prints_is_the_one_in_the_report(inputs):
-    printed = json.loads(inputs.command("plan", inputs.base / "dense", *inputs.calibration, "--repair", "solve,sublayer", "--json"))
+    request = ["plan", inputs.base / "dense", *inputs.calibration, "--repair", "solve", "--json"]
+    printed = json.loads(inputs.command(*request))
     budget = {key: value for key, value in printed.items() if key in SCHEMA["$defs"]["budget"]["properties"]}
     partial = {"$ref": "#/$defs/budget", "$defs": SCHEMA["$defs"]}
     assert list(jsonschema.Draft202012Validator(partial).iter_errors(budget)) == []
@@ -180,7 +181,8 @@ def schema_paths(schema=SCHEMA, path=()):
 
 def test_the_page_describes_every_key_of_the_schema():
     page = (ROOT / "docs/formats/report.md").read_text()
-    sections = {None if i == 0 else re.match(r"`(\w+)", s)[1]: s for i, s in enumerate(re.split(r"^## ", page, flags=re.M))}
+    head, *rest = re.split(r"^## ", page, flags=re.M)
+    sections = {re.match(r"`(\w+)", section)[1]: section for section in rest} | {None: head}
     for path in schema_paths():
         section = sections.get(path[0]) if len(path) > 1 else sections[None]
         assert section and f"`{path[-1]}`" in section, f"docs/formats/report.md does not describe {'.'.join(path)}"

@@ -1,5 +1,5 @@
-"""A mixture of experts that dies and resumes: the same bytes, and the same report as an undisturbed run, token counts of
-the experts included. Each test can be run alone; FREELUNCH_COMMAND names the command."""
+"""A mixture of experts that dies and resumes: the same bytes and the same report as an undisturbed run, token counts
+of the experts included. Each test can be run alone; FREELUNCH_COMMAND names the command."""
 import json
 import os
 import pathlib
@@ -21,8 +21,8 @@ def options(tmp_path_factory):
     from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
     base = tmp_path_factory.mktemp("mixture")
-    tiny_model.make(base / "dense", classes=(Qwen3MoeConfig, Qwen3MoeForCausalLM), num_hidden_layers=BLOCKS, head_dim=16,
-                    moe_intermediate_size=48, num_experts=EXPERTS, num_experts_per_tok=2)
+    tiny_model.make(base / "dense", classes=(Qwen3MoeConfig, Qwen3MoeForCausalLM), num_hidden_layers=BLOCKS,
+                    head_dim=16, moe_intermediate_size=48, num_experts=EXPERTS, num_experts_per_tok=2)
     (base / "train.txt").write_text(tiny_model.text(3000))
     (base / "test.txt").write_text(tiny_model.text(1500, seed=1))
     return ["compress", base / "dense", "--calibration", base / "train.txt", "--samples", 8, "--length", 32,

@@ -66,6 +66,7 @@ TEST_F(JournalTest, PutsStoreAndReportBackToTheLastCommit) {
     EXPECT_FALSE(first.journal.has_progress());
     first.journal.begin("solve");
     first.region("a", 1);
+    first.report.tensors.push_back({.name = "expert", .shape = {2, 4}, .elements = 8, .tokens = 17});
     first.report.allocation = {0.25, 0.75};
     first.report.dense = evaluate::Perplexity{.perplexity = 7, .tokens = 1, .windows = 2, .length = 3};
     first.end("solve");
@@ -89,6 +90,8 @@ TEST_F(JournalTest, PutsStoreAndReportBackToTheLastCommit) {
   EXPECT_FALSE(again.scratch.has("c"));
   ASSERT_EQ(again.report.regions.size(), 3U);
   EXPECT_EQ(again.report.regions[2].outcome.after, 3);
+  ASSERT_EQ(again.report.tensors.size(), 1U);
+  EXPECT_EQ(again.report.tensors[0].tokens, 17);
   EXPECT_EQ(again.report.allocation, (std::vector<double>{0.25, 0.75}));
   EXPECT_EQ(again.report.dense->perplexity, 7);
   ASSERT_EQ(again.report.stages.size(), 1U);
