@@ -29,7 +29,7 @@ class InspectionTest : public ::testing::Test {
 
 TEST_F(InspectionTest, FindsZerosAndTheirPatternInATensor) {
   Tensors tensors = tiny_tensors();
-  tensors[kUp].view({-1, 4}).narrow(1, 1, 2).zero_();  // the middle two of every four
+  tensors[kUp].view({-1, 4}).narrow(1, 0, 2).zero_();  // the first two of every four
   const json about = inspected(tensors);
   const json& up = entry(about, kUp);
   EXPECT_EQ(up["shape"], (json{24, 16}));
