@@ -32,8 +32,8 @@ def sample():
     figures = dict(dense=19.9, pruned=44.4, repaired=31.2)
     return dict(freelunch="0.1.0", command="freelunch compress '</script><!-- x'", date="2026-01-01T00:00:00Z",
                 model=dict(name="sample", architecture="llama", parameters=134515008),
-                plan=dict(pattern="50%", criterion="wanda", repair=["solve", "sublayer", "model"],
-                          region=dict(loss="relative-mse"), model=dict(loss="kl")),
+                plan={"sparsity": 0.5, "criterion": "wanda", "repair": ["solve", "sublayer", "model"],
+                      "loss": "relative-mse", "model-loss": "kl"},
                 figures={name: dict(perplexity=p, tokens=20480, windows=10, length=2048)
                          for name, p in figures.items()},
                 stages=[dict(name=n, seconds=s, peak_bytes=b, note="") for n, s, b in stages],
