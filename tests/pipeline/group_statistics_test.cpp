@@ -53,12 +53,12 @@ TEST(GroupStatistics, KeepCalibrationAndHeldOutMomentsApart) {
   sums.add(X, Y, false);
   sums.add(2 * X, Y, true);
   const reconstruct::Moments& seen = sums.moments(false);
-  EXPECT_TRUE(at::allclose(seen.H, kGramOfX)) << seen.H;
-  EXPECT_TRUE(at::allclose(seen.C, kCross)) << seen.C;
-  EXPECT_TRUE(at::allclose(seen.D, kGramOfY)) << seen.D;
+  EXPECT_TRUE(at::allclose(seen.H(), kGramOfX)) << seen.H();
+  EXPECT_TRUE(at::allclose(seen.C(), kCross)) << seen.C();
+  EXPECT_TRUE(at::allclose(seen.D(), kGramOfY)) << seen.D();
   const reconstruct::Moments& held = sums.moments(true);
-  EXPECT_TRUE(at::allclose(held.H, 4 * kGramOfX)) << held.H;
-  EXPECT_TRUE(at::allclose(held.C, 2 * kCross)) << held.C;
+  EXPECT_TRUE(at::allclose(held.H(), 4 * kGramOfX)) << held.H();
+  EXPECT_TRUE(at::allclose(held.C(), 2 * kCross)) << held.C();
   EXPECT_EQ(&sums.moments(false), &seen);  // made once
 }
 
