@@ -182,7 +182,7 @@ void Journal::append(json record) {
   for (const auto& [name, entry] : changes.written) record["tensors"][name] = to_json(entry);
   for (const std::string& name : changes.erased) record["erased"].push_back(name);
   file_->append(std::move(record));
-  scratch_->resolve_plan();
+  scratch_->settle();
   recorded_ = mark(*report_);
   last_commit_ = Clock::now();
   progress_ = true;

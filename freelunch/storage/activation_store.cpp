@@ -28,9 +28,9 @@ ActivationStore::ActivationStore(const ActivationSettings& settings, std::vector
     : shape_(std::move(shape)), dtype_(dtype), device_(device) {
   const at::ScalarType kept = kept_dtype(settings, dtype);
   if (settings.placement == ActivationPlacement::kDisk) {
-    outside_ = windows_in_file(settings.folder, shape_, kept, device);
+    offloaded_ = activations_in_file(settings.folder, shape_, kept, device);
   } else if (settings.placement == ActivationPlacement::kHost && backend::of(device).pinned_memory()) {
-    outside_ = windows_in_pinned_memory(shape_, kept, device);
+    offloaded_ = activations_in_pinned_memory(shape_, kept, device);
   } else {
     values_ = at::empty(shape_, at::TensorOptions().dtype(kept).device(device));
   }
@@ -52,32 +52,32 @@ int64_t ActivationStore::width() const { return shape_[2]; }
 at::Device ActivationStore::device() const { return device_; }
 
 at::Tensor ActivationStore::read(int64_t begin, int64_t n) const {
-  if (!outside_) return values_.narrow(0, begin, n).to(dtype_);
-  const at::Tensor values = outside_->take(range(begin, n));
-  outside_->start(range(begin + n, std::min(n, windows() - begin - n)));
+  if (!offloaded_) return values_.narrow(0, begin, n).to(dtype_);
+  const at::Tensor values = offloaded_->take(range(begin, n));
+  offloaded_->start(range(begin + n, std::min(n, windows() - begin - n)));
   return values.to(dtype_);
 }
 
 at::Tensor ActivationStore::read(std::span<const int64_t> windows) const {
-  if (outside_) return outside_->take({windows.begin(), windows.end()}).to(dtype_);
+  if (offloaded_) return offloaded_->take({windows.begin(), windows.end()}).to(dtype_);
   const at::Tensor index = at::tensor(at::ArrayRef<int64_t>(windows.data(), windows.size()));
   return values_.index_select(0, index.to(device_)).to(dtype_);
 }
 
 void ActivationStore::prefetch(std::span<const int64_t> windows) const {
-  if (outside_) outside_->start({windows.begin(), windows.end()});
+  if (offloaded_) offloaded_->start({windows.begin(), windows.end()});
 }
 
 void ActivationStore::write(int64_t begin, const at::Tensor& values) {
-  if (!outside_) {
+  if (!offloaded_) {
     values_.narrow(0, begin, values.size(0)).copy_(values);
     return;
   }
   const int64_t end = begin + values.size(0);
-  const auto& ahead = outside_->ahead();
+  const auto& ahead = offloaded_->ahead();
   if (std::any_of(ahead.begin(), ahead.end(), [&](int64_t w) { return w >= begin && w < end; }))
-    outside_->forget();
-  outside_->put(begin, values.detach());
+    offloaded_->forget();
+  offloaded_->put(begin, values.detach());
 }
 
 }  // namespace freelunch::model

@@ -13,28 +13,28 @@ namespace freelunch::model {
 
 /// Where activations are kept between stages.
 enum class ActivationPlacement {
-  kAuto,  ///< not decided yet: the planner takes the first of the others that has room; a store takes kMemory
+  kAuto,    ///< the planner takes the first of the others that fits; a store treats it as kMemory
   kMemory,  ///< tensors on the compute device
-  kHost,    ///< pinned host memory next to a GPU; on a CPU the same as kMemory
+  kHost,    ///< pinned host memory; as kMemory on a device that cannot copy from it
   kDisk     ///< a file
 };
 
-/// Where and how the activations of a run are kept.
+/// Where and in which dtype the activations of a run are kept.
 struct ActivationSettings {
   ActivationPlacement placement = ActivationPlacement::kMemory;
-  std::filesystem::path folder;       ///< of the files, where they are on disk
-  at::ScalarType dtype = at::kFloat;  ///< kFloat, or kBFloat16: half the bytes, values rounded when written
+  std::filesystem::path folder;       ///< of the file, for kDisk
+  at::ScalarType dtype = at::kFloat;  ///< kFloat, or kBFloat16: half the bytes, fp32 values are rounded
 };
 
-/// Activations of all windows, (windows, l, width): tensors on the device, or in a home outside it, from
-/// which the next windows come while the caller computes on the last ones. One caller at a time.
+/// Activations of all windows, (windows, l, width). They are on the device, or offloaded: then the next
+/// windows are read while the caller computes. Not thread-safe.
 class ActivationStore {
  public:
-  /// Values go in and come out in `dtype`, fp32 or a narrower float, on `device`. Throws Io where the disk
-  /// has no room for all of it.
+  /// Values are written and read in `dtype`, fp32 or a narrower float, on `device`. Throws Io if the disk has
+  /// no space for all of them.
   ActivationStore(const ActivationSettings& settings, std::vector<int64_t> shape, at::ScalarType dtype,
                   at::Device device);
-  /// On their device, holding `values` (windows, l, width), which is shared and not copied.
+  /// Holds `values` (windows, l, width) on their device. The tensor is shared, not copied.
   explicit ActivationStore(at::Tensor values);
   ~ActivationStore();
   ActivationStore(ActivationStore&&) noexcept;
@@ -45,25 +45,25 @@ class ActivationStore {
   int64_t width() const;
   at::Device device() const;
 
-  /// Windows [begin, begin + n), (n, l, width). May be a view of the store: not to be changed. From
-  /// outside the device the n windows after them are read ahead.
+  /// Windows [begin, begin + n), (n, l, width). May be a view of the store, so it must not be changed. If
+  /// offloaded, starts to read the n windows after them.
   at::Tensor read(int64_t begin, int64_t n) const;
-  /// The given windows, in that order.
+  /// The given windows in the given order, (n, l, width).
   at::Tensor read(std::span<const int64_t> windows) const;
-  /// Starts to read the windows that the next read() will ask for. Does nothing for tensors on the device.
+  /// Starts to read the windows of the next read(). Does nothing for tensors on the device.
   void prefetch(std::span<const int64_t> windows) const;
-  /// Puts values (n, l, width) in the place of windows [begin, begin + n).
+  /// Replaces windows [begin, begin + n) by values (n, l, width).
   void write(int64_t begin, const at::Tensor& values);
 
  private:
   std::vector<int64_t> shape_;
   at::ScalarType dtype_;
   at::Device device_;
-  at::Tensor values_;                              // on the device
-  std::unique_ptr<OffloadedActivations> outside_;  // or not
+  at::Tensor values_;                                // either on the device
+  std::unique_ptr<OffloadedActivations> offloaded_;  // or offloaded
 };
 
-/// The dtype that a store of such settings keeps values of `dtype` in.
+/// The dtype in which a store with these settings keeps values of `dtype`.
 at::ScalarType kept_dtype(const ActivationSettings& settings, at::ScalarType dtype);
 
 }  // namespace freelunch::model

@@ -14,7 +14,7 @@
 namespace freelunch::model {
 namespace {
 
-/// What is being read ahead.
+/// The windows that are read ahead.
 struct Ahead {
   std::vector<int64_t> windows;
   at::Tensor values;
@@ -35,7 +35,7 @@ class FileWindows final : public OffloadedActivations {
     if (descriptor_ < 0)
       fail(ErrorKind::kIo, "cannot keep activations in '{}': {}", folder.string(), system_error_text());
     ::unlink(path.c_str());
-    // Reserved now: a disk that is too small should say so before hours of work. Not every file system can.
+    // Reserved now, so that a disk that is too small fails before hours of work. Not every file system can.
     const int64_t bytes = shape[0] * window_bytes_;
     if (bytes > 0 && ::fallocate(descriptor_, 0, 0, bytes) != 0 && errno != EOPNOTSUPP) {
       const std::string why = system_error_text();
@@ -57,7 +57,7 @@ class FileWindows final : public OffloadedActivations {
       found.done.get();
       return found.values.to(device_, /*non_blocking=*/true);
     }
-    at::Tensor values = room(static_cast<int64_t>(windows.size()));
+    at::Tensor values = buffer(static_cast<int64_t>(windows.size()));
     pull(windows, static_cast<char*>(values.mutable_data_ptr()));
     return values.to(device_, /*non_blocking=*/true);
   }
@@ -65,8 +65,8 @@ class FileWindows final : public OffloadedActivations {
   void start(const std::vector<int64_t>& windows) override {
     forget();
     if (windows.empty()) return;
-    // The room is made here: a thread of its own would bring a heap of its own.
-    ahead_.values = room(static_cast<int64_t>(windows.size()));
+    // Allocated here: a new thread would allocate from a heap of its own.
+    ahead_.values = buffer(static_cast<int64_t>(windows.size()));
     ahead_.windows = windows;
     ahead_.done = std::async(std::launch::async, [this, windows, out = ahead_.values.mutable_data_ptr()] {
       pull(windows, static_cast<char*>(out));
@@ -94,8 +94,8 @@ class FileWindows final : public OffloadedActivations {
   }
 
  private:
-  /// Pinned for a device, which can then copy without being waited for.
-  at::Tensor room(int64_t n) const {
+  /// Pinned if the device can then copy asynchronously.
+  at::Tensor buffer(int64_t n) const {
     return at::empty({n, shape_[1], shape_[2]},
                      at::TensorOptions().dtype(kept_).pinned_memory(backend::of(device_).pinned_memory()));
   }
@@ -125,9 +125,9 @@ class FileWindows final : public OffloadedActivations {
 
 }  // namespace
 
-std::unique_ptr<OffloadedActivations> windows_in_file(const std::filesystem::path& folder,
-                                                      const std::vector<int64_t>& shape, at::ScalarType kept,
-                                                      at::Device device) {
+std::unique_ptr<OffloadedActivations> activations_in_file(const std::filesystem::path& folder,
+                                                          const std::vector<int64_t>& shape,
+                                                          at::ScalarType kept, at::Device device) {
   return std::make_unique<FileWindows>(folder, shape, kept, device);
 }
 

@@ -11,7 +11,7 @@
 namespace freelunch::model {
 namespace {
 
-/// What is being copied ahead, and when it will be there.
+/// The windows that are copied ahead, and the event that ends the copy.
 struct Ahead {
   std::vector<int64_t> windows;
   at::Tensor values;
@@ -44,10 +44,10 @@ class PinnedWindows final : public OffloadedActivations {
     forget();
     if (windows.empty()) return;
     ahead_.windows = windows;
-    // Made for the caller's stream, which waits for the copies before it reads and so before it frees.
+    // Allocated on the caller's stream, which waits for the copies before it reads, and so before it frees.
     ahead_.values = at::empty({static_cast<int64_t>(windows.size()), values_.size(1), values_.size(2)},
                               values_.options().device(device_).pinned_memory(false));
-    // What the caller's stream was told so far may write these windows, or read what this room held before.
+    // Earlier work of the caller's stream may write these windows, or read what this memory held before.
     wait(copying_, streams_.getStream(device_));
     {
       const c10::StreamGuard guard(copying_);
@@ -66,13 +66,13 @@ class PinnedWindows final : public OffloadedActivations {
   const std::vector<int64_t>& ahead() const override { return ahead_.windows; }
 
   void put(int64_t begin, const at::Tensor& values) override {
-    // nothing that the other stream reads may be overwritten: it is never far behind
+    // the copying stream may still read what is overwritten here; it is never far behind
     wait(streams_.getStream(device_), copying_);
     values_.narrow(0, begin, values.size(0)).copy_(values.to(values_.scalar_type()), /*non_blocking=*/true);
   }
 
  private:
-  /// `later` goes on when `earlier` has done what it was told so far.
+  /// `later` waits for the work that `earlier` has been given so far.
   void wait(const c10::Stream& later, const c10::Stream& earlier) const {
     c10::Event told(device_.type());
     told.record(earlier);
@@ -88,8 +88,8 @@ class PinnedWindows final : public OffloadedActivations {
 
 }  // namespace
 
-std::unique_ptr<OffloadedActivations> windows_in_pinned_memory(const std::vector<int64_t>& shape,
-                                                               at::ScalarType kept, at::Device device) {
+std::unique_ptr<OffloadedActivations> activations_in_pinned_memory(const std::vector<int64_t>& shape,
+                                                                   at::ScalarType kept, at::Device device) {
   return std::make_unique<PinnedWindows>(shape, kept, device);
 }
 

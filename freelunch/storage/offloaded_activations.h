@@ -8,7 +8,7 @@
 
 namespace freelunch::model {
 
-/// Windows of activations that are kept somewhere else than where they are computed on.
+/// Windows of activations that are kept outside the compute device's memory.
 class OffloadedActivations {
  public:
   OffloadedActivations() = default;
@@ -16,29 +16,29 @@ class OffloadedActivations {
   OffloadedActivations(const OffloadedActivations&) = delete;
   OffloadedActivations& operator=(const OffloadedActivations&) = delete;
 
-  /// The given windows in that order, (n, l, width), on the device in the dtype they are kept in.
+  /// The given windows in the given order, (n, l, width), on the device, in the dtype in which they are kept.
   virtual at::Tensor take(const std::vector<int64_t>& windows) = 0;
-  /// Starts to bring the windows that the next take() is expected to ask for.
+  /// Starts to read the windows of the next take().
   virtual void start(const std::vector<int64_t>& windows) = 0;
-  /// Drops what start() brought.
+  /// Discards the windows that start() read.
   virtual void forget() = 0;
-  /// Those that start() was asked for and take() has not had.
+  /// The windows that start() reads or has read and take() has not returned.
   virtual const std::vector<int64_t>& ahead() const = 0;
-  /// Puts values (n, l, width) in the place of windows [begin, begin + n). None of them is being brought.
+  /// Replaces windows [begin, begin + n) by values (n, l, width). None of them may be in ahead().
   virtual void put(int64_t begin, const at::Tensor& values) = 0;
 };
 
-/// In a file, read by one thread ahead of its caller. Reads and writes go past the address space (pread,
-/// pwrite), so the file's pages are the system's to drop and count for no process. The file has no name from
-/// the start: nothing is left behind however the process ends. Throws Io where the disk has no room for all
-/// of shape (windows, l, width).
-std::unique_ptr<OffloadedActivations> windows_in_file(const std::filesystem::path& folder,
-                                                      const std::vector<int64_t>& shape, at::ScalarType kept,
-                                                      at::Device device);
+/// Keeps windows (windows, l, width) in a file in `folder`, one thread reads ahead of the caller. Uses pread
+/// and pwrite, not a memory map, so the pages count for no process and the system may drop them. The file is
+/// unlinked at once, so nothing is left behind however the process ends. Throws Io if the disk has no space
+/// for all windows.
+std::unique_ptr<OffloadedActivations> activations_in_file(const std::filesystem::path& folder,
+                                                          const std::vector<int64_t>& shape,
+                                                          at::ScalarType kept, at::Device device);
 
-/// In pinned memory of the machine, copied to and from the device by a stream of their own while the caller's
-/// computes.
-std::unique_ptr<OffloadedActivations> windows_in_pinned_memory(const std::vector<int64_t>& shape,
-                                                               at::ScalarType kept, at::Device device);
+/// Keeps windows in pinned host memory. A stream of its own copies them to and from the device while the
+/// caller's stream computes. Only for a device with Backend::pinned_memory().
+std::unique_ptr<OffloadedActivations> activations_in_pinned_memory(const std::vector<int64_t>& shape,
+                                                                   at::ScalarType kept, at::Device device);
 
 }  // namespace freelunch::model

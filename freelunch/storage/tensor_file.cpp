@@ -43,7 +43,7 @@ void TensorFile::save(const std::filesystem::path& path) const {
         {"offset", entry.offset}, {"dtype", static_cast<int>(entry.dtype)}, {"shape", entry.shape}};
   }
   std::error_code error;
-  fs::remove(path.string() + ".json", error);  // a crash from here on leaves data without contents: not there
+  fs::remove(path.string() + ".json", error);  // a crash after this leaves no valid copy
   fs::copy_file(path_, path, fs::copy_options::overwrite_existing, error);
   if (error) fail(ErrorKind::kIo, "cannot write '{}': {}", path.string(), error.message());
   std::ofstream stream(path.string() + ".json");
@@ -57,7 +57,7 @@ void TensorFile::load(const std::filesystem::path& path) {
   std::ifstream stream(path.string() + ".json");
   const auto contents = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
   std::error_code error;
-  const auto torn = [&] { fail(ErrorKind::kBadFile, "'{}' is torn; remove it", path.string()); };
+  const auto torn = [&] { fail(ErrorKind::kBadFile, "'{}' is incomplete; remove it", path.string()); };
   if (!contents.is_object() || !contents.contains("bytes") || !contents.contains("tensors")) torn();
   if (fs::file_size(path, error) != contents["bytes"].get<uint64_t>() || error) torn();
   ::close(descriptor_);
@@ -140,7 +140,7 @@ at::Tensor TensorFile::read(const Entry& entry) const {
 
 at::Tensor TensorFile::get(const std::string& name) const {
   const auto it = entries_.find(name);
-  if (it == entries_.end()) fail(ErrorKind::kInvalidArgument, "no tensor '{}' was kept", name);
+  if (it == entries_.end()) fail(ErrorKind::kInvalidArgument, "no tensor '{}' in the scratch file", name);
   return read(it->second);
 }
 
@@ -154,7 +154,7 @@ void TensorFile::erase(const std::string& name) {
 
 void TensorFile::rename(const std::string& from, const std::string& to) {
   const Entry entry = entries_.at(from);
-  const bool fresh = fresh_.erase(from) > 0;  // so that erase() does not give its place away
+  const bool fresh = fresh_.erase(from) > 0;  // erase() must not free its place
   erase(from);
   erase(to);
   entries_[to] = entry;
@@ -183,7 +183,7 @@ TensorFile::Changes TensorFile::flush() {
   return changes;
 }
 
-void TensorFile::resolve_plan() {
+void TensorFile::settle() {
   std::set<int64_t> used;
   for (const auto& [name, entry] : entries_) used.insert(entry.offset);
   const auto free_place = [&](const Entry& entry) {

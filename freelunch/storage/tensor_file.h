@@ -9,26 +9,27 @@
 
 namespace freelunch::model {
 
-/// Tensors kept in a scratch file instead of memory: the weights that a run has changed, and their masks.
-/// Read and written whole, by name; a tensor written again must keep its shape and dtype. Throws Io when the
-/// disk refuses.
+/// Tensors in a scratch file instead of memory: the weights that a run has changed, and their masks. They are
+/// written and read whole, by name. A tensor that is written again must keep its shape and dtype. Throws Io
+/// if the disk fails.
 ///
-/// A tensor that is written again goes beside what settle() made final, never over it. So a process that dies
-/// leaves the state of its last settle() whole, and adopt() puts a later process there.
+/// A tensor that is written again never overwrites the bytes that settle() made final, but goes to another
+/// place. So if the process dies, the state of the last settle() is intact, and adopt() restores it in a
+/// later process.
 class TensorFile {
  public:
   enum class Lifetime {
     kObject,  ///< starts empty, removed with the object
-    kFolder   ///< stays as long as its folder; what it holds counts once adopt() says so
+    kFolder   ///< stays as long as its folder; empty until adopt()
   };
-  /// Where the bytes of a tensor are, and what they are.
+  /// The place and the contents of a tensor.
   struct Entry {
     int64_t offset = 0;
     at::ScalarType dtype = at::kFloat;
     std::vector<int64_t> shape;
     std::string sha256;  ///< empty in a file of Lifetime::kObject
   };
-  /// What happened since the last settle(): tensors written, and names that are gone.
+  /// Changes since the last settle(): tensors written, and names erased.
   struct Changes {
     std::map<std::string, Entry> written;
     std::vector<std::string> erased;
@@ -39,30 +40,32 @@ class TensorFile {
   TensorFile(const TensorFile&) = delete;
   TensorFile& operator=(const TensorFile&) = delete;
 
-  /// Keeps a copy at `path` that load() reads, with `path`.json as its table of contents, written last.
+  /// Writes a copy to `path` for load(). Its table of contents, `path`.json, is written last.
   void save(const std::filesystem::path& path) const;
-  /// Replaces everything by a copy of what was saved. Throws BadFile if that is torn or not ours.
+  /// Replaces the contents by what save() wrote. Throws BadFile if the copy is incomplete or not ours.
   void load(const std::filesystem::path& path);
 
   bool has(const std::string& name) const { return entries_.contains(name); }
-  /// Any device and layout; kept as contiguous bytes.
+  /// Takes any device and layout, stores contiguous bytes. Throws InvalidArgument if the name is there with
+  /// another shape or dtype.
   void put(const std::string& name, const at::Tensor& tensor);
-  /// A fresh CPU tensor.
+  /// A new CPU tensor. Throws InvalidArgument if there is none of this name.
   at::Tensor get(const std::string& name) const;
-  /// Forgets a tensor.
+  /// Removes a tensor, if there is one of this name.
   void erase(const std::string& name);
-  /// Moves a tensor to a name, whatever that held.
+  /// Gives a tensor another name, and removes the tensor that had it.
   void rename(const std::string& from, const std::string& to);
   /// All names that start with `prefix`, in order.
   std::vector<std::string> names(const std::string& prefix = "") const;
 
-  /// Puts everything on the disk and says what changed. The caller records that, then calls settle().
+  /// Writes everything to the disk and returns the changes. The caller records them, then calls settle().
   Changes flush();
-  void resolve_plan();
-  /// Whether the bytes at an entry are those that it says.
+  /// Makes the current contents final.
+  void settle();
+  /// Whether the bytes of an entry have its digest.
   bool intact(const Entry& entry) const;
-  /// The contents, as recorded from flush() by an earlier process, and where each tensor was before that:
-  /// places to write to.
+  /// Takes over the file of an earlier process: `entries` as recorded from flush(), and `former`, the earlier
+  /// places of the same tensors, which may be overwritten.
   void adopt(std::map<std::string, Entry> entries, std::map<std::string, Entry> former);
 
  private:
@@ -74,12 +77,12 @@ class TensorFile {
   int descriptor_ = -1;
   int64_t end_ = 0;
   std::map<std::string, Entry> entries_, settled_;
-  std::set<std::string> changed_;  ///< names that may differ between the two
-  std::set<std::string> fresh_;    ///< names whose bytes no settled name refers to
-  /// Each name's other place, with what it held before: free to be written to, and what a run falls back on
-  /// where the newer bytes turn out damaged.
+  std::set<std::string> changed_;  ///< names that may differ between entries_ and settled_
+  std::set<std::string> fresh_;    ///< names whose bytes are not part of settled_
+  /// The other place of each name, with what it held before. It may be overwritten. A run falls back on it if
+  /// the newer bytes are damaged.
   std::map<std::string, Entry> former_;
-  std::multimap<int64_t, int64_t> free_;  ///< bytes -> offset, of tensors that are gone
+  std::multimap<int64_t, int64_t> free_;  ///< bytes -> offset of places without a tensor
 };
 
 }  // namespace freelunch::model

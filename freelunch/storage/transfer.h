@@ -3,9 +3,8 @@
 
 namespace freelunch::model {
 
-/// A CPU tensor on a device; the tensor itself where that is the CPU. Another device gets it from pinned
-/// memory and is not waited for: the next tensor can be read from its file while the last ones are copied and
-/// computed with.
+/// Copies a CPU tensor to a device; returns the tensor itself if that device is the CPU. If the device can,
+/// it copies from pinned memory and nobody waits: the next tensor can be read from its file meanwhile.
 at::Tensor to_device(const at::Tensor& tensor, at::Device device);
 
 }  // namespace freelunch::model

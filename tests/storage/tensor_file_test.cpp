@@ -75,7 +75,7 @@ TEST_F(TensorFileTest, ADiedProcessLeavesTheLastSettledState) {
     file.put("W", W);
     file.put("gone", W + 7);
     first = file.flush();
-    file.resolve_plan();
+    file.settle();
     EXPECT_EQ(first.written.size(), 2U);
     EXPECT_TRUE(file.flush().written.empty());
     file.put("W", W * 2);  // not settled
@@ -102,7 +102,7 @@ TEST_F(TensorFileTest, KeepsTheStateBeforeTheLastIntactToo) {
     file.put("W", W + i);
     file.put("W", W - i);
     versions.push_back(file.flush().written.at("W"));
-    file.resolve_plan();
+    file.settle();
     EXPECT_TRUE(file.intact(versions.back()));
     if (i > 0) {
       EXPECT_TRUE(file.intact(versions[static_cast<size_t>(i) - 1]));
@@ -120,13 +120,13 @@ TEST_F(TensorFileTest, RenamesAndErasesWithoutTouchingWhatWasSettled) {
   file.put("W", W);
   file.put("best W", W * 2);
   const auto before = file.flush().written;
-  file.resolve_plan();
+  file.settle();
   file.rename("best W", "W");
   file.put("W", W * 3);  // must not land on the settled "best W"
   for (const auto& [name, entry] : before) EXPECT_TRUE(file.intact(entry)) << name;
   const TensorFile::Changes changes = file.flush();
   EXPECT_EQ(changes.erased, std::vector<std::string>{"best W"});
-  file.resolve_plan();
+  file.settle();
   EXPECT_TRUE(at::equal(file.get("W"), W * 3));
   EXPECT_EQ(file.names(), std::vector<std::string>{"W"});
   file.put("X", W * 4);
