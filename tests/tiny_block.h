@@ -25,15 +25,15 @@ inline model::Block random_block(const model::Config& c) {
   using model::WeightRole;
   model::Block b;
   const int64_t kv = c.kv_heads * c.head_dim;
-  b[WeightRole::kAttentionNorm] = at::ones({c.width});
-  b[WeightRole::kMlpNorm] = at::ones({c.width});
-  b[WeightRole::kQuery] = at::randn({c.width, c.width}) * 0.3;
-  b[WeightRole::kKey] = at::randn({kv, c.width}) * 0.3;
-  b[WeightRole::kValue] = at::randn({kv, c.width}) * 0.3;
-  b[WeightRole::kOutput] = at::randn({c.width, c.width}) * 0.3;
-  b[WeightRole::kGate] = at::randn({c.intermediate, c.width}) * 0.3;
-  b[WeightRole::kUp] = at::randn({c.intermediate, c.width}) * 0.3;
-  b[WeightRole::kDown] = at::randn({c.width, c.intermediate}) * 0.3;
+  b.set(WeightRole::kAttentionNorm, at::ones({c.width}));
+  b.set(WeightRole::kMlpNorm, at::ones({c.width}));
+  b.set(WeightRole::kQuery, at::randn({c.width, c.width}) * 0.3);
+  b.set(WeightRole::kKey, at::randn({kv, c.width}) * 0.3);
+  b.set(WeightRole::kValue, at::randn({kv, c.width}) * 0.3);
+  b.set(WeightRole::kOutput, at::randn({c.width, c.width}) * 0.3);
+  b.set(WeightRole::kGate, at::randn({c.intermediate, c.width}) * 0.3);
+  b.set(WeightRole::kUp, at::randn({c.intermediate, c.width}) * 0.3);
+  b.set(WeightRole::kDown, at::randn({c.width, c.intermediate}) * 0.3);
   return b;
 }
 

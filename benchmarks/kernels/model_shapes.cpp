@@ -26,16 +26,16 @@ model::Block random_half(const Config& config, Sublayer sublayer, at::ScalarType
   };
   model::Block block;
   if (sublayer == Sublayer::kMlp) {
-    block[WeightRole::kMlpNorm] = at::ones({d});
-    block[WeightRole::kGate] = matrix(config.intermediate, d);
-    block[WeightRole::kUp] = matrix(config.intermediate, d);
-    block[WeightRole::kDown] = matrix(d, config.intermediate);
+    block.set(WeightRole::kMlpNorm, at::ones({d}));
+    block.set(WeightRole::kGate, matrix(config.intermediate, d));
+    block.set(WeightRole::kUp, matrix(config.intermediate, d));
+    block.set(WeightRole::kDown, matrix(d, config.intermediate));
   } else {
-    block[WeightRole::kAttentionNorm] = at::ones({d});
-    block[WeightRole::kQuery] = matrix(config.heads * config.head_dim, d);
-    block[WeightRole::kKey] = matrix(config.kv_heads * config.head_dim, d);
-    block[WeightRole::kValue] = matrix(config.kv_heads * config.head_dim, d);
-    block[WeightRole::kOutput] = matrix(d, config.heads * config.head_dim);
+    block.set(WeightRole::kAttentionNorm, at::ones({d}));
+    block.set(WeightRole::kQuery, matrix(config.heads * config.head_dim, d));
+    block.set(WeightRole::kKey, matrix(config.kv_heads * config.head_dim, d));
+    block.set(WeightRole::kValue, matrix(config.kv_heads * config.head_dim, d));
+    block.set(WeightRole::kOutput, matrix(d, config.heads * config.head_dim));
   }
   return block;
 }

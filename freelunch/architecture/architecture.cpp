@@ -5,9 +5,14 @@
 #include "freelunch/base/error.h"
 
 namespace freelunch::model {
+
+#define ARCHITECTURE(name) const Architecture& name();
+#include "freelunch/architecture/architectures/list.inc"
+#undef ARCHITECTURE
+
 namespace {
 
-std::string handled_names() {
+std::string supported_names() {
   std::string names;
   for (const Architecture* a : all_architectures())
     names += (names.empty() ? "" : ", ") + std::string(a->name);
@@ -18,17 +23,12 @@ constexpr std::string_view kWhatItTakes = "another needs a table of its own (doc
 
 }  // namespace
 
-void refuse_sliding_window(Config& config, const nlohmann::json* hf) {
-  config.layer_types[0].window.reset();
-  if (hf != nullptr && hf->value("use_sliding_window", false)) {
-    fail(ErrorKind::kUnsupported, "config.json: {} with use_sliding_window is not supported",
-         config.architecture);
-  }
-}
-
 std::vector<const Architecture*> all_architectures() {
-  return {&gemma2(), &gemma3(), &gpt2(), &gpt_neox(), &llama(), &mistral(),  &mixtral(),
-          &olmo2(),  &opt(),    &phi3(), &qwen2(),    &qwen3(), &qwen3_moe()};
+  return {
+#define ARCHITECTURE(name) &name(),
+#include "freelunch/architecture/architectures/list.inc"
+#undef ARCHITECTURE
+  };
 }
 
 const Architecture& architecture_of_model_type(std::string_view model_type, const std::string& file) {
@@ -36,16 +36,25 @@ const Architecture& architecture_of_model_type(std::string_view model_type, cons
     if (a->name == model_type) return *a;
   }
   fail(ErrorKind::kUnsupported, "{}: model_type '{}' is not supported; this version handles {}; {}", file,
-       model_type, handled_names(), kWhatItTakes);
+       model_type, supported_names(), kWhatItTakes);
 }
 
 const Architecture& architecture_of_gguf(std::string_view gguf_name, bool experts, const std::string& file) {
   for (const Architecture* a : all_architectures()) {
-    if (!gguf_name.empty() && a->gguf_name == gguf_name && experts == (a->base.experts.count > 0)) return *a;
+    const bool named = !gguf_name.empty() && a->gguf.read && a->gguf.name == gguf_name;
+    if (named && experts == (a->base.experts.count > 0)) return *a;
   }
   fail(ErrorKind::kUnsupported,
        "{}: general.architecture '{}'{} is not supported; this version handles {}; {}", file, gguf_name,
-       experts ? " with experts" : "", handled_names(), kWhatItTakes);
+       experts ? " with experts" : "", supported_names(), kWhatItTakes);
+}
+
+void refuse_sliding_window(Config& config, const nlohmann::json& json) {
+  config.layer_types[0].window.reset();
+  if (json.value("use_sliding_window", false)) {
+    fail(ErrorKind::kUnsupported, "config.json: {} with use_sliding_window is not supported",
+         config.architecture);
+  }
 }
 
 }  // namespace freelunch::model

@@ -9,7 +9,7 @@
 
 namespace freelunch::model {
 
-/// The keys of config.json; those of llama's family unless an architecture says otherwise.
+/// The keys of config.json. The defaults are those of the Llama family. Empty: config.json has no such key.
 struct ConfigKeys {
   std::string_view vocabulary = "vocab_size";
   std::string_view width = "hidden_size";
@@ -25,48 +25,47 @@ struct ConfigKeys {
   std::string_view rotary_share = "partial_rotary_factor";
 };
 
-/// What tells one architecture from its relatives, as data: one file each under architectures/.
-struct Architecture {
-  std::string_view name = {};                ///< as config.json's model_type
-  std::string_view hugging_face_class = {};  ///< as config.json's "architectures"
-  std::string_view gguf_name = {};  ///< as GGUF's general.architecture; empty: GGUF has none of its own
-  Config base = {};                 ///< what all its models share, and what absent keys mean
-  ConfigKeys keys = {};
-  bool wide_mlp = false;  ///< the MLP is four times as wide as the stream where config.json is silent
-  NameTable hugging_face = {};
-  NameTable gguf = {};
-  /// Sets what the keys above cannot tell, after they have been read. `hf` is config.json's object, or null
-  /// for a GGUF file.
-  void (*adjust)(Config& config, const nlohmann::json* hf) = nullptr;
-  /// Adds to a config.json what `adjust` reads from one.
-  void (*describe)(const Config& config, nlohmann::json& hf) = nullptr;
+/// How GGUF files hold the models of an architecture.
+struct GgufForm {
+  std::string_view name = {};  ///< general.architecture, also the prefix of the keys; empty: GGUF has no form
+  /// False if files of this name are read as another architecture, one that shares the name.
+  bool read = true;
+  /// Keys that only some architectures have, without the prefix. Empty: not written, ignored when read.
+  std::string_view window_key = "attention.sliding_window";
+  std::string_view parallel_key = {};
+  NameTable names = {};
+  /// Sets what the files leave unsaid and readers conclude from the architecture's name and the sizes. Called
+  /// after the keys were read. Writing refuses a model that this would set differently.
+  void (*complete)(Config& config) = nullptr;
 };
 
-const Architecture& gemma2();
-const Architecture& gemma3();
-const Architecture& gpt2();
-const Architecture& gpt_neox();
-const Architecture& llama();
-const Architecture& mistral();
-const Architecture& mixtral();
-const Architecture& olmo2();
-const Architecture& opt();
-const Architecture& phi3();
-const Architecture& qwen2();
-const Architecture& qwen3();
-const Architecture& qwen3_moe();
+/// One architecture as data: what distinguishes it from the others. One file each under architectures/.
+struct Architecture {
+  std::string_view name = {};                ///< model_type in config.json
+  std::string_view hugging_face_class = {};  ///< "architectures" in config.json
+  Config base = {};                          ///< what all its models share, and the values of absent keys
+  ConfigKeys keys = {};
+  bool wide_mlp = false;  ///< without a key, the MLP is four times as wide as the stream
+  NameTable hugging_face = {};
+  GgufForm gguf = {};
+  /// Reads from config.json what `keys` does not cover. Called after the keys were read.
+  void (*read_json)(Config& config, const nlohmann::json& json) = nullptr;
+  /// Writes to config.json what `read_json` reads.
+  void (*write_json)(const Config& config, nlohmann::json& json) = nullptr;
+};
 
-/// For architectures whose config.json names a window that use_sliding_window switches off: drops it, and
-/// throws Unsupported where it is on. `hf` as in Architecture::adjust.
-void refuse_sliding_window(Config& config, const nlohmann::json* hf);
-
-/// Every architecture this version handles.
+/// Every architecture of this version, in the order of architectures/list.inc.
 std::vector<const Architecture*> all_architectures();
 
-/// The architecture of a model_type; throws Unsupported naming it, those that are handled, and what it would
-/// take.
+/// The architecture of a model_type. `file` names the file in errors. Throws Unsupported, with the names that
+/// are supported, for any other.
 const Architecture& architecture_of_model_type(std::string_view model_type, const std::string& file);
-/// The architecture of a GGUF's general.architecture, with or without experts; throws Unsupported likewise.
+/// The architecture of a GGUF file's general.architecture, with or without experts. Throws Unsupported
+/// likewise.
 const Architecture& architecture_of_gguf(std::string_view gguf_name, bool experts, const std::string& file);
+
+/// For architectures whose config.json gives a window that use_sliding_window switches off: removes the
+/// window. Throws Unsupported if the switch is on.
+void refuse_sliding_window(Config& config, const nlohmann::json& json);
 
 }  // namespace freelunch::model

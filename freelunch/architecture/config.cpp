@@ -19,16 +19,17 @@ void validate_attention(const Config& config, const std::string& where) {
          config.head_dim);
   }
   if (!(config.rotary_share > 0 && config.rotary_share <= 1) || config.rotary_dim() < 2) {
-    fail(ErrorKind::kBadFile, "{}: the share {} of each head cannot be rotary", where, config.rotary_share);
+    fail(ErrorKind::kBadFile, "{}: rotary share {} of a head of {} is not in (0, 1] or leaves no pair", where,
+         config.rotary_share, config.head_dim);
   }
-  for (const LayerType& reach : config.layer_types) {
-    if (!(reach.rope_theta > 0) || !(config.norm_epsilon >= 0) || !(reach.rope_scaling.factor > 0)) {
+  for (const LayerType& type : config.layer_types) {
+    if (!(type.rope_theta > 0) || !(config.norm_epsilon >= 0) || !(type.rope_scaling.factor > 0)) {
       fail(ErrorKind::kBadFile,
            "{}: rope theta {}, rope factor {} and norm epsilon {} must be positive numbers", where,
-           reach.rope_theta, reach.rope_scaling.factor, config.norm_epsilon);
+           type.rope_theta, type.rope_scaling.factor, config.norm_epsilon);
     }
-    if (reach.window && *reach.window <= 0) {
-      fail(ErrorKind::kBadFile, "{}: sliding window is {}, expected a positive length", where, *reach.window);
+    if (type.window && *type.window <= 0) {
+      fail(ErrorKind::kBadFile, "{}: sliding window is {}, expected a positive length", where, *type.window);
     }
   }
   if (!config.layer_type_of_block.empty() &&
@@ -67,17 +68,17 @@ void validate(const Config& config, const std::string& where) {
   const Experts& experts = config.experts;
   if (experts.count != 0 && (experts.count < 0 || experts.count > 4096 || experts.intermediate <= 0 ||
                              experts.chosen <= 0 || experts.chosen > experts.count)) {
-    fail(ErrorKind::kBadFile, "{}: {} of {} experts of size {} for each token cannot be", where,
+    fail(ErrorKind::kBadFile, "{}: invalid experts: {} of {} chosen for each token, of size {}", where,
          experts.chosen, experts.count, experts.intermediate);
   }
 }
 
-std::vector<double> llama3_divisors(const LayerType& reach, int64_t rotary_dim) {
-  const RopeScaling& s = reach.rope_scaling;
+std::vector<double> llama3_divisors(const LayerType& type, int64_t rotary_dim) {
+  const RopeScaling& s = type.rope_scaling;
   std::vector<double> divisors;
   for (int64_t i = 0; i < rotary_dim / 2; ++i) {
     const double frequency =
-        std::pow(reach.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
+        std::pow(type.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
     const double turns = s.original_length * frequency / (2 * std::numbers::pi);
     if (turns < s.low_frequency_factor) {
       divisors.push_back(s.factor);

@@ -14,10 +14,9 @@ using checkpoint::GgufMetadata;
 
 constexpr const char* kOriginalLength = "rope.scaling.original_context_length";
 
-/// The file holds the divisors alone. Llama 3.x uses factor 8 or 32 with bounds 1 and 4 over 8,192 tokens
-/// (`original_length`, where the metadata say no other), so the largest divisor is the factor; the others
-/// prove the guess.
-RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, LayerType reach, int64_t rotary_dim,
+/// The file holds only the divisors of the frequencies. Llama 3.x uses the bounds 1 and 4, so the largest
+/// divisor is the factor. The other divisors must then follow from llama3_divisors, or the file is refused.
+RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, LayerType type, int64_t rotary_dim,
                                      double original_length, const std::string& name) {
   const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
   if (info.elements() != rotary_dim / 2)
@@ -25,11 +24,10 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, LayerType reach
          name, info.elements(), rotary_dim, rotary_dim / 2);
   std::vector<float> divisors(static_cast<size_t>(info.elements()));
   file.read_f32(info, divisors);
-  reach.rope_scaling = {
-      .kind = RopeScalingKind::kLlama3,
-      .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end()),
-      .original_length = original_length};
-  const std::vector<double> expected = llama3_divisors(reach, rotary_dim);
+  type.rope_scaling = {.kind = RopeScalingKind::kLlama3,
+                       .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end()),
+                       .original_length = original_length};
+  const std::vector<double> expected = llama3_divisors(type, rotary_dim);
   bool same = expected.size() == divisors.size();
   for (size_t i = 0; same && i < expected.size(); ++i) {
     same = std::abs(expected[i] - divisors[i]) <= 1e-3 * expected[i];
@@ -38,7 +36,7 @@ RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, LayerType reach
     fail(ErrorKind::kUnsupported,
          "{}: rope_freqs.weight holds frequencies that are not those of Llama 3 scaling", name);
   }
-  return reach.rope_scaling;
+  return type.rope_scaling;
 }
 
 RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, const std::string& prefix,
@@ -64,11 +62,8 @@ std::optional<int64_t> token_id(const GgufMetadata& metadata, const char* key) {
   return static_cast<int64_t>(metadata.get_uint(key));
 }
 
-}  // namespace
-
-namespace {
-
-void read_attention(const GgufMetadata& metadata, const std::string& prefix, Config& config) {
+void read_attention(const GgufMetadata& metadata, const std::string& prefix, const GgufForm& form,
+                    Config& config) {
   const auto number = [&](const char* key, double otherwise) {
     return metadata.get_float(prefix + key, otherwise);
   };
@@ -77,10 +72,11 @@ void read_attention(const GgufMetadata& metadata, const std::string& prefix, Con
     config.rotary_share = static_cast<double>(metadata.get_uint(prefix + "rope.dimension_count")) /
                           static_cast<double>(config.head_dim);
   }
-  if (metadata.has(prefix + "attention.sliding_window"))
-    config.layer_types.back().window =
-        static_cast<int64_t>(metadata.get_uint(prefix + "attention.sliding_window"));
-  config.parallel = metadata.get_bool(prefix + "use_parallel_residual", config.parallel);
+  const std::string window_key = prefix + std::string(form.window_key);
+  if (!form.window_key.empty() && metadata.has(window_key))
+    config.layer_types.back().window = static_cast<int64_t>(metadata.get_uint(window_key));
+  if (!form.parallel_key.empty())
+    config.parallel = metadata.get_bool(prefix + std::string(form.parallel_key), config.parallel);
   config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
   config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
 }
@@ -93,6 +89,101 @@ void read_experts(const GgufMetadata& metadata, const std::string& prefix, Confi
       metadata.get_uint(prefix + "expert_feed_forward_length", static_cast<uint64_t>(config.intermediate)));
 }
 
+/// Refuses a model that readers of its GGUF file would take for another one, because the file has no field
+/// for the difference.
+void refuse_unsaid(const Config& config, const Architecture& own) {
+  Config read = own.base;  // as read from the sizes alone
+  read.architecture = config.architecture;
+  read.width = config.width;
+  read.blocks = config.blocks;
+  read.heads = config.heads;
+  if (own.gguf.complete != nullptr) own.gguf.complete(read);
+  const auto refuse_unless = [&](bool same, std::string_view what) {
+    if (!same)
+      fail(ErrorKind::kUnsupported, "GGUF has no field for {} of this {} model", what, config.architecture);
+  };
+  const double plain = 1 / std::sqrt(static_cast<double>(config.head_dim));
+  const double asked = config.attention_scale.value_or(plain);
+  refuse_unless(std::abs(read.attention_scale.value_or(plain) - asked) <= 1e-6 * asked,
+                "the attention scale");
+  refuse_unless(config.activation == read.activation, "the activation");
+  refuse_unless(config.layer_type_of_block == read.layer_type_of_block, "the order of attention windows");
+  for (size_t i = 1; i < config.layer_types.size(); ++i)  // the keys describe the first layer type
+    refuse_unless(config.layer_types[i].rope_theta == read.layer_types[i].rope_theta,
+                  "the RoPE base of windows");
+  const std::vector<bool>& of_block = config.experts.of_block;
+  refuse_unless(std::find(of_block.begin(), of_block.end(), false) == of_block.end(),
+                "blocks without experts");
+  refuse_unless(config.experts.weights_sum_to_one == read.experts.weights_sum_to_one,
+                "weights of experts that do not sum to one");
+}
+
+/// Adds metadata under keys that start with the architecture's name.
+class MetadataWriter {
+ public:
+  explicit MetadataWriter(std::string name) : name_(std::move(name)) {
+    metadata_.add("general.architecture", checkpoint::GgufValue::string(name_));
+  }
+  void size(std::string_view key, int64_t value) {
+    metadata_.add(key_of(key), checkpoint::GgufValue::uint32(static_cast<uint32_t>(value)));
+  }
+  void number(std::string_view key, double value) {
+    metadata_.add(key_of(key), checkpoint::GgufValue::float32(static_cast<float>(value)));
+  }
+  void text(std::string_view key, const std::string& value) {
+    metadata_.add(key_of(key), checkpoint::GgufValue::string(value));
+  }
+  void flag(std::string_view key, bool value) {
+    metadata_.add(key_of(key), checkpoint::GgufValue::boolean(value));
+  }
+  GgufMetadata take() { return std::move(metadata_); }
+
+ private:
+  std::string key_of(std::string_view key) const { return name_ + "." + std::string(key); }
+
+  std::string name_;
+  GgufMetadata metadata_;
+};
+
+void write_sizes(const Config& config, MetadataWriter& out) {
+  out.size("vocab_size", config.vocabulary);
+  out.size("context_length", config.max_length);
+  out.size("embedding_length", config.width);
+  out.size("block_count", config.blocks);
+  out.size("feed_forward_length", config.intermediate);
+  out.size("attention.head_count", config.heads);
+  out.size("attention.head_count_kv", config.kv_heads);
+  out.size("attention.key_length", config.head_dim);
+  out.size("attention.value_length", config.head_dim);
+  out.number(
+      config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+      config.norm_epsilon);
+  if (config.experts.count == 0) return;
+  out.size("expert_count", config.experts.count);
+  out.size("expert_used_count", config.experts.chosen);
+  out.size("expert_feed_forward_length", config.experts.intermediate);
+}
+
+void write_attention(const Config& config, const GgufForm& form, MetadataWriter& out) {
+  const LayerType& first = config.layer_types[0];
+  if (config.positions == PositionKind::kRotary) {
+    out.size("rope.dimension_count", config.rotary_dim());
+    out.number("rope.freq_base", first.rope_theta);
+    const RopeScaling& scaling = first.rope_scaling;
+    if (scaling.kind == RopeScalingKind::kLinear) {
+      out.text("rope.scaling.type", "linear");
+      out.number("rope.scaling.factor", scaling.factor);
+    }
+    if (scaling.kind == RopeScalingKind::kLlama3 && scaling.original_length != RopeScaling{}.original_length)
+      out.size(kOriginalLength, std::llround(scaling.original_length));
+  }
+  const std::optional<int64_t>& window = config.layer_types.back().window;
+  if (window && !form.window_key.empty()) out.size(form.window_key, *window);
+  if (config.attention_soft_cap > 0) out.number("attn_logit_softcapping", config.attention_soft_cap);
+  if (config.logit_soft_cap > 0) out.number("final_logit_softcapping", config.logit_soft_cap);
+  if (!form.parallel_key.empty()) out.flag(form.parallel_key, config.parallel);
+}
+
 }  // namespace
 
 Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
@@ -102,6 +193,7 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   const bool experts =
       metadata.has(prefix + "expert_count") && metadata.get_uint(prefix + "expert_count") > 0;
   const Architecture& architecture = architecture_of_gguf(gguf_name, experts, name);
+  const GgufForm& form = architecture.gguf;
   const auto size = [&](const char* key) { return static_cast<int64_t>(metadata.get_uint(prefix + key)); };
   Config config = architecture.base;
   config.architecture = architecture.name;
@@ -132,11 +224,11 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.tied_embeddings = file.find("output.weight") == nullptr;
   config.bos = token_id(metadata, "tokenizer.ggml.bos_token_id");
   config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");
-  read_attention(metadata, prefix, config);
+  read_attention(metadata, prefix, form, config);
   read_experts(metadata, prefix, config);
-  // biases are there or not; fused names stand for all they hold
+  // biases have no key: the model has those whose tensors the file holds
   const auto has = [&](WeightRole role) {
-    const RoleName* named = architecture.gguf.find(role);
+    const RoleName* named = form.names.find(role);
     if (named == nullptr) return false;
     const std::string_view stored = named->stored.empty() ? named->name : named->stored;
     return file.find("blk.0." + std::string(stored)) != nullptr;
@@ -144,120 +236,20 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.qkv_bias = has(WeightRole::kQueryBias);
   config.output_bias = has(WeightRole::kOutputBias);
   config.mlp_bias = has(WeightRole::kUpBias);
-  if (architecture.adjust != nullptr) architecture.adjust(config, nullptr);
+  if (form.complete != nullptr) form.complete(config);
   validate(config, name);
   config.layer_types[0].rope_scaling = read_rope_scaling(file, config, prefix, name);
   return config;
 }
 
-namespace {
-
-/// Refuses what readers of GGUF files take from the architecture's name alone, where this model differs.
-void refuse_unsaid(const Config& config, const Architecture& own) {
-  Config read = own.base;  // what a reader makes of the sizes
-  read.architecture = config.architecture;
-  read.width = config.width;
-  read.blocks = config.blocks;
-  read.heads = config.heads;
-  if (own.adjust != nullptr) own.adjust(read, nullptr);
-  const auto refuse_unless = [&](bool same, std::string_view what) {
-    if (!same)
-      fail(ErrorKind::kUnsupported, "GGUF has no field for {} of this {} model", what, config.architecture);
-  };
-  const double plain = 1 / std::sqrt(static_cast<double>(config.head_dim));
-  const double asked = config.attention_scale.value_or(plain);
-  refuse_unless(std::abs(read.attention_scale.value_or(plain) - asked) <= 1e-6 * asked,
-                "the attention scale");
-  refuse_unless(config.activation == read.activation, "the activation");
-  refuse_unless(config.layer_type_of_block == read.layer_type_of_block, "the order of attention windows");
-  if (config.layer_types.size() > 1 && config.architecture == "gemma3_text")
-    refuse_unless(config.layer_types[1].rope_theta == read.layer_types[1].rope_theta,
-                  "the RoPE base of windows");
-  const std::vector<bool>& of_block = config.experts.of_block;
-  refuse_unless(std::find(of_block.begin(), of_block.end(), false) == of_block.end(),
-                "blocks without experts");
-  refuse_unless(config.experts.weights_sum_to_one == read.experts.weights_sum_to_one,
-                "weights of experts that do not sum to one");
-}
-
-/// The keys of one architecture.
-class MetadataWriter {
- public:
-  explicit MetadataWriter(std::string name) : name_(std::move(name)) {
-    metadata_.add("general.architecture", checkpoint::GgufValue::string(name_));
-  }
-  void size(const char* key, int64_t value) {
-    metadata_.add(name_ + "." + key, checkpoint::GgufValue::uint32(static_cast<uint32_t>(value)));
-  }
-  void number(const char* key, double value) {
-    metadata_.add(name_ + "." + key, checkpoint::GgufValue::float32(static_cast<float>(value)));
-  }
-  void text(const char* key, const std::string& value) {
-    metadata_.add(name_ + "." + key, checkpoint::GgufValue::string(value));
-  }
-  void flag(const char* key, bool value) {
-    metadata_.add(name_ + "." + key, checkpoint::GgufValue::boolean(value));
-  }
-  const std::string& name() const { return name_; }
-  GgufMetadata take() { return std::move(metadata_); }
-
- private:
-  std::string name_;
-  GgufMetadata metadata_;
-};
-
-void write_sizes(const Config& config, MetadataWriter& out) {
-  out.size("vocab_size", config.vocabulary);
-  out.size("context_length", config.max_length);
-  out.size("embedding_length", config.width);
-  out.size("block_count", config.blocks);
-  out.size("feed_forward_length", config.intermediate);
-  out.size("attention.head_count", config.heads);
-  out.size("attention.head_count_kv", config.kv_heads);
-  out.size("attention.key_length", config.head_dim);
-  out.size("attention.value_length", config.head_dim);
-  out.number(
-      config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
-      config.norm_epsilon);
-  if (config.experts.count == 0) return;
-  out.size("expert_count", config.experts.count);
-  out.size("expert_used_count", config.experts.chosen);
-  out.size("expert_feed_forward_length", config.experts.intermediate);
-}
-
-void write_attention(const Config& config, MetadataWriter& out) {
-  const LayerType& first = config.layer_types[0];
-  if (config.positions == PositionKind::kRotary) {
-    out.size("rope.dimension_count", config.rotary_dim());
-    out.number("rope.freq_base", first.rope_theta);
-    const RopeScaling& scaling = first.rope_scaling;
-    if (scaling.kind == RopeScalingKind::kLinear) {
-      out.text("rope.scaling.type", "linear");
-      out.number("rope.scaling.factor", scaling.factor);
-    }
-    if (scaling.kind == RopeScalingKind::kLlama3 && scaling.original_length != RopeScaling{}.original_length)
-      out.size(kOriginalLength, std::llround(scaling.original_length));
-  }
-  // llama there knows no window, whatever mistral has
-  const std::optional<int64_t>& window = config.layer_types.back().window;
-  if (window && out.name() != "llama") out.size("attention.sliding_window", *window);
-  if (config.attention_soft_cap > 0) out.number("attn_logit_softcapping", config.attention_soft_cap);
-  if (config.logit_soft_cap > 0) out.number("final_logit_softcapping", config.logit_soft_cap);
-  if (config.architecture == "gpt_neox") out.flag("use_parallel_residual", config.parallel);
-}
-
-}  // namespace
-
 checkpoint::GgufMetadata config_to_gguf(const Config& config) {
   const Architecture& own = architecture_of_model_type(config.architecture, "model");
-  // mistral goes by the name of llama there, which it is but for its window
-  std::string name(own.gguf_name.empty() && config.architecture == "mistral" ? "llama" : own.gguf_name);
-  if (name.empty())
+  if (own.gguf.name.empty())
     fail(ErrorKind::kUnsupported, "architecture '{}' cannot be written as GGUF", config.architecture);
   refuse_unsaid(config, own);
-  MetadataWriter out(std::move(name));
+  MetadataWriter out{std::string(own.gguf.name)};
   write_sizes(config, out);
-  write_attention(config, out);
+  write_attention(config, own.gguf, out);
   return out.take();
 }
 

@@ -80,14 +80,14 @@ RopeScaling read_rope_scaling(const json& scaling, const Config& config, const s
   return result;
 }
 
-void read_reach(const json& rope, Config& config, LayerType& reach, const std::string& file) {
-  reach.rope_theta = optional_number<double>(rope, "rope_theta", reach.rope_theta, file);
-  reach.rope_scaling = read_rope_scaling(rope, config, file);
+void read_layer_type(const json& rope, Config& config, LayerType& type, const std::string& file) {
+  type.rope_theta = optional_number<double>(rope, "rope_theta", type.rope_theta, file);
+  type.rope_scaling = read_rope_scaling(rope, config, file);
   config.rotary_share = optional_number<double>(rope, "partial_rotary_factor", config.rotary_share, file);
 }
 
-/// Older files hold the settings at the top and the scaling in an object; transformers 5 writes one object,
-/// or one for each kind of layer, of which the first reach is "full_attention".
+/// Older files hold the settings at the top level and the scaling in an object. transformers 5 writes one
+/// object, or one for each layer type; "full_attention" is the first type.
 void read_rope(const json& object, const ConfigKeys& keys, Config& config, const std::string& file) {
   LayerType& first = config.layer_types[0];
   first.rope_theta = optional_number<double>(object, keys.rope_theta, first.rope_theta, file);
@@ -97,12 +97,12 @@ void read_rope(const json& object, const ConfigKeys& keys, Config& config, const
     if (it == object.end() || it->is_null()) continue;
     if (!it->is_object()) fail(ErrorKind::kBadFile, "{}: '{}' is not an object", file, key);
     if (!it->contains("full_attention")) {
-      read_reach(*it, config, first, file);
+      read_layer_type(*it, config, first, file);
       continue;
     }
-    read_reach((*it)["full_attention"], config, first, file);
+    read_layer_type((*it)["full_attention"], config, first, file);
     if (config.layer_types.size() > 1 && it->contains("sliding_attention"))
-      read_reach((*it)["sliding_attention"], config, config.layer_types[1], file);
+      read_layer_type((*it)["sliding_attention"], config, config.layer_types[1], file);
   }
 }
 
@@ -113,7 +113,8 @@ std::optional<int64_t> token_id(const json& object, const char* key) {
   return first.is_number_integer() ? std::optional(first.get<int64_t>()) : std::nullopt;
 }
 
-/// Weights that a quantiser packed cannot be read; a sparse archive says no more than that it is one.
+/// Weights packed by a quantiser cannot be read. A sparse archive also has a quantization_config, but one
+/// without groups.
 void refuse_quantised(const json& object, const std::string& file) {
   const auto it = object.find("quantization_config");
   if (it == object.end() || !it->is_object()) return;
@@ -122,7 +123,7 @@ void refuse_quantised(const json& object, const std::string& file) {
   const std::string method = it->value("quant_method", std::string("compressed-tensors"));
   if (method == "compressed-tensors" && groups_empty) return;
   fail(ErrorKind::kUnsupported,
-       "{}: quantization_config '{}' is not supported; take the model it was made of", file, method);
+       "{}: quantization_config '{}' is not supported; use the model it was made from", file, method);
 }
 
 Config read(const json& object, const std::string& file) {
@@ -140,7 +141,7 @@ Config read(const json& object, const std::string& file) {
   config.width = required<int64_t>(object, keys.width, file);
   config.embedding_width = config.width;
   config.intermediate =
-      architecture.wide_mlp  // four times the width unless a key says otherwise
+      architecture.wide_mlp  // four times the width without a key
           ? optional_number<int64_t>(object, keys.intermediate, 4 * (config.width & INT32_MAX), file)
           : required<int64_t>(object, keys.intermediate, file);
   config.blocks = required<int64_t>(object, keys.blocks, file);
@@ -161,8 +162,26 @@ Config read(const json& object, const std::string& file) {
   config.bos = token_id(object, "bos_token_id");
   config.eos = token_id(object, "eos_token_id");
   read_rope(object, keys, config, file);
-  if (architecture.adjust != nullptr) architecture.adjust(config, &object);
+  if (architecture.read_json != nullptr) architecture.read_json(config, object);
   return config;
+}
+
+void write_rope(const Config& config, const ConfigKeys& keys, json& object) {
+  const LayerType& type = config.layer_types[0];
+  object[std::string(keys.rope_theta)] = type.rope_theta;
+  if (config.rotary_share != 1) object[std::string(keys.rotary_share)] = config.rotary_share;
+  if (config.layer_types.back().window) object["sliding_window"] = *config.layer_types.back().window;
+  const RopeScaling& scaling = type.rope_scaling;
+  if (scaling.kind == RopeScalingKind::kLinear) {
+    object["rope_scaling"] = {{"rope_type", "linear"}, {"factor", scaling.factor}};
+  } else if (scaling.kind == RopeScalingKind::kLlama3) {
+    object["rope_scaling"] = {
+        {"rope_type", "llama3"},
+        {"factor", scaling.factor},
+        {"low_freq_factor", scaling.low_frequency_factor},
+        {"high_freq_factor", scaling.high_frequency_factor},
+        {"original_max_position_embeddings", static_cast<int64_t>(scaling.original_length)}};
+  }
 }
 
 }  // namespace
@@ -187,28 +206,6 @@ Config config_from_hugging_face(const json& object, const std::string& file) {
     fail(ErrorKind::kBadFile, "{}: a key has the wrong type ({})", file, error.what());
   }
 }
-
-namespace {
-
-void write_rope(const Config& config, const ConfigKeys& keys, json& object) {
-  const LayerType& reach = config.layer_types[0];
-  object[std::string(keys.rope_theta)] = reach.rope_theta;
-  if (config.rotary_share != 1) object[std::string(keys.rotary_share)] = config.rotary_share;
-  if (config.layer_types.back().window) object["sliding_window"] = *config.layer_types.back().window;
-  const RopeScaling& scaling = reach.rope_scaling;
-  if (scaling.kind == RopeScalingKind::kLinear) {
-    object["rope_scaling"] = {{"rope_type", "linear"}, {"factor", scaling.factor}};
-  } else if (scaling.kind == RopeScalingKind::kLlama3) {
-    object["rope_scaling"] = {
-        {"rope_type", "llama3"},
-        {"factor", scaling.factor},
-        {"low_freq_factor", scaling.low_frequency_factor},
-        {"high_freq_factor", scaling.high_frequency_factor},
-        {"original_max_position_embeddings", static_cast<int64_t>(scaling.original_length)}};
-  }
-}
-
-}  // namespace
 
 json config_to_hugging_face(const Config& config) {
   const Architecture& architecture = architecture_of_model_type(config.architecture, "model");
@@ -238,7 +235,7 @@ json config_to_hugging_face(const Config& config) {
   if (config.positions == PositionKind::kRotary) write_rope(config, keys, object);
   if (config.bos) object["bos_token_id"] = *config.bos;
   if (config.eos) object["eos_token_id"] = *config.eos;
-  if (architecture.describe != nullptr) architecture.describe(config, object);
+  if (architecture.write_json != nullptr) architecture.write_json(config, object);
   return object;
 }
 

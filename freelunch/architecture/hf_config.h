@@ -9,15 +9,14 @@
 namespace freelunch::model {
 
 /// Reads the text of a Hugging Face config.json. `file` names it in errors.
-/// Throws BadFile for text that is no JSON and missing or mistyped keys, Unsupported for a model_type or
-/// feature that is not handled.
+/// Throws BadFile for text that is not JSON and for missing or mistyped keys, Unsupported for a model_type or
+/// feature that is not supported.
 Config parse_config(std::string_view text, const std::string& file);
 
-/// The same of JSON that is parsed already. Throws BadFile for missing or mistyped keys, Unsupported for a
-/// model_type or feature that is not handled.
+/// As parse_config, from parsed JSON.
 Config config_from_hugging_face(const nlohmann::json& json, const std::string& file);
 
-/// Writes the config.json that transformers needs for a model that did not come from such a folder.
+/// The config.json that transformers needs, for a model that was not read from a Hugging Face folder.
 nlohmann::json config_to_hugging_face(const Config& config);
 
 }  // namespace freelunch::model

@@ -5,7 +5,7 @@
 namespace freelunch::model {
 
 const RoleName* NameTable::find(WeightRole role) const {
-  const std::vector<RoleName>& names = role.expert < 0 ? parts : experts;
+  const std::vector<RoleName>& names = role.expert < 0 ? roles : experts;
   const auto it =
       std::find_if(names.begin(), names.end(), [&](const RoleName& n) { return n.role == role.kind; });
   return it == names.end() ? nullptr : &*it;
@@ -85,7 +85,7 @@ const std::vector<RoleName>& gguf_names() {
 }
 
 NameTable gguf_table(const std::vector<RoleName>& changes) {
-  return {.parts = with(gguf_names(), changes),
+  return {.roles = with(gguf_names(), changes),
           .experts = {{WeightRole::kGate, "ffn_gate.{e}.weight", "ffn_gate_exps.weight"},
                       {WeightRole::kUp, "ffn_up.{e}.weight", "ffn_up_exps.weight"},
                       {WeightRole::kDown, "ffn_down.{e}.weight", "ffn_down_exps.weight"}},

@@ -7,51 +7,50 @@
 
 namespace freelunch::model {
 
-/// What a file format calls a part; in names of experts' parts "{e}" is the expert.
+/// The name of a role's tensor in a file format. In names of experts' tensors "{e}" is the expert.
 struct RoleName {
   WeightRole::Kind role;
-  std::string_view name;         ///< where the part has a tensor of its own; else what reports call it
-  std::string_view stored = {};  ///< the tensor that holds it with others, e.g. "self_attn.qkv_proj.weight"
+  std::string_view name;         ///< of the tensor, or in reports if the tensor is part of a larger one
+  std::string_view stored = {};  ///< the larger tensor, e.g. "self_attn.qkv_proj.weight"; empty: none
 };
 
-/// How the parts that share a stored tensor lie in its rows.
+/// How several roles lie in the rows of one stored tensor.
 enum class Fusion {
   kStacked,  ///< one after the other, in the table's order
-  kPerHead   ///< head by head: q, k and v of the first head, then of the next
+  kPerHead   ///< head by head: q, k and v of the first head, then those of the next
 };
 
-/// The names of one architecture in one format, and how that format stores tensors.
+/// The tensor names of one architecture in one file format, and how the format stores tensors.
 struct NameTable {
-  std::vector<RoleName> parts = {};
+  std::vector<RoleName> roles = {};
   std::vector<RoleName> experts = {};                   ///< gate, up and down of an expert
-  std::string_view block_prefix = "model.layers.{b}.";  ///< "{b}" is the block
-  /// What names outside and inside the blocks begin with in files of the whole model, but not in those of its
-  /// body alone.
+  std::string_view block_prefix = "model.layers.{b}.";  ///< prefix of names in a block; "{b}" is the block
+  /// Prefix of all names that files of the whole model have and files of its body alone do not have.
   std::string_view base_prefix = {};
   Fusion fusion = Fusion::kStacked;
-  bool transposed = false;    ///< the blocks' matrices are stored (in, out)
-  bool rotary_pairs = false;  ///< rows of q and k are permuted per head, so that rotary pairs are neighbours
-  bool norms_plus_one = false;  ///< norms hold 1 + w where the Hugging Face format has w
+  bool transposed = false;      ///< matrices in blocks are stored (in, out)
+  bool rotary_pairs = false;    ///< rows of q and k are permuted in each head: rotary pairs are neighbours
+  bool norms_plus_one = false;  ///< stores 1 + w for norms where the Hugging Face format stores w
 
   /// nullptr if this format has no name for it.
   const RoleName* find(WeightRole role) const;
 };
 
-/// The first list with the entries of the second put in their place or added at its end.
+/// `names` with `changes`: entries of the same role are replaced, others are added at the end.
 std::vector<RoleName> with(std::vector<RoleName> names, const std::vector<RoleName>& changes);
 
-/// The names that llama's Hugging Face folders use, and most architectures after it.
+/// The names in Hugging Face folders of Llama and of most architectures after it.
 const std::vector<RoleName>& llama_names();
-/// The names that llama.cpp uses in GGUF files.
+/// The names in GGUF files, as llama.cpp writes them.
 const std::vector<RoleName>& gguf_names();
 
-/// A GGUF name table made of these; architectures change what differs.
+/// A GGUF name table: gguf_names() with changes.
 NameTable gguf_table(const std::vector<RoleName>& changes = {});
-/// The same for files whose q and k have their rotary pairs side by side.
+/// `names` with NameTable::rotary_pairs set.
 NameTable rotary_pairs(NameTable names);
-/// The same for files whose norms hold 1 + w where the Hugging Face format has w.
+/// `names` with NameTable::norms_plus_one set.
 NameTable norms_plus_one(NameTable names);
-/// Changes for files that hold q, k and v in one tensor.
+/// Changes for GGUF files that hold q, k and v in one tensor.
 std::vector<RoleName> gguf_fused_qkv();
 
 }  // namespace freelunch::model

@@ -7,15 +7,15 @@
 
 namespace freelunch::model {
 
-/// A block's two sublayers: each maps the residual stream to the residual stream.
+/// The two sublayers of a block. Each maps the residual stream to the residual stream.
 enum class Sublayer : uint8_t { kAttention, kMlp };
 inline constexpr std::array<Sublayer, 2> kSublayers{Sublayer::kAttention, Sublayer::kMlp};
 
-/// "attention" or "mlp", as reports name them.
+/// "attention" or "mlp", as in reports.
 std::string_view name(Sublayer sublayer);
 
-/// What a tensor is to the model, whatever a file calls it. A matrix is (out, in); its bias, and that of a
-/// layer norm, follows it in the list. Every architecture has some of these.
+/// The role of a tensor in the model, independent of its name in a file. Matrices are (out, in), biases
+/// (out), norms (width). Each architecture has some of these roles.
 struct WeightRole {
   enum Kind : uint8_t {
     // outside the blocks
@@ -39,7 +39,7 @@ struct WeightRole {
     kKeyNorm,
     kOutput,
     kOutputBias,
-    kAttentionPostNorm,  ///< of what the sublayer adds
+    kAttentionPostNorm,  ///< norm of the sublayer's output, before it is added to the stream
     // MLP sublayer
     kMlpNorm,
     kMlpNormBias,
@@ -50,27 +50,27 @@ struct WeightRole {
     kUpBias,
     kDown,
     kDownBias,
-    kMlpPostNorm,
+    kMlpPostNorm,  ///< as kAttentionPostNorm
   };
   Kind kind;
-  int32_t expert = -1;  ///< of kGate, kUp, kDown in a mixture of experts
+  int32_t expert = -1;  ///< index of the expert, for kGate, kUp, kDown of a mixture; -1: not an expert's
 
-  // a kind alone is the part of a dense block
+  // implicit: a kind alone is the role of a tensor that belongs to no expert
   constexpr WeightRole(Kind k, int32_t e = -1) : kind(k), expert(e) {}
   auto operator<=>(const WeightRole&) const = default;
 };
 
-/// One of the linear maps that are pruned.
+/// Whether it is a linear map that is pruned: q, k, v, o, gate, up, down.
 bool is_prunable(WeightRole role);
-/// A norm's weight or bias.
+/// Whether it is the weight or the bias of a norm.
 bool is_norm(WeightRole role);
-/// Whether it lies in a block.
+/// Whether the tensor belongs to a block.
 bool is_in_block(WeightRole role);
-/// Of a part that lies in a block.
+/// The sublayer of a tensor in a block. Throws InvalidArgument for tensors outside the blocks.
 Sublayer sublayer_of(WeightRole role);
-/// "q", "k", "v", "o", "gate", "up", "down"; "experts.3.up" of an expert: a matrix as reports name it.
-std::string short_name(WeightRole matrix);
-/// The bias that belongs to a matrix or to the weight of a layer norm.
+/// The role in reports: "q", "k", "v", "o", "gate", "up", "down"; "experts.3.up" for an expert's.
+std::string short_name(WeightRole role);
+/// The bias of a matrix or of a layer norm. Throws InvalidArgument for a role that never has one.
 WeightRole bias_of(WeightRole weight);
 
 }  // namespace freelunch::model

@@ -24,8 +24,8 @@ std::vector<RegionSublayer> cast_sublayers(const std::vector<RegionSublayer>& su
     Block copy;
     copy.index = sublayer.block->index;
     for (const auto& [role, tensor] : sublayer.block->tensors()) {
-      if (model::sublayer_of(role) != sublayer.sublayer || !tensor.defined()) continue;
-      copy[role] = model::is_prunable(role) ? tensor.detach().to(dtype) : tensor.detach();
+      if (model::sublayer_of(role) != sublayer.sublayer) continue;
+      copy.set(role, model::is_prunable(role) ? tensor.detach().to(dtype) : tensor.detach());
     }
     storage.push_back(std::move(copy));
     result.push_back({.block = &storage.back(), .masks = sublayer.masks, .sublayer = sublayer.sublayer});
@@ -66,11 +66,10 @@ std::vector<TrainedTensor> StreamRegion::trained(bool freeze_norms) {
   for (const RegionSublayer& sublayer : sublayers_) {
     for (const auto& [role, tensor] : sublayer.block->tensors()) {
       // the router stays: which expert a token reaches is the dense model's choice
-      if (model::sublayer_of(role) != sublayer.sublayer || !tensor.defined() || role == WeightRole::kRouter)
-        continue;
+      if (model::sublayer_of(role) != sublayer.sublayer || role == WeightRole::kRouter) continue;
       if (model::is_norm(role) && freeze_norms) continue;
       const at::ScalarType dtype = model::is_prunable(role) ? forward_.compute().dtype : at::kFloat;
-      result.push_back({.place = &(*sublayer.block)[role], .mask = (*sublayer.masks)[role], .dtype = dtype});
+      result.push_back({.place = &sublayer.block->at(role), .mask = (*sublayer.masks)[role], .dtype = dtype});
     }
   }
   return result;

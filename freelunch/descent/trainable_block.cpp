@@ -21,7 +21,7 @@ TrainableBlock::TrainableBlock(const model::WeightView& weights, int64_t index, 
           matrix ? model::to_device(mask_of(found->name), compute.device) : at::Tensor();
       tensors_.push_back(trainable(found->name, value, retained, dtype, settings));
     }
-    block_[role] = tensors_.back()->leaf();
+    block_.set(role, tensors_.back()->leaf());
   }
 }
 

@@ -1,11 +1,29 @@
 #include "freelunch/model/block.h"
 
+#include <utility>
+
+#include "freelunch/base/error.h"
+
 namespace freelunch::model {
 
 const at::Tensor& Block::operator[](WeightRole role) const {
   static const at::Tensor kNone;
   const auto it = tensors_.find(role);
   return it == tensors_.end() ? kNone : it->second;
+}
+
+at::Tensor& Block::at(WeightRole role) {
+  const auto it = tensors_.find(role);
+  if (it == tensors_.end())
+    fail(ErrorKind::kInvalidArgument, "block {} has no '{}'", index, short_name(role));
+  return it->second;
+}
+
+void Block::set(WeightRole role, at::Tensor tensor) {
+  if (!tensor.defined())
+    fail(ErrorKind::kInvalidArgument, "'{}' of block {} is set to an undefined tensor", short_name(role),
+         index);
+  tensors_.insert_or_assign(role, std::move(tensor));
 }
 
 std::vector<std::vector<WeightRole>> matrix_groups(const Block& block, Sublayer sublayer) {

@@ -9,24 +9,27 @@
 
 namespace freelunch::model {
 
-/// One block's tensors by part. Matrices are (out, in), norms and biases (width).
+/// The tensors of one block by role. Matrices are (out, in), biases (out), norms (width).
 class Block {
  public:
-  int64_t index = 0;  ///< among the model's blocks: they may attend differently
+  int64_t index = 0;  ///< position among the model's blocks; selects the layer type
 
-  at::Tensor& operator[](WeightRole role) { return tensors_[role]; }
-  /// An undefined tensor where the block has none.
+  /// An undefined tensor if the block has none of this role.
   const at::Tensor& operator[](WeightRole role) const;
-  /// In the order of WeightRole; a tensor that was asked for in vain may be there, undefined.
+  /// To change or replace a tensor in place. Throws InvalidArgument if the block has none of this role.
+  at::Tensor& at(WeightRole role);
+  /// Adds or replaces a tensor, which must be defined. Throws InvalidArgument if it is not.
+  void set(WeightRole role, at::Tensor tensor);
+  /// All tensors, each defined, in the order of WeightRole.
   const std::map<WeightRole, at::Tensor>& tensors() const { return tensors_; }
 
  private:
   std::map<WeightRole, at::Tensor> tensors_;
 };
 
-/// The matrices of a sublayer that the block holds, in the groups that share an input and in the order of the
-/// forward pass: {q, k, v}, {o} or {gate, up}, {down}; of a mixture of experts {gate, up} of every expert,
-/// then {down} of every expert.
+/// The prunable matrices of a sublayer, in groups that share an input, in the order of the forward pass:
+/// {q, k, v}, {o} or {gate, up}, {down}. In a mixture of experts {gate, up} of each expert, then {down} of
+/// each expert. Matrices that the block does not have are left out.
 std::vector<std::vector<WeightRole>> matrix_groups(const Block& block, Sublayer sublayer);
 
 }  // namespace freelunch::model

@@ -30,52 +30,46 @@ at::Tensor activated(Activation activation, const at::Tensor& x) {
 
 }  // namespace
 
-void Forward::set_angles(Reach& reach, const LayerType& settings, const at::Tensor& positions) const {
+void Forward::set_angles(Tables& tables, const LayerType& type, const at::Tensor& positions) const {
   if (config_.positions != PositionKind::kRotary) return;
   const int64_t dim = config_.rotary_dim();
   const auto fp64 = at::TensorOptions().dtype(at::kDouble);
-  at::Tensor frequency = at::pow(at::full({dim / 2}, settings.rope_theta, fp64),
+  at::Tensor frequency = at::pow(at::full({dim / 2}, type.rope_theta, fp64),
                                  at::arange(dim / 2, fp64) * (-2.0 / static_cast<double>(dim)));
-  if (settings.rope_scaling.kind == RopeScalingKind::kLinear)
-    frequency = frequency / settings.rope_scaling.factor;
-  if (settings.rope_scaling.kind == RopeScalingKind::kLlama3)
-    frequency = frequency / at::tensor(llama3_divisors(settings, dim), fp64);
-  // The references round the frequency to fp32 and form the angle in fp32; so does this.
+  if (type.rope_scaling.kind == RopeScalingKind::kLinear) frequency = frequency / type.rope_scaling.factor;
+  if (type.rope_scaling.kind == RopeScalingKind::kLlama3)
+    frequency = frequency / at::tensor(llama3_divisors(type, dim), fp64);
+  // transformers rounds the frequency to fp32 and computes the angle in fp32, and so does this.
   const at::Tensor angle = positions.to(at::kFloat).unsqueeze(-1) * frequency.to(at::kFloat);
-  reach.cos = angle.cos().to(compute_.device);
-  reach.sin = angle.sin().to(compute_.device);
+  tables.cos = angle.cos().to(compute_.device);
+  tables.sin = angle.sin().to(compute_.device);
 }
 
 Forward::Forward(const Config& config, const backend::Compute& compute, int64_t length)
     : config_(config), compute_(compute), length_(length) {
-  for (const LayerType& settings : config.layer_types) {
-    Reach& reach = reaches_.emplace_back();
-    set_angles(reach, settings, at::arange(length, at::kLong));
-    if (!settings.window || length <= *settings.window) continue;
+  for (const LayerType& type : config.layer_types) {
+    Tables& tables = tables_.emplace_back();
+    set_angles(tables, type, at::arange(length, at::kLong));
+    if (!type.window || length <= *type.window) continue;
     const at::Tensor position = at::arange(length, at::TensorOptions().device(compute.device));
     const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);
-    reach.mask = distance.ge(0).logical_and(distance.lt(*settings.window));
+    tables.mask = distance.ge(0).logical_and(distance.lt(*type.window));
   }
 }
 
 Forward::Forward(const Config& config, const backend::Compute& compute, const at::Tensor& positions,
                  const at::Tensor& attends)
     : config_(config), compute_(compute), length_(positions.size(1)) {
-  for (const LayerType& settings : config.layer_types) {
-    Reach& reach = reaches_.emplace_back();
-    set_angles(reach, settings, positions);
-    reach.mask = attends.unsqueeze(1);
-    if (settings.window) {
+  for (const LayerType& type : config.layer_types) {
+    Tables& tables = tables_.emplace_back();
+    set_angles(tables, type, positions);
+    tables.mask = attends.unsqueeze(1);
+    if (type.window) {
       const at::Tensor distance = positions.unsqueeze(2) - positions.unsqueeze(1);
-      reach.mask = reach.mask.logical_and(distance.lt(*settings.window).unsqueeze(1));
+      tables.mask = tables.mask.logical_and(distance.lt(*type.window).unsqueeze(1));
     }
-    reach.mask = reach.mask.to(compute.device);
+    tables.mask = tables.mask.to(compute.device);
   }
-}
-
-const Forward::Reach& Forward::reach(const Block& block) const {
-  if (config_.layer_type_of_block.empty()) return reaches_.front();
-  return reaches_[static_cast<size_t>(config_.layer_type_of_block[static_cast<size_t>(block.index)])];
 }
 
 Norm Forward::norm(const Block& block, WeightRole::Kind weight) const {
@@ -91,64 +85,62 @@ bool Forward::trained_through_matrices(const Block& block, Sublayer sublayer, co
   // on other devices the product costs less than the test for zeros
   if (!config_.rms_norms() || !backend::of(x).has_kernels(compute_.dtype)) return false;
   if (!at::GradMode::is_enabled() || x.requires_grad() || !norm.weight.requires_grad()) return false;
-  const bool others_read = sublayer == Sublayer::kMlp && block[WeightRole::kRouter].defined();
-  return !others_read && !norm.gain().eq(0).any().item<bool>();
+  const bool router_reads = sublayer == Sublayer::kMlp && block[WeightRole::kRouter].defined();
+  return !router_reads && !norm.gain().eq(0).any().item<bool>();
 }
 
-at::Tensor Forward::first_linear(const Block& block, WeightRole role, const at::Tensor& normed) const {
+at::Tensor Forward::first_linear(const Block& block, WeightRole role, const Normed& normed) const {
   const at::Tensor &weight = block[role], &bias = block[bias_of(role)];
-  const Norm norm = norm_before(block, sublayer_of(role));
-  const bool trained = config_.norms_input() && norm.weight.defined() && norm.weight.requires_grad();
-  if (trained && at::GradMode::is_enabled() && !normed.requires_grad())  // by trained_through_matrices()
-    return linear_of_normed(normed, weight, bias, norm.gain(), compute_.dtype);
-  return linear(normed, weight, bias, compute_.dtype);
+  if (!normed.through_matrices) return linear(normed.tensor, weight, bias, compute_.dtype);
+  const at::Tensor gain = norm_before(block, sublayer_of(role)).gain();
+  return linear_of_normed(normed.tensor, weight, bias, gain, compute_.dtype);
 }
 
-at::Tensor Forward::turned(const Reach& reach, const at::Tensor& heads) const {
-  if (!reach.cos.defined()) return heads;
+at::Tensor Forward::rotated(const Tables& tables, const at::Tensor& heads) const {
+  if (!tables.cos.defined()) return heads;
   const int64_t dim = config_.rotary_dim();
-  if (dim == config_.head_dim) return rotate(heads, reach.cos, reach.sin);
+  if (dim == config_.head_dim) return rotate(heads, tables.cos, tables.sin);
   const at::Tensor rest = heads.narrow(-1, dim, config_.head_dim - dim);
-  return at::cat({rotate(heads.narrow(-1, 0, dim).contiguous(), reach.cos, reach.sin), rest}, -1);
+  return at::cat({rotate(heads.narrow(-1, 0, dim).contiguous(), tables.cos, tables.sin), rest}, -1);
 }
 
-at::Tensor Forward::normed(const Block& block, Sublayer sublayer, const at::Tensor& x) const {
+Normed Forward::normed(const Block& block, Sublayer sublayer, const at::Tensor& x) const {
   const at::Tensor read = config_.parallel && sublayer == Sublayer::kMlp ? x.narrow(-1, 0, config_.width) : x;
-  if (!config_.norms_input()) return read.to(compute_.dtype);
-  const at::AutoGradMode with_gradient(at::GradMode::is_enabled() &&
-                                       !trained_through_matrices(block, sublayer, read));
-  return norm_before(block, sublayer)(read, compute_.dtype);
+  if (!config_.norms_input()) return {.tensor = read.to(compute_.dtype)};
+  const bool through_matrices = trained_through_matrices(block, sublayer, read);
+  const at::AutoGradMode with_gradient(at::GradMode::is_enabled() && !through_matrices);
+  return {.tensor = norm_before(block, sublayer)(read, compute_.dtype), .through_matrices = through_matrices};
 }
 
-at::Tensor Forward::attended(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
+at::Tensor Forward::attended(const Block& block, const Normed& normed, const OutputTap& tap) const {
   const auto heads = [&](WeightRole role, int64_t count, std::optional<WeightRole::Kind> weight) {
     at::Tensor y = first_linear(block, role, normed);
     if (tap) tap(role, y);
     if (weight && config_.head_norm == HeadNorm::kAll)
       y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
-    y = y.view({normed.size(0), normed.size(1), count, config_.head_dim});
+    y = y.view({y.size(0), y.size(1), count, config_.head_dim});
     if (weight && config_.head_norm == HeadNorm::kEach)
       y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
     return y;
   };
-  const Reach& reach = this->reach(block);
-  at::Tensor q = turned(reach, heads(WeightRole::kQuery, config_.heads, WeightRole::kQueryNorm));
-  const at::Tensor k = turned(reach, heads(WeightRole::kKey, config_.kv_heads, WeightRole::kKeyNorm));
+  const Tables& tables = tables_[config_.layer_type(block.index)];
+  at::Tensor q = rotated(tables, heads(WeightRole::kQuery, config_.heads, WeightRole::kQueryNorm));
+  const at::Tensor k = rotated(tables, heads(WeightRole::kKey, config_.kv_heads, WeightRole::kKeyNorm));
   const at::Tensor v = heads(WeightRole::kValue, config_.kv_heads, std::nullopt);
-  if (config_.attention_scale)  // attention() divides by the root of the head's size
+  if (config_.attention_scale)  // attention() already divides by sqrt(head_dim)
     q = q * (*config_.attention_scale * std::sqrt(static_cast<double>(config_.head_dim)));
   if (config_.attention_soft_cap > 0)
-    return capped_attention(q, k, v, reach.mask, config_.attention_soft_cap).flatten(2);
-  return attention(q, k, v, reach.mask).flatten(2);
+    return capped_attention(q, k, v, tables.mask, config_.attention_soft_cap).flatten(2);
+  return attention(q, k, v, tables.mask).flatten(2);
 }
 
-at::Tensor Forward::mlp(const Block& block, const at::Tensor& normed, const OutputTap& tap) const {
+at::Tensor Forward::mlp(const Block& block, const Normed& normed, const OutputTap& tap) const {
   const auto map = [&](WeightRole role) {
     const at::Tensor y = first_linear(block, role, normed);
     if (tap) tap(role, y);
     return y;
   };
-  if (block[WeightRole::kRouter].defined()) return mixture(block, normed, tap);
+  if (block[WeightRole::kRouter].defined()) return mixture(block, normed.tensor, tap);
   if (!config_.gated) return activated(config_.activation, map(WeightRole::kUp));
   const at::Tensor gate = map(WeightRole::kGate);
   const at::Tensor up = map(WeightRole::kUp);
@@ -186,9 +178,9 @@ at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const 
   return sum.view(normed.sizes());
 }
 
-at::Tensor Forward::inner(const Block& block, Sublayer sublayer, const at::Tensor& normed,
+at::Tensor Forward::inner(const Block& block, Sublayer sublayer, const Normed& normed,
                           const OutputTap& tap) const {
-  count_pass(normed.size(0) * normed.size(1));
+  count_pass(normed.tensor.size(0) * normed.tensor.size(1));
   return sublayer == Sublayer::kAttention ? attended(block, normed, tap) : mlp(block, normed, tap);
 }
 
@@ -196,7 +188,7 @@ at::Tensor Forward::add_output(const Block& block, Sublayer sublayer, const at::
                                const at::Tensor& inner, const OutputTap& tap) const {
   const bool first = sublayer == Sublayer::kAttention;
   const WeightRole last = first ? WeightRole::kOutput : WeightRole::kDown;
-  at::Tensor y = inner;  // a mixture of experts has been through its last matrices
+  at::Tensor y = inner;  // inner() of a mixture of experts includes the down matrices
   if (first || !block[WeightRole::kRouter].defined()) {
     y = linear(inner, block[last], block[bias_of(last)], compute_.dtype);
     if (tap) tap(last, y);

@@ -31,15 +31,14 @@ Config read_config(const fs::path& path) {
 
 using checkpoint::shape_text;
 
-/// The table as files of the model's body alone have it: without the prefix that the whole model puts in
-/// front.
+/// The names in files of the model's body alone, which lack the prefix that the whole model's names have.
 NameTable without_base_prefix(NameTable names) {
   const std::string_view prefix = names.base_prefix;
   const auto strip = [&](std::string_view& name) {
     if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
   };
   strip(names.block_prefix);
-  for (RoleName& name : names.parts) {
+  for (RoleName& name : names.roles) {
     if (!is_in_block(name.role)) strip(name.name);
   }
   return names;
@@ -51,11 +50,12 @@ DType saved_dtype_of(DType stored) {
   return quantised ? DType::kBF16 : stored;
 }
 
-/// Of a tensor put together from parts: theirs, or F32, which holds them all.
+/// The dtype of a tensor assembled from parts: that of the parts if it is the same, otherwise F32, which
+/// holds all of them.
 DType saved_dtype_of(const std::vector<SavedPart>& parts) {
   const DType first = parts[0].tensor->saved_dtype;
   const bool same = std::all_of(parts.begin(), parts.end(),
-                                [&](const SavedPart& role) { return role.tensor->saved_dtype == first; });
+                                [&](const SavedPart& part) { return part.tensor->saved_dtype == first; });
   return same ? first : DType::kF32;
 }
 
@@ -97,7 +97,8 @@ void LanguageModel::open_folder() {
       checkpoint_->find(role_name(body, WeightRole::kEmbedding, -1)) != nullptr) {
     names = body;
   }
-  // Files of tied models may still hold a copy of the head; files without one are tied whatever they say.
+  // Files of tied models may hold a copy of the head. Files without a head are tied, even if the
+  // configuration denies it.
   if (checkpoint_->find(role_name(names, WeightRole::kHead, -1)) == nullptr) config_.tied_embeddings = true;
   check_blocks(names);
   folder_ = layout(config_, names);
@@ -125,8 +126,8 @@ void LanguageModel::open_gguf() {
   checkpoint_ = std::move(file);
   config_ = config_from_gguf(*gguf_, path_.filename().string());
   const Architecture& architecture = architecture_of_model_type(config_.architecture, "model");
-  check_blocks(architecture.gguf);
-  const std::vector<StoredTensor> stored = layout(config_, architecture.gguf);
+  check_blocks(architecture.gguf.names);
+  const std::vector<StoredTensor> stored = layout(config_, architecture.gguf.names);
   check_complete(stored);
   for (const StoredTensor& tensor : stored) add_parts(tensor, architecture.hugging_face);
   folder_ = layout(config_, architecture.hugging_face);
@@ -154,20 +155,20 @@ void LanguageModel::add(ModelTensor tensor) {
 
 void LanguageModel::add_parts(const StoredTensor& stored, const NameTable& named) {
   const TensorInfo& info = checkpoint_->at(stored.name);
-  for (const StoredPart& role : stored.parts) {
-    add({.name = role_name(named, role.role, role.block),
+  for (const StoredPart& part : stored.parts) {
+    add({.name = role_name(named, part.role, part.block),
          .stored_name = stored.name,
-         .shape = role.shape,
+         .shape = part.shape,
          .stored_dtype = info.dtype,
          .saved_dtype = saved_dtype_of(info.dtype),
-         .slice = role.slice,
-         .block = role.block,
-         .role = role.role});
+         .slice = part.slice,
+         .block = part.block,
+         .role = part.role});
   }
 }
 
-/// A configuration may announce any number of blocks: before a table of all their tensors is made, each must
-/// have at least one.
+/// A configuration may announce any number of blocks. Each must have a tensor before the table of all their
+/// tensors is made.
 void LanguageModel::check_blocks(const NameTable& names) const {
   for (int64_t b = 0; b < config_.blocks; ++b) {
     const std::string name = stored_name(names, WeightRole::kQuery, b);
@@ -205,8 +206,8 @@ SavedTensor LanguageModel::saved_from(const StoredTensor& stored) const {
                     .dtype = DType::kF32,
                     .parts = {},
                     .source = nullptr};
-  for (const StoredPart& role : stored.parts)
-    saved.parts.push_back({.tensor = find(role.block, role.role), .slice = role.slice});
+  for (const StoredPart& part : stored.parts)
+    saved.parts.push_back({.tensor = find(part.block, part.role), .slice = part.slice});
   saved.dtype = saved_dtype_of(saved.parts);
   const ModelTensor& first = *saved.parts[0].tensor;
   const TensorInfo& info = checkpoint_->at(first.stored_name);
@@ -242,9 +243,9 @@ std::vector<SavedTensor> LanguageModel::hugging_face_tensors() const {
 
 std::vector<SavedTensor> LanguageModel::gguf_tensors() const {
   const Architecture& architecture = architecture_of_model_type(config_.architecture, "model");
-  if (architecture.gguf.parts.empty())
+  if (architecture.gguf.name.empty())
     fail(ErrorKind::kUnsupported, "architecture '{}' cannot be written as GGUF", config_.architecture);
-  const std::vector<StoredTensor> stored = layout(config_, architecture.gguf);
+  const std::vector<StoredTensor> stored = layout(config_, architecture.gguf.names);
   std::vector<SavedTensor> result;
   if (gguf_ == nullptr) {
     for (const StoredTensor& tensor : stored) result.push_back(saved_from(tensor));
@@ -290,7 +291,7 @@ int64_t LanguageModel::parameters() const {
 }
 
 void LanguageModel::require_finite(const at::Tensor& data, const ModelTensor& tensor) const {
-  // One number says whether all are finite: the largest magnitude is NaN or infinite if any is.
+  // The largest magnitude is NaN or infinite if any value is.
   if (data.numel() > 0 && !std::isfinite(data.abs().max().item<float>())) {
     fail(ErrorKind::kBadFile, "{}: tensor '{}' holds NaN or infinite values", path_.filename().string(),
          tensor.stored_name);
@@ -300,7 +301,7 @@ void LanguageModel::require_finite(const at::Tensor& data, const ModelTensor& te
 at::Tensor LanguageModel::read(const ModelTensor& tensor) const {
   const TensorInfo& info = checkpoint_->at(tensor.stored_name);
   const TensorSlice& slice = tensor.slice;
-  // Rows that follow each other are read alone, other parts are cut from the whole.
+  // Consecutive rows are read alone, other slices are cut from the whole tensor.
   const bool rows_alone = tensor.role && slice.groups == 1 && !slice.transposed && !info.shape.empty();
   at::Tensor data = at::empty(rows_alone ? tensor.shape : info.shape, at::kFloat);
   const std::span<float> out{data.mutable_data_ptr<float>(), static_cast<size_t>(data.numel())};

@@ -17,8 +17,8 @@
 
 namespace freelunch::model {
 
-/// A tensor of the model under its Hugging Face name, wherever it comes from: a part of the model alone, even
-/// where the file holds several in one, or a tensor that the architecture does not know.
+/// One tensor of the model under its Hugging Face name, whatever the file format. Either it has a role, even
+/// if the file stores several roles in one tensor, or the architecture does not know it.
 struct ModelTensor {
   std::string name;         ///< Hugging Face name
   std::string stored_name;  ///< name in the checkpoint
@@ -27,9 +27,10 @@ struct ModelTensor {
   checkpoint::DType saved_dtype;   ///< dtype in a Hugging Face folder made from this model
   TensorSlice slice;               ///< in the stored tensor
   int64_t block = -1;              ///< -1: outside the blocks
-  std::optional<WeightRole> role;  ///< none: not known to the architecture, kept as it is
+  std::optional<WeightRole> role;  ///< none: unknown to the architecture, copied unchanged
 };
 
+/// One tensor of the model in a tensor to be saved.
 struct SavedPart {
   const ModelTensor* tensor;
   TensorSlice slice;  ///< in the saved tensor
@@ -38,55 +39,59 @@ struct SavedPart {
 /// A tensor of a Hugging Face folder or a GGUF file made from a model.
 struct SavedTensor {
   std::string name;
-  std::string file;  ///< of the input; empty where the input is in another format
+  std::string file;  ///< the input's file that holds it; empty if the input has another format
   std::vector<int64_t> shape;
   checkpoint::DType dtype;       ///< in a Hugging Face folder
-  std::vector<SavedPart> parts;  ///< that it is put together from; none: known to the input's file alone
-  /// Which has the same elements in the same order where no part has changed; null if none has.
+  std::vector<SavedPart> parts;  ///< the tensors it is assembled from; empty: unknown to the architecture
+  /// The input's tensor with the same elements in the same order, to be copied if no part has changed; null
+  /// if there is none.
   const checkpoint::TensorInfo* source;
 
-  /// Whether it is one tensor of the model as it stands.
+  /// Whether it is one tensor of the model, not permuted, transposed or shifted.
   bool is_one_part() const {
     return parts.size() == 1 && parts[0].slice.is_whole(shape, parts[0].tensor->shape);
   }
 };
 
-/// A dense model on disk: its configuration and its tensors, read one at a time through the memory map.
-/// Opens a Hugging Face folder (dense, or a sparse archive), a GGUF file, or a folder that holds model.gguf
-/// instead of config.json. Throws what the readers throw, and BadFile naming the first
-/// tensor that the architecture needs and the checkpoint lacks or holds in another shape.
+/// A dense model on disk: its configuration and its tensors, which are read one at a time through a memory
+/// map.
 class LanguageModel {
  public:
+  /// Opens a Hugging Face folder (dense, or a sparse archive), a GGUF file, or a folder with model.gguf in
+  /// place of config.json. Throws what the readers throw, and BadFile naming the first tensor that the
+  /// architecture needs and the checkpoint lacks or holds in another shape.
   static std::unique_ptr<LanguageModel> open(const std::filesystem::path& path);
 
   const Config& config() const { return config_; }
   const std::filesystem::path& path() const { return path_; }
   const std::vector<ModelTensor>& tensors() const { return tensors_; }
-  /// nullptr if this model has none. Block -1 holds what lies outside the blocks.
+  /// nullptr if this model has none. Block -1 stands for the tensors outside the blocks.
   const ModelTensor* find(int64_t block, WeightRole role) const;
-  /// A block's, in the order of the forward pass.
+  /// The tensors of a block, in the order of the forward pass.
   std::vector<const ModelTensor*> block_tensors(int64_t block) const;
+  /// Throws BadFile if there is none of this Hugging Face name.
   const ModelTensor& at(const std::string& name) const;
   const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
-  /// The GGUF file behind this model, or null for a folder.
+  /// The GGUF file that this model was opened from; null for a Hugging Face folder.
   const checkpoint::GgufCheckpoint* gguf() const { return gguf_; }
+  /// The number of elements of all tensors.
   int64_t parameters() const;
-  /// What a Hugging Face folder made from this model holds, in the order of the input's files.
+  /// The tensors of a Hugging Face folder made from this model, in the order of the input's files.
   std::vector<SavedTensor> hugging_face_tensors() const;
-  /// What a GGUF file made from this model holds: for a GGUF what it holds, in its order; for a folder the
-  /// tensors that the architecture knows, in the order of the forward pass. Throws Unsupported if the format
-  /// has no name for a tensor.
+  /// The tensors of a GGUF file made from this model. If the model is a GGUF file, the tensors of that file
+  /// in its order, otherwise those that the architecture knows, in the order of the forward pass. Throws
+  /// Unsupported if GGUF has no form for the architecture.
   std::vector<SavedTensor> gguf_tensors() const;
 
   /// The whole tensor, fp32 on the CPU. Throws BadFile if it holds NaN or infinity.
   at::Tensor read(const ModelTensor& tensor) const;
-  /// Rows of a matrix by index, fp32 on the CPU: rows (n) -> (n, columns). Throws BadFile as read() does, and
-  /// for an index outside the matrix.
+  /// Rows of a matrix by index: (number of rows, columns), fp32 on the CPU. Throws BadFile as read() does,
+  /// and for an index outside the matrix.
   at::Tensor read_rows(const ModelTensor& tensor, const std::vector<int64_t>& rows) const;
-  /// `rows` consecutive ones from `first` on.
+  /// `rows` consecutive rows from `first` on.
   at::Tensor read_rows(const ModelTensor& tensor, int64_t first, int64_t rows) const;
   const ModelTensor& embedding() const { return *find(-1, WeightRole::kEmbedding); }
-  /// The LM head's matrix, or the embedding where they are tied.
+  /// The LM head's matrix; the embedding if the two are tied.
   const ModelTensor& head() const;
 
  private:
@@ -94,8 +99,8 @@ class LanguageModel {
   void open_folder();
   void open_gguf();
   void add(ModelTensor tensor);
-  /// GGUF writers keep norms and biases in F32 whatever the model's dtype is; where that loses nothing, they
-  /// get it back.
+  /// GGUF writers store norms and biases in F32 whatever the model's dtype. Those that the model's dtype
+  /// holds exactly get it back as their saved dtype.
   void restore_dtypes();
   /// Whether a 16-bit dtype holds the tensor's values exactly.
   bool fits(const ModelTensor& tensor, checkpoint::DType dtype) const;
@@ -111,7 +116,7 @@ class LanguageModel {
   std::vector<ModelTensor> tensors_;
   std::map<std::string, size_t> by_name_;
   std::map<std::pair<int64_t, WeightRole>, size_t> by_role_;
-  std::vector<StoredTensor> folder_;  ///< the parts of each known tensor of a Hugging Face folder
+  std::vector<StoredTensor> folder_;  ///< layout of the known tensors in a Hugging Face folder
 };
 
 }  // namespace freelunch::model

@@ -22,39 +22,40 @@ std::string full_name(const NameTable& names, std::string_view name, WeightRole 
 const RoleName& name_of(const NameTable& names, WeightRole role) {
   const RoleName* found = names.find(role);
   if (found == nullptr)
-    fail(ErrorKind::kUnsupported, "this file format has no tensor for one that the architecture needs");
+    fail(ErrorKind::kUnsupported, "this file format has no name for the architecture's tensor '{}'",
+         short_name(role));
   return *found;
 }
 
-void add_norm(std::vector<WeightRole>& parts, const Config& c, WeightRole::Kind weight) {
-  parts.emplace_back(weight);
-  if (c.norm == NormKind::kLayer) parts.push_back(bias_of(weight));
+void add_norm(std::vector<WeightRole>& roles, const Config& c, WeightRole::Kind weight) {
+  roles.emplace_back(weight);
+  if (c.norm == NormKind::kLayer) roles.push_back(bias_of(weight));
 }
 
-void add_matrix(std::vector<WeightRole>& parts, WeightRole matrix, bool bias) {
-  parts.push_back(matrix);
-  if (bias) parts.push_back(bias_of(matrix));
+void add_matrix(std::vector<WeightRole>& roles, WeightRole matrix, bool bias) {
+  roles.push_back(matrix);
+  if (bias) roles.push_back(bias_of(matrix));
 }
 
-/// The norm before a sublayer, or the one after the sum, which goes by the same part.
+/// The norm before a sublayer, or the one after the sum: they share a role.
 bool has_first_norm(const Config& c) { return c.norm_place != NormPlace::kAfter; }
 bool has_post_norm(const Config& c) {
   return c.norm_place == NormPlace::kAfter || c.norm_place == NormPlace::kBeforeAndAfter;
 }
 
-/// Where the parts of a stored tensor lie in it, and what shape it has.
+/// Sets the slices of a stored tensor's parts, and its shape.
 void place(StoredTensor& tensor, const Config& config, const NameTable& names, bool shared) {
   int64_t rows = 0;
-  for (const StoredPart& role : tensor.parts) rows += role.shape[0];
+  for (const StoredPart& part : tensor.parts) rows += part.shape[0];
   const bool per_head = tensor.parts.size() > 1 && names.fusion == Fusion::kPerHead;
   int64_t offset = 0;
-  for (StoredPart& stored : tensor.parts) {
-    const WeightRole role = stored.role;
-    TensorSlice& p = stored.slice;
+  for (StoredPart& part : tensor.parts) {
+    const WeightRole role = part.role;
+    TensorSlice& p = part.slice;
     p.groups = per_head ? config.heads : 1;
     p.group_rows = rows / p.groups;
     p.offset = offset;
-    offset += stored.shape[0] / p.groups;
+    offset += part.shape[0] / p.groups;
     p.transposed = names.transposed && is_prunable(role);
     if (names.rotary_pairs && (role.kind == WeightRole::kQuery || role.kind == WeightRole::kQueryBias))
       p.rotary_heads = config.heads;
@@ -79,41 +80,41 @@ at::Tensor rows_of(const at::Tensor& stored, const TensorSlice& p, int64_t rows)
 
 }  // namespace
 
-std::vector<WeightRole> outer_parts(const Config& c) {
-  std::vector<WeightRole> parts{WeightRole::kEmbedding};
-  if (c.embedding_width != c.width) parts.emplace_back(WeightRole::kProjectIn);
-  if (c.positions == PositionKind::kLearned) parts.emplace_back(WeightRole::kPositions);
-  if (c.final_norm) add_norm(parts, c, WeightRole::kFinalNorm);
-  if (c.embedding_width != c.width) parts.emplace_back(WeightRole::kProjectOut);
-  if (!c.tied_embeddings) parts.emplace_back(WeightRole::kHead);
-  return parts;
+std::vector<WeightRole> outer_roles(const Config& c) {
+  std::vector<WeightRole> roles{WeightRole::kEmbedding};
+  if (c.embedding_width != c.width) roles.emplace_back(WeightRole::kProjectIn);
+  if (c.positions == PositionKind::kLearned) roles.emplace_back(WeightRole::kPositions);
+  if (c.final_norm) add_norm(roles, c, WeightRole::kFinalNorm);
+  if (c.embedding_width != c.width) roles.emplace_back(WeightRole::kProjectOut);
+  if (!c.tied_embeddings) roles.emplace_back(WeightRole::kHead);
+  return roles;
 }
 
 std::vector<WeightRole> block_roles(const Config& c, int64_t block) {
-  std::vector<WeightRole> parts;
-  if (has_first_norm(c)) add_norm(parts, c, WeightRole::kAttentionNorm);
+  std::vector<WeightRole> roles;
+  if (has_first_norm(c)) add_norm(roles, c, WeightRole::kAttentionNorm);
   for (const WeightRole::Kind matrix : {WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue})
-    add_matrix(parts, matrix, c.qkv_bias);
+    add_matrix(roles, matrix, c.qkv_bias);
   if (c.head_norm != HeadNorm::kNone)
-    parts.insert(parts.end(), {WeightRole::kQueryNorm, WeightRole::kKeyNorm});
-  add_matrix(parts, WeightRole::kOutput, c.output_bias);
-  if (has_post_norm(c)) parts.emplace_back(WeightRole::kAttentionPostNorm);
-  if (has_first_norm(c)) add_norm(parts, c, WeightRole::kMlpNorm);
+    roles.insert(roles.end(), {WeightRole::kQueryNorm, WeightRole::kKeyNorm});
+  add_matrix(roles, WeightRole::kOutput, c.output_bias);
+  if (has_post_norm(c)) roles.emplace_back(WeightRole::kAttentionPostNorm);
+  if (has_first_norm(c)) add_norm(roles, c, WeightRole::kMlpNorm);
   if (c.has_experts(block)) {
-    parts.emplace_back(WeightRole::kRouter);
+    roles.emplace_back(WeightRole::kRouter);
     for (int32_t e = 0; e < c.experts.count; ++e)
       for (const WeightRole::Kind matrix : {WeightRole::kGate, WeightRole::kUp, WeightRole::kDown})
-        parts.emplace_back(matrix, e);
+        roles.emplace_back(matrix, e);
   } else {
-    if (c.gated) add_matrix(parts, WeightRole::kGate, c.mlp_bias);
-    add_matrix(parts, WeightRole::kUp, c.mlp_bias);
-    add_matrix(parts, WeightRole::kDown, c.mlp_bias);
+    if (c.gated) add_matrix(roles, WeightRole::kGate, c.mlp_bias);
+    add_matrix(roles, WeightRole::kUp, c.mlp_bias);
+    add_matrix(roles, WeightRole::kDown, c.mlp_bias);
   }
-  if (has_post_norm(c)) parts.emplace_back(WeightRole::kMlpPostNorm);
-  return parts;
+  if (has_post_norm(c)) roles.emplace_back(WeightRole::kMlpPostNorm);
+  return roles;
 }
 
-std::vector<int64_t> shape_of(const Config& c, WeightRole role) {
+std::vector<int64_t> shape_of(const Config& c, int64_t /*block: sizes do not differ yet*/, WeightRole role) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
   const int64_t inner = role.expert < 0 ? c.intermediate : c.experts.intermediate;
@@ -154,13 +155,14 @@ std::vector<int64_t> shape_of(const Config& c, WeightRole role) {
       return {inner};
     case WeightRole::kDown:
       return {c.width, inner};
-    default:  // norms, and biases of what goes back to the stream
+    default:  // norms, and biases of o and down
       return {c.width};
   }
 }
 
-bool TensorSlice::is_whole(const std::vector<int64_t>& stored, const std::vector<int64_t>& role) const {
-  return groups == 1 && stored == role && !transposed && rotary_heads == 0 && plus == 0;
+bool TensorSlice::is_whole(const std::vector<int64_t>& stored_shape,
+                           const std::vector<int64_t>& shape) const {
+  return groups == 1 && stored_shape == shape && !transposed && rotary_heads == 0 && plus == 0;
 }
 
 std::string role_name(const NameTable& names, WeightRole role, int64_t block) {
@@ -187,12 +189,12 @@ std::vector<StoredTensor> layout(const Config& config, const NameTable& names) {
     result[it->second].parts.push_back({.role = role,
                                         .block = block,
                                         .name = full_name(names, name.name, role, block),
-                                        .shape = shape_of(config, role),
+                                        .shape = shape_of(config, block, role),
                                         .slice = {}});
   };
-  const std::vector<WeightRole> outer = outer_parts(config);
-  const auto after =
-      std::find_if(outer.begin(), outer.end(), [](WeightRole p) { return p.kind >= WeightRole::kFinalNorm; });
+  const std::vector<WeightRole> outer = outer_roles(config);
+  const auto after = std::find_if(outer.begin(), outer.end(),
+                                  [](WeightRole role) { return role.kind >= WeightRole::kFinalNorm; });
   std::for_each(outer.begin(), after, [&](WeightRole role) { add(role, -1); });
   for (int64_t b = 0; b < config.blocks; ++b) {
     for (const WeightRole role : block_roles(config, b)) add(role, b);
@@ -203,23 +205,23 @@ std::vector<StoredTensor> layout(const Config& config, const NameTable& names) {
 }
 
 at::Tensor extract(const at::Tensor& stored, const TensorSlice& slice, const std::vector<int64_t>& shape) {
-  at::Tensor role = rows_of(stored, slice, shape[0]).reshape(shape);
+  at::Tensor part = rows_of(stored, slice, shape[0]).reshape(shape);
   if (slice.rotary_heads > 0) {
     std::vector<int64_t> pairs{slice.rotary_heads, shape[0] / slice.rotary_heads / 2, 2};
     pairs.insert(pairs.end(), shape.begin() + 1, shape.end());
-    role = role.view(pairs).transpose(1, 2).reshape(shape);
+    part = part.view(pairs).transpose(1, 2).reshape(shape);
   }
-  return slice.plus == 0 ? role : role - slice.plus;
+  return slice.plus == 0 ? part : part - slice.plus;
 }
 
-void insert(const at::Tensor& role, const TensorSlice& slice, at::Tensor& stored) {
-  at::Tensor value = slice.plus == 0 ? role : role + slice.plus;
+void insert(const at::Tensor& tensor, const TensorSlice& slice, at::Tensor& stored) {
+  at::Tensor value = slice.plus == 0 ? tensor : tensor + slice.plus;
   if (slice.rotary_heads > 0) {
-    std::vector<int64_t> halves{slice.rotary_heads, 2, role.size(0) / slice.rotary_heads / 2};
-    halves.insert(halves.end(), role.sizes().begin() + 1, role.sizes().end());
-    value = value.reshape(halves).transpose(1, 2).reshape(role.sizes());
+    std::vector<int64_t> halves{slice.rotary_heads, 2, tensor.size(0) / slice.rotary_heads / 2};
+    halves.insert(halves.end(), tensor.sizes().begin() + 1, tensor.sizes().end());
+    value = value.reshape(halves).transpose(1, 2).reshape(tensor.sizes());
   }
-  at::Tensor rows = rows_of(stored, slice, role.size(0));
+  at::Tensor rows = rows_of(stored, slice, tensor.size(0));
   rows.copy_(value.reshape(rows.sizes()));
 }
 

@@ -11,35 +11,36 @@
 
 namespace freelunch::model {
 
-/// The parts that a model of this configuration has outside its blocks, in the order of the forward pass.
-std::vector<WeightRole> outer_parts(const Config& config);
-/// And those of one of its blocks.
+/// The roles of a model's tensors outside the blocks, in the order of the forward pass.
+std::vector<WeightRole> outer_roles(const Config& config);
+/// The roles of a block's tensors, in the order of the forward pass.
 std::vector<WeightRole> block_roles(const Config& config, int64_t block);
-/// What a part's tensor must look like.
-std::vector<int64_t> shape_of(const Config& config, WeightRole role);
+/// The shape of a tensor. `block` is -1 outside the blocks.
+std::vector<int64_t> shape_of(const Config& config, int64_t block, WeightRole role);
 
-/// Which rows of a stored tensor a part is, and what the format has done to them.
+/// The rows of a stored tensor that hold one tensor of the model, and what the file format did to them.
 struct TensorSlice {
-  int64_t groups = 1;       ///< the stored rows come in so many equal groups, each with a share of the part's
-  int64_t group_rows = 0;   ///< stored rows of a group
-  int64_t offset = 0;       ///< of the part's rows in each group
-  bool transposed = false;  ///< stored as (in, out): its columns are meant
-  int64_t rotary_heads = 0;  ///< > 0: rows i and i + d / 2 of each head's d are neighbours
-  double plus = 0;           ///< the stored numbers are larger by this
+  int64_t groups = 1;        ///< the stored rows form this many equal groups, each with a share of the rows
+  int64_t group_rows = 0;    ///< stored rows of a group
+  int64_t offset = 0;        ///< first of the rows in each group
+  bool transposed = false;   ///< stored as (in, out): the slice is of columns
+  int64_t rotary_heads = 0;  ///< > 0: in each of so many heads of d rows, rows i and i + d / 2 are neighbours
+  double plus = 0;           ///< added to the values when they are stored
 
-  /// Whether a part of that shape is the stored tensor, of this shape, as it stands: all of it, in its order.
-  bool is_whole(const std::vector<int64_t>& stored, const std::vector<int64_t>& role) const;
+  /// True if the slice, of that shape, is the whole stored tensor, not permuted, transposed or shifted.
+  bool is_whole(const std::vector<int64_t>& stored_shape, const std::vector<int64_t>& shape) const;
 };
 
+/// One tensor of the model in a stored tensor.
 struct StoredPart {
   WeightRole role;
   int64_t block = -1;  ///< -1: outside the blocks
-  std::string name;    ///< of the part alone
+  std::string name;    ///< of this tensor alone
   std::vector<int64_t> shape;
   TensorSlice slice;
 };
 
-/// One tensor of a file and the parts of the model that it holds, one or several.
+/// One tensor of a file and the tensors of the model that it holds, one or more.
 struct StoredTensor {
   std::string name;
   std::vector<int64_t> shape;
@@ -47,17 +48,18 @@ struct StoredTensor {
 };
 
 /// Every tensor that a file of this configuration must hold in a format, in the order of the forward pass.
-/// Throws Unsupported if the format has no name for a part.
+/// Throws Unsupported if the format has no name for a role.
 std::vector<StoredTensor> layout(const Config& config, const NameTable& names);
 
-/// A part's name in a format.
+/// The name of a role's tensor in a format. Throws Unsupported if it has none.
 std::string role_name(const NameTable& names, WeightRole role, int64_t block);
 
-/// The name of the stored tensor that holds a part.
+/// The name of the stored tensor that holds it, alone or with others. Throws Unsupported if there is none.
 std::string stored_name(const NameTable& names, WeightRole role, int64_t block);
 
-/// The part out of a stored tensor, and back into it; any floating dtype, the stored tensor contiguous.
+/// Reads a tensor of the given shape out of a stored tensor. Any floating dtype. `stored` is contiguous.
 at::Tensor extract(const at::Tensor& stored, const TensorSlice& slice, const std::vector<int64_t>& shape);
-void insert(const at::Tensor& role, const TensorSlice& slice, at::Tensor& stored);
+/// Writes a tensor into a stored tensor, the inverse of extract().
+void insert(const at::Tensor& tensor, const TensorSlice& slice, at::Tensor& stored);
 
 }  // namespace freelunch::model

@@ -3,17 +3,17 @@
 
 namespace freelunch::model {
 
-/// Tokens that went through a sublayer of a block, each sublayer counted by itself.
+/// Tokens that passed through a sublayer. A token that passes through a whole block counts twice.
 struct Passes {
   int64_t forward = 0;
-  int64_t recorded = 0;  ///< of those, with the graph that a backward pass needs
+  int64_t recorded = 0;  ///< those recorded for a backward pass
 };
 
-/// What this process has computed so far, by whichever Forward. Reports take differences of it: passes over
-/// the model are what a run costs.
+/// The passes of this process so far, over all Forward objects. Reports take differences of it, because
+/// passes over the model are the cost of a run.
 Passes passes_so_far();
 
-/// Forward counts itself with this.
+/// Adds to passes_so_far(). Called by Forward.
 void count_pass(int64_t tokens);
 
 }  // namespace freelunch::model

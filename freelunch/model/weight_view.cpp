@@ -32,13 +32,13 @@ at::Tensor WeightView::tensor(const ModelTensor& tensor) const {
 
 bool WeightView::changed(const SavedTensor& tensor) const {
   return std::any_of(tensor.parts.begin(), tensor.parts.end(),
-                     [&](const SavedPart& role) { return changed(*role.tensor); });
+                     [&](const SavedPart& part) { return changed(*part.tensor); });
 }
 
 at::Tensor WeightView::assembled(const SavedTensor& saved) const {
   if (saved.is_one_part()) return tensor(*saved.parts[0].tensor);
   at::Tensor whole = at::empty(saved.shape, at::kFloat);
-  for (const SavedPart& role : saved.parts) insert(tensor(*role.tensor), role.slice, whole);
+  for (const SavedPart& part : saved.parts) insert(tensor(*part.tensor), part.slice, whole);
   return whole;
 }
 
@@ -47,7 +47,7 @@ Block WeightView::block(int64_t index, at::Device device, at::ScalarType matrix_
   block.index = index;
   for (const ModelTensor* found : dense_->block_tensors(index)) {
     const WeightRole role = *found->role;
-    block[role] = to_device(tensor(*found), device).to(is_prunable(role) ? matrix_dtype : at::kFloat);
+    block.set(role, to_device(tensor(*found), device).to(is_prunable(role) ? matrix_dtype : at::kFloat));
   }
   return block;
 }
@@ -102,7 +102,7 @@ Head WeightView::head(const backend::Compute& compute) const {
     const at::Tensor piece = dense_->read_rows(head, row, rows);
     result.narrow(0, row, rows)
         .copy_(to_device(project.defined() ? at::mm(piece, project) : piece, compute.device));
-    // what was read so far: its pages need not add up
+    // frees the pages read so far
     dense_->checkpoint().release(dense_->checkpoint().at(head.stored_name));
   }
   return {result, c.logit_soft_cap};

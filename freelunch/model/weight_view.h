@@ -11,15 +11,15 @@
 
 namespace freelunch::model {
 
-/// What of a run's changes is laid over the dense checkpoint.
+/// Which changes of a run replace the tensors of the dense checkpoint.
 enum class Overlay {
-  kWeights,  ///< the changed tensors
-  kPruned    ///< as the criterion left them, before any repair: its own weights where it moved them, else
-             ///< dense weights with the removed ones zero
+  kWeights,  ///< the current weights
+  kPruned    ///< the weights after pruning and before any repair: the criterion's own if it moves weights,
+             ///< otherwise dense weights with the removed ones zero
 };
 
-/// A model's weights as they stand: the dense checkpoint, with the tensors that a run has changed laid over
-/// it. Holds no tensor itself; a block is read when asked for and lives as long as the caller keeps it.
+/// The current weights of a model: the dense checkpoint, except for the tensors that a run has changed. Holds
+/// no tensor itself. A block is read on request and lives as long as the caller keeps it.
 class WeightView {
  public:
   explicit WeightView(const LanguageModel& dense, const TensorFile* changed = nullptr,
@@ -28,22 +28,23 @@ class WeightView {
 
   const Config& config() const { return dense_->config(); }
   const LanguageModel& dense() const { return *dense_; }
-  /// Whether the overlay holds this tensor.
+  /// Whether the run has changed this tensor.
   bool changed(const ModelTensor& tensor) const;
+  /// Whether the run has changed one of its parts.
   bool changed(const SavedTensor& tensor) const;
-  /// fp32 on the CPU.
+  /// The current tensor, fp32 on the CPU.
   at::Tensor tensor(const ModelTensor& tensor) const;
-  /// A tensor of a saved folder, put together from its parts: fp32 on the CPU.
+  /// A tensor of a saved folder, assembled from its parts, fp32 on the CPU.
   at::Tensor assembled(const SavedTensor& tensor) const;
   /// A block on the device: matrices in `matrix_dtype`, norms and biases in fp32.
   Block block(int64_t index, at::Device device, at::ScalarType matrix_dtype) const;
-  /// What the stream goes through after the last block, weights in fp32.
+  /// The norm after the last block, weights in fp32.
   Norm final_norm(at::Device device) const;
-  /// token ids (..., l) int64 on the CPU -> the stream (..., l, width) fp32 on the device. Reads only the
-  /// rows that occur. `positions`, of the same shape, are 0 .. l-1 unless given. Throws InvalidArgument where
-  /// learned positions end before the tokens.
+  /// Token ids (..., l) int64 on the CPU -> the stream (..., l, width) fp32 on the device. Reads only the
+  /// rows that occur. `positions`, of the same shape, default to 0 .. l-1. Throws InvalidArgument if the
+  /// model has learned positions and fewer than needed.
   at::Tensor embed(const at::Tensor& tokens, at::Device device, const at::Tensor& positions = {}) const;
-  /// From final hidden states to logits, in the compute dtype, on the device.
+  /// The LM head on the device, in the compute dtype.
   Head head(const backend::Compute& compute) const;
 
  private:
@@ -54,9 +55,10 @@ class WeightView {
   Overlay overlay_;
 };
 
-/// Under which name a TensorFile keeps the mask of a tensor.
+/// The name in a TensorFile of a tensor's mask.
 std::string mask_name(const std::string& tensor);
-/// And the weights of a criterion that moves them, where a stage has since changed the tensor.
+/// The name in a TensorFile of a tensor's weights after pruning, stored only if the criterion moved weights
+/// and a stage has changed the tensor since.
 std::string pruned_name(const std::string& tensor);
 
 }  // namespace freelunch::model

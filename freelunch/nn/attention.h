@@ -3,20 +3,20 @@
 
 namespace freelunch::model {
 
-/// Causal softmax(q k^T / sqrt(e)) v for each head; differentiable. q (n, l, heads, e), k and v
-/// (n, l, kv_heads, e), where heads / kv_heads neighbouring heads share one key head; the result is
-/// (n, l, heads, e) in their dtype. mask, if defined: bool, broadcastable to (n, heads, l, l), which keys a
-/// query may see instead of all up to itself.
-/// Without a mask, in bf16 on CPUs with bf16 products, by tiles of our own (docs/decisions/0008); else by
+/// Causal attention, softmax(q k^T / sqrt(e)) v for each head; differentiable. q (n, l, heads, e); k and v
+/// (n, l, kv_heads, e), where each run of heads / kv_heads query heads shares one key head. Returns
+/// (n, l, heads, e) in their dtype. mask, if defined, replaces the causal mask: bool, broadcastable to
+/// (n, heads, l, l), true where a query may see a key.
+/// Runs in our own tiles for bf16 without a mask if Backend::bf16_gemm() (docs/decisions/0008), otherwise in
 /// ATen.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask);
 
-/// softmax(cap tanh(q k^T / (cap sqrt(e)))) v, the scores in fp32; arguments and result as above. By ATen: no
-/// fused kernel knows the cap (Gemma 2, arXiv 2408.00118).
+/// As attention(), with capped scores, computed in fp32: softmax(cap tanh(q k^T / (cap sqrt(e)))) v. Runs in
+/// ATen, because no fused kernel has the cap (Gemma 2, arXiv 2408.00118).
 at::Tensor capped_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& mask, double cap);
 
-/// By ATen alone: for devices and dtypes that the tiles do not serve, and to check them against.
+/// attention() in ATen alone: for devices and dtypes that the tiles do not take, and to check the tiles.
 at::Tensor reference_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& mask);
 

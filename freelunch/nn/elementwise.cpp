@@ -66,8 +66,8 @@ class RmsNorm : public Function<RmsNorm> {
   }
 };
 
-at::Tensor turned(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines,
-                  float direction) {
+at::Tensor rotated(const at::Tensor& heads, const at::Tensor& cosines, const at::Tensor& sines,
+                   float direction) {
   at::Tensor y = at::empty_like(heads);
   with_type(heads.scalar_type(), [&]<typename T>(T) {
     kernels::rotate(heads.size(0) * heads.size(1), heads.size(2), heads.size(3) / 2,
@@ -82,11 +82,11 @@ class Rotate : public Function<Rotate> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& heads, const at::Tensor& cosines,
                             const at::Tensor& sines) {
     context->save_for_backward({cosines, sines});
-    return turned(heads, cosines, sines, 1);
+    return rotated(heads, cosines, sines, 1);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    return {turned(gradients[0].contiguous(), saved[0], saved[1], -1), {}, {}};
+    return {rotated(gradients[0].contiguous(), saved[0], saved[1], -1), {}, {}};
   }
 };
 

@@ -3,17 +3,18 @@
 
 namespace freelunch::model {
 
-/// The map from hidden states after the final norm to logits.
+/// The LM head: the map from hidden states after the final norm to logits.
 struct Head {
   at::Tensor weight;    ///< (vocabulary, d) in the compute dtype
-  double soft_cap = 0;  ///< logits become c tanh(logits / c); 0: they stay
+  double soft_cap = 0;  ///< c: logits become c tanh(logits / c); 0: no cap
 
-  Head(at::Tensor w, double cap = 0) : weight(std::move(w)), soft_cap(cap) {}  // a matrix is a head
+  Head(at::Tensor w, double cap = 0) : weight(std::move(w)), soft_cap(cap) {}  // implicit from a matrix
 
   int64_t vocabulary() const { return weight.size(0); }
-  /// hidden (n, d) -> (n, vocabulary) in the compute dtype; written to `memory`, of that shape, if given.
+  /// hidden (n, d) -> logits (n, vocabulary) in the compute dtype. Writes them to `memory`, of that shape and
+  /// dtype, if given.
   at::Tensor logits(const at::Tensor& hidden, at::Tensor memory = {}) const;
-  /// The derivative of what comes out of the cap by what went in, at logits that it gave: (n, vocabulary).
+  /// The derivative of the soft cap at given capped logits: (n, vocabulary) -> (n, vocabulary) fp32.
   at::Tensor cap_slope(const at::Tensor& logits) const;
 };
 

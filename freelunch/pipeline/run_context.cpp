@@ -83,8 +83,7 @@ model::ActivationStore RunContext::embed(const model::WeightView& weights) const
 
 void RunContext::save_to_scratch(int64_t block, const model::Block& tensors, model::Sublayer sublayer) {
   for (const auto& [role, tensor] : tensors.tensors()) {
-    if (model::sublayer_of(role) == sublayer && tensor.defined())
-      scratch.put(model().find(block, role)->name, tensor);
+    if (model::sublayer_of(role) == sublayer) scratch.put(model().find(block, role)->name, tensor);
   }
 }
 

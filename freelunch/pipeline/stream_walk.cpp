@@ -17,15 +17,16 @@ bool has_experts(const model::Block& block, model::Sublayer sublayer) {
 at::Tensor StreamWalk::input(const model::Block& block, model::Sublayer sublayer, size_t group, int64_t begin,
                              int64_t n, const at::Tensor& given) {
   const at::NoGradGuard no_grad;
-  const at::Tensor normed = forward_->normed(block, sublayer, stream_.read(begin, n));
+  const model::Normed normed = forward_->normed(block, sublayer, stream_.read(begin, n));
   if (has_experts(block, sublayer)) {
     const model::WeightRole first = model::matrix_groups(block, sublayer)[group].front();
-    const at::Tensor reached = given.defined() ? given : forward_->expert_tokens(block, normed, first.expert);
-    const at::Tensor x = normed.flatten(0, 1).index_select(0, reached);
+    const at::Tensor reached =
+        given.defined() ? given : forward_->expert_tokens(block, normed.tensor, first.expert);
+    const at::Tensor x = normed.tensor.flatten(0, 1).index_select(0, reached);
     const bool last = first.kind == model::WeightRole::kDown;
     return (last ? forward_->expert_inner(block, x, first.expert) : x).unsqueeze(0);
   }
-  if (group == 0) return normed;
+  if (group == 0) return normed.tensor;
   at::Tensor inner = forward_->inner(block, sublayer, normed);
   if (!inner_) {
     inner_.emplace(*settings_, std::vector<int64_t>{stream_.windows(), stream_.length(), inner.size(2)},
@@ -39,8 +40,9 @@ at::Tensor StreamWalk::tokens(const model::Block& block, model::Sublayer sublaye
                               int64_t begin, int64_t n) const {
   if (!has_experts(block, sublayer)) return {};
   const at::NoGradGuard no_grad;
-  const at::Tensor normed = forward_->normed(block, sublayer, stream_.read(begin, n));
-  return forward_->expert_tokens(block, normed, model::matrix_groups(block, sublayer)[group].front().expert);
+  const model::Normed normed = forward_->normed(block, sublayer, stream_.read(begin, n));
+  return forward_->expert_tokens(block, normed.tensor,
+                                 model::matrix_groups(block, sublayer)[group].front().expert);
 }
 
 void StreamWalk::advance(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n) {

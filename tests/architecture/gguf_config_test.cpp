@@ -6,8 +6,12 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 
+#include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/hf_config.h"
 #include "freelunch/base/error.h"
+#include "freelunch/checkpoint/gguf/gguf_writer.h"
 #include "test_folder.h"
 
 namespace freelunch::model {
@@ -138,6 +142,131 @@ TEST_F(GgufConfigTest, ReadsFrequenciesOnlyIfTheyAreOneAPair) {
   // a head of 2^31 would make the expected frequencies a list of gigabytes
   file.set("llama.attention.key_length", 1U << 31U);
   EXPECT_THAT(refusal(file), HasSubstr("rope_freqs.weight"));
+}
+
+std::vector<const Architecture*> with_gguf_form() {
+  std::vector<const Architecture*> found;
+  for (const Architecture* a : all_architectures()) {
+    if (!a->gguf.name.empty()) found.push_back(a);
+  }
+  return found;
+}
+
+/// A small model whose every key differs from its default. Numbers are exact in fp32.
+Config small(const Architecture& architecture) {
+  Config c = architecture.base;
+  c.architecture = architecture.name;
+  c.vocabulary = 100;
+  c.width = c.embedding_width = 64;
+  c.intermediate = 128;
+  c.blocks = 12;
+  c.heads = 4;
+  c.kv_heads = architecture.keys.kv_heads.empty() ? 4 : 2;
+  c.head_dim = 16;
+  c.max_length = 256;
+  c.norm_epsilon = 0.00390625;
+  if (c.experts.count > 0) c.experts = {.count = 4, .chosen = 3, .intermediate = 32};
+  if (!architecture.gguf.parallel_key.empty()) c.parallel = !architecture.base.parallel;
+  if (c.positions == PositionKind::kRotary) {
+    c.layer_types[0].rope_theta = 500000;
+    c.layer_types[0].rope_scaling = {.kind = RopeScalingKind::kLinear, .factor = 4};
+    if (!architecture.gguf.window_key.empty()) c.layer_types.back().window = 32;
+  }
+  if (architecture.gguf.complete != nullptr) architecture.gguf.complete(c);
+  return c;
+}
+
+class GgufRoundTripTest : public ::testing::TestWithParam<const Architecture*> {
+ protected:
+  void SetUp() override { path_ = test_folder().string() + ".gguf"; }
+  void TearDown() override { fs::remove(path_); }
+
+  /// What config_from_gguf makes of config_to_gguf and of the tensors that it looks at.
+  Config written_and_read(const Config& config) const {
+    std::vector<checkpoint::TensorPlan> tensors{
+        {"token_embd.weight", checkpoint::DType::kF32, {config.vocabulary, config.width}}};
+    if (!config.tied_embeddings) tensors.push_back({"output.weight", checkpoint::DType::kF32, {1}});
+    const auto add_bias = [&](bool present, WeightRole role) {
+      const RoleName* named = GetParam()->gguf.names.find(role);
+      if (!present || named == nullptr) return;
+      const std::string stored(named->stored.empty() ? named->name : named->stored);
+      tensors.push_back({"blk.0." + stored, checkpoint::DType::kF32, {1}});
+    };
+    add_bias(config.qkv_bias, WeightRole::kQueryBias);
+    add_bias(config.output_bias, WeightRole::kOutputBias);
+    add_bias(config.mlp_bias, WeightRole::kUpBias);
+    checkpoint::GgufWriter writer(path_, config_to_gguf(config), tensors);
+    for (const checkpoint::TensorPlan& tensor : tensors) {
+      size_t bytes = sizeof(float);
+      for (const int64_t size : tensor.shape) bytes *= static_cast<size_t>(size);
+      writer.write(tensor.name, std::vector<std::byte>(bytes));
+    }
+    writer.finish();
+    return config_from_gguf(*checkpoint::GgufCheckpoint::open(path_), "m.gguf");
+  }
+  fs::path path_;
+};
+
+TEST_P(GgufRoundTripTest, AConfigurationSurvivesItsMetadata) {
+  for (const bool tied : {false, true}) {
+    Config config = small(*GetParam());
+    config.tied_embeddings = tied;
+    Config read = written_and_read(config);
+    if (!GetParam()->gguf.read) {  // read as the architecture that shares the name
+      EXPECT_EQ(architecture_of_model_type(read.architecture, "test").gguf.name, GetParam()->gguf.name);
+      read.architecture = config.architecture;
+    }
+    EXPECT_TRUE(read == config) << config_to_hugging_face(read).dump() << "\n"
+                                << config_to_hugging_face(config).dump();
+  }
+}
+
+TEST_P(GgufRoundTripTest, ItsNameLeadsBackToTheArchitecture) {
+  const Architecture& own = *GetParam();
+  const Architecture& found = architecture_of_gguf(own.gguf.name, own.base.experts.count > 0, "m.gguf");
+  EXPECT_EQ(&found == &own, own.gguf.read) << found.name;
+}
+
+TEST_P(GgufRoundTripTest, RefusesAModelThatAReaderWouldTakeForAnother) {
+  const Config config = small(*GetParam());
+  std::vector<Config> others(3, config);
+  others[0].attention_scale = config.attention_scale.value_or(0.25) * 2;
+  others[1].activation = config.activation == Activation::kRelu ? Activation::kSilu : Activation::kRelu;
+  others[2].layer_type_of_block.assign(12, 0);
+  others[2].layer_type_of_block[3] = 1;
+  if (config.layer_types.size() > 1) {
+    others.push_back(config);
+    others.back().layer_types[1].rope_theta *= 2;
+  }
+  if (config.experts.count > 0) {
+    others.push_back(config);
+    others.back().experts.of_block.assign(12, true);
+    others.back().experts.of_block[5] = false;
+  }
+  for (size_t i = 0; i < others.size(); ++i) {
+    try {
+      config_to_gguf(others[i]);
+      ADD_FAILURE() << "accepted model " << i;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+      EXPECT_THAT(error.what(), HasSubstr("GGUF has no field"));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufRoundTripTest, ::testing::ValuesIn(with_gguf_form()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+TEST(GgufConfig, ALlamaFileHoldsNoWindow) {
+  Config mistral = small(architecture_of_model_type("mistral", "test"));
+  mistral.layer_types[0].window = 32;
+  EXPECT_FALSE(config_to_gguf(mistral).has("llama.attention.sliding_window"));
+}
+
+TEST(GgufConfig, RefusesAnArchitectureThatGgufDoesNotKnow) {
+  Config opt = architecture_of_model_type("opt", "test").base;
+  opt.architecture = "opt";
+  EXPECT_THROW(config_to_gguf(opt), Error);
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ struct Case {
       const bool matrix = model::is_prunable(role);
       if (matrix)
         masks[role] = sparsity::select_largest(W.abs(), sparsity::Unstructured{0.5}, sparsity::Group::kRow);
-      pruned[role] = matrix ? W * masks[role].retained : W.clone();
+      pruned.set(role, matrix ? W * masks[role].retained : W.clone());
     }
     inputs = at::randn({24, 8, config.width});
   }

@@ -6,9 +6,12 @@
 #include <set>
 
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::model {
 namespace {
+
+const Architecture& architecture(std::string_view name) { return architecture_of_model_type(name, "test"); }
 
 Config sized(const Architecture& architecture) {
   Config c = architecture.base;
@@ -28,20 +31,20 @@ class LayoutTest : public ::testing::TestWithParam<const Architecture*> {};
 
 TEST_P(LayoutTest, PutsEveryPartBackWhereItWasFound) {
   const Config config = sized(*GetParam());
-  for (const NameTable* names : {&GetParam()->hugging_face, &GetParam()->gguf}) {
-    if (names->parts.empty()) continue;  // no such format
+  for (const NameTable* names : {&GetParam()->hugging_face, &GetParam()->gguf.names}) {
+    if (names->roles.empty()) continue;  // no such format
     std::set<std::string> seen;
     for (const StoredTensor& tensor : layout(config, *names)) {
       EXPECT_TRUE(seen.insert(tensor.name).second) << tensor.name;
       at::Tensor stored = at::randn(tensor.shape);
       at::Tensor again = at::full(tensor.shape, std::nan(""));
       int64_t elements = 0;
-      for (const StoredPart& role : tensor.parts) {
-        const at::Tensor value = extract(stored, role.slice, role.shape);
-        EXPECT_EQ(value.sizes().vec(), shape_of(config, role.role));
-        EXPECT_EQ(role.slice.is_whole(tensor.shape, role.shape), at::equal(value, stored)) << role.name;
+      for (const StoredPart& part : tensor.parts) {
+        const at::Tensor value = extract(stored, part.slice, part.shape);
+        EXPECT_EQ(value.sizes().vec(), shape_of(config, part.block, part.role));
+        EXPECT_EQ(part.slice.is_whole(tensor.shape, part.shape), at::equal(value, stored)) << part.name;
         elements += value.numel();
-        insert(value, role.slice, again);
+        insert(value, part.slice, again);
       }
       EXPECT_EQ(elements, stored.numel()) << tensor.name;
       // A value shifted by one on its way (Gemma's norms) comes back to the rounding of one.
@@ -55,14 +58,14 @@ TEST_P(LayoutTest, NamesNoPartTwiceAndHoldsAllThatTheConfigurationNeeds) {
   std::set<std::string> names;
   size_t parts = 0;
   for (const StoredTensor& tensor : layout(config, GetParam()->hugging_face)) {
-    for (const StoredPart& role : tensor.parts) {
-      EXPECT_TRUE(names.insert(role.name).second) << role.name;
-      EXPECT_EQ(role.name, role_name(GetParam()->hugging_face, role.role, role.block));
+    for (const StoredPart& part : tensor.parts) {
+      EXPECT_TRUE(names.insert(part.name).second) << part.name;
+      EXPECT_EQ(part.name, role_name(GetParam()->hugging_face, part.role, part.block));
       ++parts;
     }
   }
   EXPECT_EQ(parts,
-            outer_parts(config).size() + block_roles(config, 0).size() + block_roles(config, 1).size());
+            outer_roles(config).size() + block_roles(config, 0).size() + block_roles(config, 1).size());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LayoutTest, ::testing::ValuesIn(all_architectures()),
@@ -70,8 +73,8 @@ INSTANTIATE_TEST_SUITE_P(All, LayoutTest, ::testing::ValuesIn(all_architectures(
 
 at::Tensor part_of(const Architecture& architecture, const std::string& name, const at::Tensor& values) {
   for (const StoredTensor& tensor : layout(sized(architecture), architecture.hugging_face)) {
-    for (const StoredPart& role : tensor.parts) {
-      if (role.name == name) return extract(values.view(tensor.shape), role.slice, role.shape);
+    for (const StoredPart& part : tensor.parts) {
+      if (part.name == name) return extract(values.view(tensor.shape), part.slice, part.shape);
     }
   }
   return {};
@@ -79,20 +82,20 @@ at::Tensor part_of(const Architecture& architecture, const std::string& name, co
 
 TEST(Layout, Gpt2TransposesAndCutsColumns) {
   const at::Tensor stored = at::arange(12 * 36).view({12, 36});  // (in, q k v)
-  const at::Tensor k = part_of(gpt2(), "transformer.h.1.attn.k.weight", stored);
+  const at::Tensor k = part_of(architecture("gpt2"), "transformer.h.1.attn.k.weight", stored);
   EXPECT_TRUE(at::equal(k, stored.narrow(1, 12, 12).t()));
 }
 
 TEST(Layout, NeoxCutsHeadByHead) {
   const at::Tensor stored = at::arange(36 * 12).view({36, 12});  // q k v of head 0, of head 1, ...
-  const at::Tensor k = part_of(gpt_neox(), "gpt_neox.layers.0.attention.key.weight", stored);
+  const at::Tensor k = part_of(architecture("gpt_neox"), "gpt_neox.layers.0.attention.key.weight", stored);
   for (int64_t head = 0; head < 3; ++head)
     EXPECT_TRUE(at::equal(k.narrow(0, 4 * head, 4), stored.narrow(0, 12 * head + 4, 4)));
 }
 
 TEST(Layout, RotaryPairsAreNeighboursInGguf) {
-  const Config config = sized(llama());
-  for (const StoredTensor& tensor : layout(config, llama().gguf)) {
+  const Config config = sized(architecture("llama"));
+  for (const StoredTensor& tensor : layout(config, architecture("llama").gguf.names)) {
     if (tensor.name != "blk.0.attn_q.weight") continue;
     const at::Tensor rows = at::arange(12).view({12, 1}).expand({12, 12}).contiguous();
     const at::Tensor q = extract(rows, tensor.parts[0].slice, tensor.shape);
@@ -106,22 +109,31 @@ TEST(Block, GroupsMatricesByTheInputTheyShare) {
   Block block;
   for (const WeightRole::Kind kind : {WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue,
                                       WeightRole::kOutput, WeightRole::kUp, WeightRole::kDown})
-    block[kind] = at::ones({2, 2});
+    block.set(kind, at::ones({2, 2}));
   using Groups = std::vector<std::vector<WeightRole>>;
   EXPECT_EQ(matrix_groups(block, Sublayer::kAttention),
             (Groups{{WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue}, {WeightRole::kOutput}}));
   EXPECT_EQ(matrix_groups(block, Sublayer::kMlp), (Groups{{WeightRole::kUp}, {WeightRole::kDown}}));
-  block[WeightRole::kRouter] = at::ones({2, 2});
+  block.set(WeightRole::kRouter, at::ones({2, 2}));
   for (int32_t e = 0; e < 2; ++e) {
     for (const WeightRole::Kind kind : {WeightRole::kGate, WeightRole::kUp, WeightRole::kDown})
-      block[{kind, e}] = at::ones({2, 2});
+      block.set({kind, e}, at::ones({2, 2}));
   }
   EXPECT_EQ(matrix_groups(block, Sublayer::kMlp), (Groups{{{WeightRole::kGate, 0}, {WeightRole::kUp, 0}},
                                                           {{WeightRole::kGate, 1}, {WeightRole::kUp, 1}},
                                                           {{WeightRole::kDown, 0}},
                                                           {{WeightRole::kDown, 1}}}));
-  EXPECT_EQ(short_name({WeightRole::kUp, 1}), "experts.1.up");
-  EXPECT_EQ(sublayer_of(WeightRole::kRouter), Sublayer::kMlp);
+}
+
+TEST(Block, ReadingARoleThatItLacksAddsNothing) {
+  Block block;
+  block.set(WeightRole::kQuery, at::ones({2, 2}));
+  EXPECT_FALSE(block[WeightRole::kQueryBias].defined());
+  EXPECT_THROW(block.at(WeightRole::kQueryBias), Error);
+  EXPECT_THROW(block.set(WeightRole::kQueryBias, {}), Error);
+  EXPECT_EQ(block.tensors().size(), 1);
+  block.at(WeightRole::kQuery) = at::zeros({2, 2});
+  EXPECT_EQ(block[WeightRole::kQuery].sum().item<float>(), 0.0F);
 }
 
 }  // namespace

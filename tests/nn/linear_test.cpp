@@ -43,10 +43,10 @@ Config tiny(NormKind norm) {
 Block trained_block(const Config& c) {
   Block b = random_block(c);
   for (const WeightRole role : {WeightRole::kAttentionNorm, WeightRole::kMlpNorm}) {
-    b[role] = at::randn({c.width});
-    if (c.norm == NormKind::kLayer) b[bias_of(role)] = at::randn({c.width});
+    b.set(role, at::randn({c.width}));
+    if (c.norm == NormKind::kLayer) b.set(bias_of(role), at::randn({c.width}));
   }
-  for (const auto& [role, tensor] : b.tensors()) b[role] = tensor.requires_grad_(true);
+  for (const auto& [role, tensor] : b.tensors()) b.set(role, tensor.requires_grad_(true));
   return b;
 }
 
@@ -75,7 +75,9 @@ TEST_P(NormGradientTest, IsTheSameWhetherOrNotTheStreamHasOne) {
   Block block = trained_block(c);
   const at::Tensor x = at::randn({2, 12, c.width});
   const Forward forward(c, {.dtype = at::kFloat}, 12);
-  EXPECT_EQ(forward.normed(block, sublayer, x).requires_grad(), norm == NormKind::kLayer);
+  const Normed normed = forward.normed(block, sublayer, x);
+  EXPECT_EQ(normed.through_matrices, norm != NormKind::kLayer);
+  EXPECT_EQ(normed.tensor.requires_grad(), norm == NormKind::kLayer);
   const auto shortened = gradients(c, sublayer, block, x);
   const auto full = gradients(c, sublayer, block, x.clone().requires_grad_(true));
   for (size_t i = 0; i < full.size(); ++i)
@@ -91,8 +93,9 @@ TEST_P(NormGradientTest, IsThatOfTheFormulaWhereAGainIsZero) {
       sublayer == Sublayer::kAttention ? WeightRole::kAttentionNorm : WeightRole::kMlpNorm;
   at::Tensor weight = block[role].detach().clone();
   weight[3] = norm == NormKind::kRmsPlusOne ? -1.0F : 0.0F;
-  block[role] = weight.requires_grad_(true);
+  block.set(role, weight.requires_grad_(true));
   const at::Tensor x = at::randn({2, 12, c.width});
+  EXPECT_EQ(Forward(c, {.dtype = at::kFloat}, 12).normed(block, sublayer, x).through_matrices, false);
   const auto given = gradients(c, sublayer, block, x);
   const auto full = gradients(c, sublayer, block, x.clone().requires_grad_(true));
   for (size_t i = 0; i < full.size(); ++i) EXPECT_TRUE(at::equal(given[i], full[i])) << i;

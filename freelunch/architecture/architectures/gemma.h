@@ -6,22 +6,25 @@
 
 namespace freelunch::model {
 
-// What the Gemma generations share.
+// Shared by the generations of Gemma.
 
-/// Norms on either side of each sublayer, with 1 + w, and tanh GELU; `layer_types` are those of full
-/// attention and of the window.
+/// RMS norms with 1 + w before and after each sublayer, tanh GELU. `layer_types` holds full attention first,
+/// then the sliding window.
 Config gemma_base(std::vector<LayerType> layer_types);
-/// llama's names with a norm on either side of each sublayer.
+/// Llama's names, with norms before and after each sublayer.
 const std::vector<RoleName>& gemma_names();
-/// What a generation's GGUF files leave out.
-struct GemmaUnsaid {
-  int64_t pattern;        ///< of so many blocks the last attends to all
-  int64_t blocks_of_27b;  ///< the size that alone scales attention by its width over its heads
+/// Reads the attention scale, the caps, and which blocks have the window: those that config.json lists,
+/// otherwise all but every `pattern`th. Scales embeddings.
+void read_gemma(Config& config, const nlohmann::json& json, int64_t pattern);
+/// Writes to config.json what read_gemma reads.
+void write_gemma(const Config& config, nlohmann::json& json);
+/// What the GGUF files of a generation leave unsaid.
+struct GemmaGguf {
+  int64_t pattern;  ///< every `pattern`th block has full attention, the others have the window
+  int64_t
+      blocks_of_27b;  ///< the 27B model, known by this many blocks, scales attention by (width / heads)^-0.5
 };
-/// Scaled embeddings, attention scale, caps, and which blocks attend within the window: those the file lists,
-/// or all but every `pattern`th.
-void read_gemma(Config& config, const nlohmann::json* hf, const GemmaUnsaid& unsaid);
-/// What read_gemma reads, back into a config.json.
-void describe_gemma(const Config& config, nlohmann::json& hf);
+/// Sets it, and scales embeddings.
+void complete_gemma(Config& config, const GemmaGguf& implied);
 
 }  // namespace freelunch::model

@@ -8,7 +8,6 @@ const Architecture& gemma2() {
   static const Architecture architecture{
       .name = "gemma2",
       .hugging_face_class = "Gemma2ForCausalLM",
-      .gguf_name = "gemma2",
       .base =
           [] {
             Config base = gemma_base({{}, {.window = 4096}});
@@ -17,11 +16,13 @@ const Architecture& gemma2() {
             return base;
           }(),
       .keys = {.activation = "hidden_activation"},
-      .hugging_face = {.parts = gemma_names(), .base_prefix = "model."},
-      .gguf = norms_plus_one(gguf_table()),
-      .adjust = [](Config& config,
-                   const nlohmann::json* hf) { read_gemma(config, hf, {.pattern = 2, .blocks_of_27b = 46}); },
-      .describe = describe_gemma};
+      .hugging_face = {.roles = gemma_names(), .base_prefix = "model."},
+      .gguf = {.name = "gemma2",
+               .names = norms_plus_one(gguf_table()),
+               .complete =
+                   [](Config& config) { complete_gemma(config, {.pattern = 2, .blocks_of_27b = 46}); }},
+      .read_json = [](Config& config, const nlohmann::json& json) { read_gemma(config, json, 2); },
+      .write_json = write_gemma};
   return architecture;
 }
 

@@ -8,7 +8,6 @@ const Architecture& gemma3() {
   static const Architecture architecture{
       .name = "gemma3_text",
       .hugging_face_class = "Gemma3ForCausalLM",
-      .gguf_name = "gemma3",
       .base =
           [] {
             Config base = gemma_base({{.rope_theta = 1e6}, {.rope_theta = 1e4, .window = 4096}});
@@ -16,11 +15,13 @@ const Architecture& gemma3() {
             return base;
           }(),
       .keys = {.activation = "hidden_activation"},
-      .hugging_face = {.parts = gemma_names(), .base_prefix = "model."},
-      .gguf = norms_plus_one(gguf_table()),
-      .adjust = [](Config& config,
-                   const nlohmann::json* hf) { read_gemma(config, hf, {.pattern = 6, .blocks_of_27b = 62}); },
-      .describe = describe_gemma};
+      .hugging_face = {.roles = gemma_names(), .base_prefix = "model."},
+      .gguf = {.name = "gemma3",
+               .names = norms_plus_one(gguf_table()),
+               .complete =
+                   [](Config& config) { complete_gemma(config, {.pattern = 6, .blocks_of_27b = 62}); }},
+      .read_json = [](Config& config, const nlohmann::json& json) { read_gemma(config, json, 6); },
+      .write_json = write_gemma};
   return architecture;
 }
 

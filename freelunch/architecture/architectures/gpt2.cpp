@@ -10,7 +10,6 @@ const Architecture& gpt2() {
   static const Architecture architecture{
       .name = "gpt2",
       .hugging_face_class = "GPT2LMHeadModel",
-      .gguf_name = "gpt2",
       .base = {.max_length = 1024,
                .norm = NormKind::kLayer,
                .gated = false,
@@ -30,7 +29,7 @@ const Architecture& gpt2() {
                .norm_epsilon = "layer_norm_epsilon",
                .activation = "activation_function"},
       .wide_mlp = true,
-      .hugging_face = {.parts = {{WeightRole::kEmbedding, "transformer.wte.weight"},
+      .hugging_face = {.roles = {{WeightRole::kEmbedding, "transformer.wte.weight"},
                                  {WeightRole::kPositions, "transformer.wpe.weight"},
                                  {WeightRole::kFinalNorm, "transformer.ln_f.weight"},
                                  {WeightRole::kFinalNormBias, "transformer.ln_f.bias"},
@@ -54,11 +53,10 @@ const Architecture& gpt2() {
                        .block_prefix = "transformer.h.{b}.",
                        .base_prefix = "transformer.",
                        .transposed = true},
-      .gguf = gguf_table(gguf_fused_qkv()),
-      .adjust = [](Config&, const nlohmann::json* hf) {
-        if (hf == nullptr) return;
+      .gguf = {.name = "gpt2", .names = gguf_table(gguf_fused_qkv())},
+      .read_json = [](Config&, const nlohmann::json& json) {
         for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"}) {
-          if (hf->value(key, false))
+          if (json.value(key, false))
             fail(ErrorKind::kUnsupported, "config.json: gpt2 with {} is not supported", key);
         }
       }};

@@ -4,13 +4,12 @@
 
 namespace freelunch::model {
 
-/// GPT-NeoX and Pythia: both sublayers read the block's input; one matrix holds q, k and v head by head (one
-/// after the other in GGUF files); rotary positions on a quarter of each head.
+/// GPT-NeoX and Pythia: both sublayers read the block's input. One matrix holds q, k and v head by head (one
+/// after the other in GGUF files). A quarter of each head has rotary positions.
 const Architecture& gpt_neox() {
   static const Architecture architecture{
       .name = "gpt_neox",
       .hugging_face_class = "GPTNeoXForCausalLM",
-      .gguf_name = "gptneox",
       .base = {.norm = NormKind::kLayer,
                .parallel = true,
                .gated = false,
@@ -25,7 +24,7 @@ const Architecture& gpt_neox() {
                .rope_theta = "rotary_emb_base",
                .rotary_share = "rotary_pct"},
       .hugging_face =
-          {.parts = {{WeightRole::kEmbedding, "gpt_neox.embed_in.weight"},
+          {.roles = {{WeightRole::kEmbedding, "gpt_neox.embed_in.weight"},
                      {WeightRole::kFinalNorm, "gpt_neox.final_layer_norm.weight"},
                      {WeightRole::kFinalNormBias, "gpt_neox.final_layer_norm.bias"},
                      {WeightRole::kHead, "embed_out.weight"},
@@ -48,17 +47,18 @@ const Architecture& gpt_neox() {
            .block_prefix = "gpt_neox.layers.{b}.",
            .base_prefix = "gpt_neox.",
            .fusion = Fusion::kPerHead},
-      .gguf = gguf_table(gguf_fused_qkv()),
-      .adjust =
-          [](Config& config, const nlohmann::json* hf) {
-            if (hf == nullptr) return;
-            config.parallel = hf->value("use_parallel_residual", true);
-            config.qkv_bias = config.output_bias = hf->value("attention_bias", true);
+      .gguf = {.name = "gptneox",
+               .parallel_key = "use_parallel_residual",
+               .names = gguf_table(gguf_fused_qkv())},
+      .read_json =
+          [](Config& config, const nlohmann::json& json) {
+            config.parallel = json.value("use_parallel_residual", true);
+            config.qkv_bias = config.output_bias = json.value("attention_bias", true);
           },
-      .describe =
-          [](const Config& config, nlohmann::json& hf) {
-            hf["use_parallel_residual"] = config.parallel;
-            hf["attention_bias"] = config.qkv_bias;
+      .write_json =
+          [](const Config& config, nlohmann::json& json) {
+            json["use_parallel_residual"] = config.parallel;
+            json["attention_bias"] = config.qkv_bias;
           }};
   return architecture;
 }

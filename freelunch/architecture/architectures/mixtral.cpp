@@ -4,30 +4,28 @@
 
 namespace freelunch::model {
 
-/// Mixtral: mistral with a mixture of experts in every block. In GGUF files it calls itself llama.
+/// Mixtral: mistral with a mixture of experts in every block. GGUF files name it "llama".
 const Architecture& mixtral() {
   static const Architecture architecture{
       .name = "mixtral",
       .hugging_face_class = "MixtralForCausalLM",
-      .gguf_name = "llama",
       .base = {.experts = {.count = 8, .chosen = 2}, .layer_types = {{.rope_theta = 1e6}}},
-      .hugging_face = {.parts = with(llama_names(), {{WeightRole::kRouter, "block_sparse_moe.gate.weight"}}),
+      .hugging_face = {.roles = with(llama_names(), {{WeightRole::kRouter, "block_sparse_moe.gate.weight"}}),
                        .experts = {{WeightRole::kGate, "block_sparse_moe.experts.{e}.w1.weight"},
                                    {WeightRole::kUp, "block_sparse_moe.experts.{e}.w3.weight"},
                                    {WeightRole::kDown, "block_sparse_moe.experts.{e}.w2.weight"}},
                        .base_prefix = "model."},
-      .gguf = rotary_pairs(gguf_table()),
-      .adjust =
-          [](Config& config, const nlohmann::json* hf) {
-            if (hf == nullptr) return;
-            config.experts.count = hf->value("num_local_experts", config.experts.count);
-            config.experts.chosen = hf->value("num_experts_per_tok", config.experts.chosen);
+      .gguf = {.name = "llama", .window_key = {}, .names = rotary_pairs(gguf_table())},
+      .read_json =
+          [](Config& config, const nlohmann::json& json) {
+            config.experts.count = json.value("num_local_experts", config.experts.count);
+            config.experts.chosen = json.value("num_experts_per_tok", config.experts.chosen);
             config.experts.intermediate = config.intermediate;
           },
-      .describe =
-          [](const Config& config, nlohmann::json& hf) {
-            hf["num_local_experts"] = config.experts.count;
-            hf["num_experts_per_tok"] = config.experts.chosen;
+      .write_json =
+          [](const Config& config, nlohmann::json& json) {
+            json["num_local_experts"] = config.experts.count;
+            json["num_experts_per_tok"] = config.experts.chosen;
           }};
   return architecture;
 }

@@ -9,18 +9,18 @@ const Architecture& olmo2() {
   static const Architecture architecture{
       .name = "olmo2",
       .hugging_face_class = "Olmo2ForCausalLM",
-      .gguf_name = "olmo2",
       .base = {.norm_place = NormPlace::kAfter, .head_norm = HeadNorm::kAll},
-      .hugging_face = {.parts = with(llama_names(),
+      .hugging_face = {.roles = with(llama_names(),
                                      {{WeightRole::kAttentionPostNorm, "post_attention_layernorm.weight"},
                                       {WeightRole::kMlpPostNorm, "post_feedforward_layernorm.weight"}}),
                        .base_prefix = "model."},
-      .gguf = gguf_table(),
-      .adjust =
-          [](Config& config, const nlohmann::json* hf) {
-            if (hf != nullptr) config.qkv_bias = config.output_bias = hf->value("attention_bias", false);
+      .gguf = {.name = "olmo2", .names = gguf_table()},
+      .read_json =
+          [](Config& config, const nlohmann::json& json) {
+            config.qkv_bias = config.output_bias = json.value("attention_bias", false);
           },
-      .describe = [](const Config& config, nlohmann::json& hf) { hf["attention_bias"] = config.qkv_bias; }};
+      .write_json = [](const Config& config,
+                       nlohmann::json& json) { json["attention_bias"] = config.qkv_bias; }};
   return architecture;
 }
 

@@ -5,8 +5,8 @@
 
 namespace freelunch::model {
 
-/// OPT: learned positions from row 2 on, layer norms, ReLU, biases everywhere. The 350M model alone has its
-/// norms after the sum and an embedding narrower than the stream. GGUF knows no OPT.
+/// OPT: learned positions from row 2 on, layer norms, ReLU, biases everywhere. Only the 350M model has its
+/// norms after the sum and an embedding narrower than the stream. GGUF has no form of OPT.
 const Architecture& opt() {
   static const Architecture architecture{
       .name = "opt",
@@ -25,7 +25,7 @@ const Architecture& opt() {
                .head_dim = "",
                .norm_epsilon = "",
                .activation = "activation_function"},
-      .hugging_face = {.parts = with(llama_names(),
+      .hugging_face = {.roles = with(llama_names(),
                                      {{WeightRole::kEmbedding, "model.decoder.embed_tokens.weight"},
                                       {WeightRole::kPositions, "model.decoder.embed_positions.weight"},
                                       {WeightRole::kProjectIn, "model.decoder.project_in.weight"},
@@ -44,15 +44,14 @@ const Architecture& opt() {
                                       {WeightRole::kDownBias, "fc2.bias"}}),
                        .block_prefix = "model.decoder.layers.{b}.",
                        .base_prefix = "model."},
-      .adjust = [](Config& config, const nlohmann::json* hf) {
-        if (hf == nullptr) return;
-        const auto it = hf->find("word_embed_proj_dim");
-        if (it != hf->end() && !it->is_null()) config.embedding_width = it->get<int64_t>();
-        const bool before = hf->value("do_layer_norm_before", true);
+      .read_json = [](Config& config, const nlohmann::json& json) {
+        const auto it = json.find("word_embed_proj_dim");
+        if (it != json.end() && !it->is_null()) config.embedding_width = it->get<int64_t>();
+        const bool before = json.value("do_layer_norm_before", true);
         if (!before) config.norm_place = NormPlace::kAfterSum;
-        config.final_norm = before && !hf->value("_remove_final_layer_norm", false);
-        config.qkv_bias = config.output_bias = config.mlp_bias = hf->value("enable_bias", true);
-        if (!hf->value("layer_norm_elementwise_affine", true))
+        config.final_norm = before && !json.value("_remove_final_layer_norm", false);
+        config.qkv_bias = config.output_bias = config.mlp_bias = json.value("enable_bias", true);
+        if (!json.value("layer_norm_elementwise_affine", true))
           fail(ErrorKind::kUnsupported,
                "config.json: opt without weights in its layer norms is not supported");
       }};

@@ -10,9 +10,8 @@ const Architecture& phi3() {
   static const Architecture architecture{
       .name = "phi3",
       .hugging_face_class = "Phi3ForCausalLM",
-      .gguf_name = "phi3",
       .base = {.max_length = 4096},
-      .hugging_face = {.parts =
+      .hugging_face = {.roles =
                            with(llama_names(),
                                 {{WeightRole::kQuery, "self_attn.q_proj.weight", "self_attn.qkv_proj.weight"},
                                  {WeightRole::kKey, "self_attn.k_proj.weight", "self_attn.qkv_proj.weight"},
@@ -20,10 +19,12 @@ const Architecture& phi3() {
                                  {WeightRole::kGate, "mlp.gate_proj.weight", "mlp.gate_up_proj.weight"},
                                  {WeightRole::kUp, "mlp.up_proj.weight", "mlp.gate_up_proj.weight"}}),
                        .base_prefix = "model."},
-      .gguf = gguf_table(with(gguf_fused_qkv(), {{WeightRole::kGate, "ffn_gate.weight", "ffn_up.weight"},
-                                                 {WeightRole::kUp, "ffn_up.weight", "ffn_up.weight"}})),
-      // transformers' default is 32,000, beyond a smaller vocabulary
-      .describe = [](const Config&, nlohmann::json& hf) { hf["pad_token_id"] = nullptr; }};
+      .gguf = {.name = "phi3",
+               .names =
+                   gguf_table(with(gguf_fused_qkv(), {{WeightRole::kGate, "ffn_gate.weight", "ffn_up.weight"},
+                                                      {WeightRole::kUp, "ffn_up.weight", "ffn_up.weight"}}))},
+      // the default in transformers is 32,000, which a smaller vocabulary does not have
+      .write_json = [](const Config&, nlohmann::json& json) { json["pad_token_id"] = nullptr; }};
   return architecture;
 }
 

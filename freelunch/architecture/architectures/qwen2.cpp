@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
-#include "freelunch/base/error.h"
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::model {
 
@@ -11,11 +11,10 @@ const Architecture& qwen2() {
   static const Architecture architecture{
       .name = "qwen2",
       .hugging_face_class = "Qwen2ForCausalLM",
-      .gguf_name = "qwen2",
       .base = {.norm_epsilon = 1e-6, .qkv_bias = true},
-      .hugging_face = {.parts = llama_names(), .base_prefix = "model."},
-      .gguf = gguf_table(),
-      .adjust = [](Config& config, const nlohmann::json* hf) { refuse_sliding_window(config, hf); }};
+      .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
+      .gguf = {.name = "qwen2", .window_key = {}, .names = gguf_table()},
+      .read_json = [](Config& config, const nlohmann::json& json) { refuse_sliding_window(config, json); }};
   return architecture;
 }
 

@@ -118,7 +118,7 @@ class MatrixRepair {
           expert ? expert_inputs(cast, dense, sublayer, g) : group_inputs(cast, dense, sublayer, g);
       for (const WeightRole role : groups[g]) {
         if (read) repair_matrix(b, role, block, dense, masks, *read);
-        if (propagation_ != Propagation::kDense) cast[role] = block[role].to(run_.compute.dtype);
+        if (propagation_ != Propagation::kDense) cast.set(role, block[role].to(run_.compute.dtype));
       }
     }
     for_each_batch(run_.windows.size(0), run_.held_out, [&](int64_t i, int64_t n, bool) {

@@ -72,7 +72,7 @@ class Pruner {
   void take_small_tensors(int64_t b, Block& block) const {
     for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {
       if (!model::is_prunable(*tensor->role))
-        block[*tensor->role] = model::to_device(run_.current().tensor(*tensor), run_.compute.device);
+        block.set(*tensor->role, model::to_device(run_.current().tensor(*tensor), run_.compute.device));
     }
   }
 
@@ -105,12 +105,12 @@ class Pruner {
       const criteria::CalibrationStats stats = evidence_of(statistics, b, sublayer, g);
       for (const WeightRole role : groups[g]) {
         const at::Tensor W_dense = block[role];
-        const reconstruct::RegionOutcome one = prune_matrix(b, role, block[role], stats, statistics);
+        const reconstruct::RegionOutcome one = prune_matrix(b, role, block.at(role), stats, statistics);
         outcome.before += one.before;
         outcome.after += one.after;
         outcome.held_out_before += one.held_out_before;
         outcome.held_out_after += one.held_out_after;
-        cast[role] = (dense_statistics_ ? W_dense : block[role]).to(run_.compute.dtype);
+        cast.set(role, (dense_statistics_ ? W_dense : block[role]).to(run_.compute.dtype));
         ++matrices;
       }
     }
