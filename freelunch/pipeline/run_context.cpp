@@ -38,8 +38,7 @@ StreamPair RunContext::streams(const model::Forward& forward, const model::Weigh
 
 void RunContext::save_to_scratch(int64_t block, const model::Block& tensors, model::Sublayer sublayer) {
   for (const auto& [role, tensor] : tensors.tensors()) {
-    if (model::sublayer_of(role) == sublayer && tensor.defined())
-      scratch.put(model().find(block, role)->name, tensor);
+    if (model::sublayer_of(role) == sublayer) scratch.put(model().find(block, role)->name, tensor);
   }
 }
 
