@@ -5,7 +5,9 @@
 #include <cmath>
 #include <utility>
 
+#include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
+#include "freelunch/criteria/inverse_factor.h"
 #include "freelunch/memory/process_memory.h"
 
 namespace freelunch::pipeline {
@@ -15,7 +17,7 @@ GroupStatistics::GroupStatistics(int64_t width, at::Device device, Wanted wanted
   if (!wanted.gram) return;
   for (const bool held_out : {false, true}) {
     Side& side = sides_.at(held_out ? 1 : 0);
-    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : at::kDouble;
+    const at::ScalarType dtype = held_out ? statistics::kHeldOutSums : backend::of(device).sum_dtype();
     side.H.emplace(width, device, dtype);
     if (!wanted.cross) continue;
     side.C.emplace(width, device);
@@ -80,17 +82,21 @@ const reconstruct::Moments& GroupStatistics::moments(bool held_out) {
   if (moments) return *moments;
   // one set of windows and one matrix at a time: all at once they would be the peak of the stage
   Side side = std::exchange(sides_.at(index), Side{});
-  moments = reconstruct::Moments{.H = side.H->sum(at::kFloat), .C = {}, .D = {}};
+  at::Tensor H = side.H->sum(at::kFloat);
   side.H.reset();
-  release_freed_memory();  // otherwise the freed sum stays allocated next to what follows
+  release_freed_memory();  // otherwise the sum just freed stays allocated next to what comes next
+  at::Tensor C, D;
   if (wanted_.cross) {
-    moments->C = side.C->sum().to(at::kFloat);
+    C = side.C->sum().to(at::kFloat);
     side.C.reset();
-    moments->D = side.D->sum(at::kFloat);
-  } else if (!wanted_.metric) {
-    moments->keep_split_alone();
-    release_freed_memory();
+    D = side.D->sum(at::kFloat);
   }
+  using Form = reconstruct::Moments::Form;
+  const bool local = !wanted_.cross && !wanted_.metric;
+  // errors against the dense stream's target need no split, and held-out moments are used for errors alone
+  const Form form = local ? Form::kSplit : held_out && wanted_.cross ? Form::kFp32 : Form::kBoth;
+  moments.emplace(std::move(H), form, std::move(C), std::move(D));
+  if (local) release_freed_memory();
   return *moments;
 }
 

@@ -11,6 +11,45 @@ namespace {
 
 using nlohmann::json;
 
+json figures_json(const RunReport& report) {
+  json figures = json::object();
+  if (report.dense) figures["dense"] = *report.dense;
+  if (report.pruned) figures["pruned"] = *report.pruned;
+  if (report.repaired) figures["repaired"] = *report.repaired;
+  return figures;
+}
+
+json stages_json(const RunReport& report) {
+  json stages = json::array();
+  for (const StageRecord& record : report.stages) {
+    json& stage = stages.emplace_back(record);
+    const StageBudget* planned = report.planned ? report.planned->find(record.name) : nullptr;
+    if (planned == nullptr) continue;
+    stage["planned_bytes"] = planned->bytes();
+    stage["planned_seconds"] = planned->seconds;
+  }
+  return stages;
+}
+
+double share(int64_t part, int64_t whole) {
+  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(1, whole));
+}
+
+json tensors_json(const RunReport& report) {
+  json tensors = json::array();
+  for (const TensorRecord& record : report.tensors)
+    tensors.emplace_back(record)["sparsity"] = share(record.zeros, record.elements);
+  return tensors;
+}
+
+json sparsity_json(const RunReport& report) {
+  int64_t zeros = 0;
+  int64_t elements = 0;
+  for (const TensorRecord& tensor : report.tensors) {
+    zeros += tensor.zeros;
+    elements += tensor.elements;
+  }
+  return {{"pruned_tensors", share(zeros, elements)}, {"whole_model", share(zeros, report.parameters)}};
 }
 
 }  // namespace
@@ -34,11 +73,12 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
                 {"architecture", model.config().architecture},
                 {"parameters", report.parameters}}},
               {"plan", plan_json(plan, stages, compute)},
-              {"sha256", digests_json(report.digests)},
-              {"figures", json::object()},
-              {"stages", json::array()},
-              {"regions", json::array()},
-              {"tensors", json::array()},
+              {"sha256", report.digests},
+              {"figures", figures_json(report)},
+              {"stages", stages_json(report)},
+              {"regions", report.regions},
+              {"tensors", tensors_json(report)},
+              {"sparsity", sparsity_json(report)},
               {"peak_bytes", report.peak_bytes},
               {"seconds", report.seconds},
               {"output", plan.output.string()},

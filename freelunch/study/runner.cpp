@@ -225,7 +225,7 @@ class StudyRun {
                                            .freelunch = kVersion,
                                            .date = pipeline::utc_date(),
                                            .threads = at::get_num_threads(),
-                                           .compute = backend::dtype_name(compute_.dtype)});
+                                           .compute = std::string(backend::dtype_name(compute_.dtype))});
   }
 
   const StudyPlan& study_;
