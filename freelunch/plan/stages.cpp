@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <sstream>
-#include <string_view>
 
 #include "freelunch/base/error.h"
 
@@ -14,20 +13,21 @@ namespace {
 Stage parse_stage(const std::string& item, const std::string& list) {
   if (item == "half") return {.name = "sublayer"};  // the former name of the stage
   if (item.empty()) fail(ErrorKind::kInvalidArgument, "repair '{}' has an empty stage name", list);
-  const size_t colon = item.find(':');
-  if (colon == std::string::npos) return {.name = item};
-  const std::string_view plural = std::string_view(item).substr(0, colon);
-  const std::string_view count = std::string_view(item).substr(colon + 1);
+  if (item.find(':') == std::string::npos) return {.name = item};
+  const size_t plural = item.find("s:");
   int64_t blocks = 0;
-  const auto [end, error] = std::from_chars(count.data(), count.data() + count.size(), blocks);
-  if (error != std::errc() || end != count.data() + count.size() || blocks < 1 || plural.size() < 2 ||
-      !plural.ends_with('s')) {
+  bool readable = plural != std::string::npos && plural > 0;
+  if (readable) {
+    const char* count = item.c_str() + plural + 2;
+    const char* last = item.c_str() + item.size();
+    const auto [end, error] = std::from_chars(count, last, blocks);
+    readable = error == std::errc() && end == last && blocks >= 1;
+  }
+  if (!readable) {
     fail(ErrorKind::kInvalidArgument,
          "repair stage '{}' cannot be read; expected a name, or blocks:K with a positive integer K", item);
   }
-  Stage stage{.name = std::string(plural), .blocks = blocks};
-  stage.name.pop_back();
-  return stage;
+  return {.name = item.substr(0, plural), .blocks = blocks};
 }
 
 }  // namespace
@@ -38,7 +38,7 @@ std::string to_string(const Stage& stage) {
 
 std::string to_string(const std::vector<Stage>& stages) {
   std::string list;
-  for (const Stage& stage : stages) list += (list.empty() ? "" : ",") + to_string(stage);
+  for (const Stage& stage : stages) list += fmt::format("{}{}", list.empty() ? "" : ",", to_string(stage));
   return list.empty() ? "none" : list;
 }
 
