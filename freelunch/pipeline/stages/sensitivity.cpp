@@ -130,6 +130,8 @@ bool is_measured(const RunContext& run) {
 
 }  // namespace
 
+std::string sensitivity_name(const std::string& tensor) { return tensor + "#sensitivity"; }
+
 void measure_sensitivity(RunContext& run) {
   if (is_measured(run)) return;
   const model::Config& config = run.model().config();
