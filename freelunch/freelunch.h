@@ -9,7 +9,7 @@
 #include "freelunch/model_io/opened_model.h"
 #include "freelunch/pipeline/compress.h"
 #include "freelunch/pipeline/measure.h"
-#include "freelunch/pipeline/run_setup.h"
+#include "freelunch/pipeline/planned_run.h"
 
 /// The library in one header: what the commands of `freelunch` do, as functions. Each function reports its
 /// errors as freelunch::Error with a one-line message (and std::bad_alloc if memory runs out), and none

@@ -10,7 +10,7 @@ namespace freelunch::pipeline {
 namespace {
 
 /// The share of the measured GEMM rate that whole passes reach, with norms, attention, activations and
-/// autograd between the GEMMs. Fitted to SmolLM2-135M on two Zen 5 cores (docs/memory.md).
+/// autograd between the GEMMs. An estimate from runs of SmolLM2-135M (docs/memory.md).
 constexpr double kEfficiency = 0.5;
 
 /// Bytes that the libraries take once they compute: code pages, compiled kernels, thread stacks, free heap
