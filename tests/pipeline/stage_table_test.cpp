@@ -24,7 +24,9 @@ TEST(StageTable, GivesEveryStageWhatItsScopeNeeds) {
     EXPECT_NE(type->run, nullptr) << type->name;
     const bool descends = type->scope != StageScope::kMasks;
     EXPECT_EQ(type->default_rate != nullptr, descends) << type->name;
-    if (descends) EXPECT_GT(type->default_rate(576, 1), 0) << type->name;
+    if (descends) {
+      EXPECT_GT(type->default_rate(576, 1), 0) << type->name;
+    }
     EXPECT_EQ(type->trains.has_value(), type->scope == StageScope::kModel) << type->name;
   }
 }
