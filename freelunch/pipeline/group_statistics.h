@@ -27,12 +27,14 @@ class GroupStatistics {
   int64_t tokens(bool held_out) const { return tokens_[held_out ? 1 : 0]; }
   /// Throws Numerical if an input or its square was not finite.
   void check_finite() const;
-  /// What a criterion with these needs may look at, from the calibration windows. `damping` becomes the share of
-  /// the mean diagonal that factorising H took (criteria::inverse_factor); unchanged if nothing is factorised.
+  /// What a criterion with these needs may look at, from the calibration windows. `damping` becomes the share
+  /// of the mean diagonal that factorising H took (criteria::inverse_factor); unchanged if nothing is
+  /// factorised.
   criteria::CalibrationStats stats(criteria::StatsNeeded needs, double& damping) const;
   /// The same if no token was added: every input counts the same.
   criteria::CalibrationStats stats_of_no_tokens(criteria::StatsNeeded needs) const;
-  /// The moments in fp32. Call it after the last add() and stats(): the sums that they are made from are freed.
+  /// The moments in fp32. Call it after the last add() and stats(): the sums that they are made from are
+  /// freed.
   const reconstruct::Moments& moments(bool held_out);
 
  private:

@@ -21,7 +21,7 @@ struct Process {
   TensorFile scratch;
   RunReport report;
   Journal journal;
-  explicit Process(const fs::path& folder, const json& fingerprint = {{"option", {{"--seed", 0}}}})
+  explicit Process(const fs::path& folder, const json& fingerprint = {{"option", {{"`seed`", 0}}}})
       : scratch(folder / "weights.scratch", TensorFile::Lifetime::kFolder),
         journal(folder, fingerprint, scratch, report, std::chrono::seconds(0)) {}
 
@@ -193,14 +193,14 @@ TEST_F(JournalTest, RefusesAnotherRunAndSaysWhatDiffers) {
     }
     return "";
   };
-  const json mine{{"option", {{"--seed", 0}, {"--rule", json::array()}}},
+  const json mine{{"option", {{"`seed`", 0}, {"--rule", json::array()}}},
                   {"sha256 of the model's", {{"m", "ab"}}}};
   EXPECT_EQ(message(mine), "");
   EXPECT_EQ(message(mine), "");
   json other = mine;
-  other["option"]["--seed"] = 7;
-  EXPECT_THAT(message(other), HasSubstr("option --seed was 0, is 7"));
-  EXPECT_THAT(message(other), HasSubstr("--restart"));
+  other["option"]["`seed`"] = 7;
+  EXPECT_THAT(message(other), HasSubstr("option `seed` was 0, is 7"));
+  EXPECT_THAT(message(other), HasSubstr("`restart`"));
   other = mine;
   other["sha256 of the model's"]["m"] = "cd";
   EXPECT_THAT(message(other), HasSubstr("sha256 of the model's m was \"ab\", is \"cd\""));
@@ -213,7 +213,7 @@ TEST_F(JournalTest, RefusesAnotherRunAndSaysWhatDiffers) {
 TEST_F(JournalTest, RefusesRecordsOfAnotherKind) {
   {
     checkpoint::JournalFile file(folder_ / "journal.jsonl");
-    file.append({{"fingerprint", {{"option", {{"--seed", 0}}}}}});
+    file.append({{"fingerprint", {{"option", {{"`seed`", 0}}}}}});
     file.append({{"stage", 3}});
   }
   try {
@@ -221,7 +221,7 @@ TEST_F(JournalTest, RefusesRecordsOfAnotherKind) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kBadFile);
-    EXPECT_THAT(error.what(), HasSubstr("--restart"));
+    EXPECT_THAT(error.what(), HasSubstr("`restart`"));
   }
 }
 
