@@ -31,6 +31,11 @@ TEST(StageTable, GivesEveryStageWhatItsScopeNeeds) {
   }
 }
 
+TEST(StageTable, ARenamedStageDrawsTheNumbersOfItsFormerName) {
+  EXPECT_EQ(random_name({.name = "sublayer"}), "half");
+  EXPECT_EQ(random_name({.name = "block", .blocks = 2}), "blocks:2");
+}
+
 TEST(StageTable, ReadsBackTheTextOfEachStage) {
   for (const StageType* type : all_stages()) {
     const Stage stage{.name = std::string(type->name), .blocks = type->takes_count ? 3 : 1};

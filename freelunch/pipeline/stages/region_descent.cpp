@@ -184,7 +184,7 @@ class RegionRepair {
                          ? next_norm(run_, places.back().block, places.back().sublayer)
                          : reconstruct::NextNorm{}};
     RandomStream random(run_.plan.seed,
-                        fmt::format("order of windows, stage {}, {}", to_string(stage_), name));
+                        fmt::format("order of windows, stage {}, {}", random_name(stage_), name));
     return reconstruct::descend(region, data, descent_recipe(run_, stage_, kind_of(places)), random, name);
   }
 

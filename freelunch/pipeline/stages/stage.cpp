@@ -82,6 +82,11 @@ bool is_local(const Stage& stage) { return type_of(stage).scope == StageScope::k
 
 bool is_global(const Stage& stage) { return type_of(stage).scope == StageScope::kModel; }
 
+std::string random_name(const Stage& stage) {
+  const std::string_view name = type_of(stage).random_name;
+  return name.empty() ? to_string(stage) : std::string(name);
+}
+
 reconstruct::Trains trained_by(const Stage& stage) { return type_of(stage).trains.value(); }
 
 double default_rate(const Stage& stage, int64_t width) {

@@ -17,6 +17,9 @@ struct StageType {
   /// Its regions end in the residual stream. `loss next-norm` needs that, since a norm reads the stream next.
   bool ends_in_stream = true;
   std::optional<reconstruct::Trains> trains;  ///< scope kModel: which parameters
+  /// What the stage's random streams are named after; empty: its name. A renamed stage keeps its former name
+  /// here, so that the same seed still gives the same weights.
+  std::string_view random_name = {};
   /// Default peak learning rate, from the width of the residual stream and the blocks of a region
   /// (docs/methods/learning_rate.md). Null if the stage does no gradient descent.
   double (*default_rate)(int64_t width, int64_t blocks) = nullptr;
@@ -44,6 +47,8 @@ bool works_on_masks(const std::vector<Stage>& stages);
 bool is_local(const Stage& stage);
 /// Whether a stage trains the whole model.
 bool is_global(const Stage& stage);
+/// The part of a random stream's name that tells the stage.
+std::string random_name(const Stage& stage);
 /// Which parameters a whole-model stage trains.
 reconstruct::Trains trained_by(const Stage& stage);
 

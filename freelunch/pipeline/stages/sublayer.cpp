@@ -8,6 +8,7 @@ namespace freelunch::pipeline {
 const StageType& sublayer_stage() {
   static const StageType type{
       .name = "sublayer",
+      .random_name = "half",
       .default_rate = [](int64_t width, int64_t) { return 2e-3 * rate_scale(width); },
       .budget = [](const CostModel& cost, const Stage& stage) { return region_budget(cost, stage, 1); },
       .run = [](RunContext& run, const Stage& stage) { repair_regions(run, stage, 1); }};

@@ -149,7 +149,7 @@ void repair_model(RunContext& run, const Stage& stage) {
                           ? run.dense_scratch.get(kDenseHidden).to(run.compute.device)
                           : at::Tensor(),
       .held_out = run.held_out,
-      .order = RandomStream(run.plan.seed, fmt::format("order of windows, stage {}", to_string(stage)))};
+      .order = RandomStream(run.plan.seed, fmt::format("order of windows, stage {}", random_name(stage)))};
   const auto mask_of = [&](const std::string& tensor) { return run.scratch.get(model::mask_name(tensor)); };
   StagePlace place(run.journal);
   const reconstruct::DistilOutcome outcome = reconstruct::distil(
