@@ -65,8 +65,10 @@ void read_gemma(Config& config, const nlohmann::json& json, int64_t pattern) {
 
 void complete_gemma(Config& config, const GemmaGguf& implied) {
   scale_embeddings(config);
-  if (config.blocks == implied.blocks_of_27b)
-    config.attention_scale = 1 / std::sqrt(static_cast<double>(config.width / config.heads));
+  if (config.blocks == implied.blocks_of_27b) {
+    const int64_t width_per_head = config.width / config.heads;  // not head_dim
+    config.attention_scale = 1 / std::sqrt(static_cast<double>(width_per_head));
+  }
   alternate(config, implied.pattern);
 }
 
