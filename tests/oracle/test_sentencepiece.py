@@ -10,7 +10,6 @@ import subprocess
 
 import pytest
 import sentencepiece
-from mixed_lines import Probe, mixed_lines, wikitext
 from places import place
 from tokenizers import Tokenizer
 
@@ -32,21 +31,6 @@ IN_GGUF = {  # name -> what GGUF metadata says besides tokens, scores and types
     "bpe, no bytes": dict(model="llama", add_bos=False),
     "unigram, identity": dict(model="t5"),
 }
-
-
-@pytest.fixture(scope="module")
-def ours(tokenizer_probe):
-    return Probe(tokenizer_probe)
-
-
-@pytest.fixture(scope="module")
-def lines():
-    return mixed_lines(10500)[:10000]
-
-
-@pytest.fixture(scope="module")
-def text():
-    return wikitext()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ use.
 import json
 
 import pytest
-from mixed_lines import Probe, mixed_lines, wikitext
 from places import place
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -72,21 +71,6 @@ CHARACTER_LEVEL = {
     "contiguous": (None, CONTIGUOUS),
 }
 BYTES = [f"<0x{b:02X}>" for b in range(256)]
-
-
-@pytest.fixture(scope="module")
-def ours(tokenizer_probe):
-    return Probe(tokenizer_probe)
-
-
-@pytest.fixture(scope="module")
-def lines():
-    return mixed_lines(10500)[:10000]
-
-
-@pytest.fixture(scope="module")
-def text():
-    return wikitext()
 
 
 @pytest.fixture(scope="module")
