@@ -2,28 +2,21 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/sinks.h"
-#include "freelunch/checkpoint/safetensors/safetensors_writer.h"
+#include "tiny_model.h"
 
 namespace freelunch::reconstruct {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kBlocks = 3;
-constexpr const char* kConfig = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 40, "hidden_size": 16,
-  "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-  "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true
-})";
+constexpr int64_t kBlocks = TinyModel::kBlocks;
 
 /// Ends the run right after the commit of a step, like a process that dies there.
 struct Place final : DistilPlace {
@@ -38,41 +31,19 @@ struct Place final : DistilPlace {
   std::optional<DistilPosition> last() const override { return position; }
 };
 
-/// A model of random weights in a folder of its own.
+/// A model of random weights and random masks.
 class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::ScalarType>> {
  protected:
-  DistilTest() : folder_(fs::temp_directory_path() / ("freelunch_distil_" + std::to_string(getpid()))) {
-    at::manual_seed(0);
-    fs::create_directories(folder_);
-    std::ofstream(folder_ / "config.json") << kConfig;
-    std::map<std::string, at::Tensor> tensors{{"model.embed_tokens.weight", at::randn({40, 16})},
-                                              {"model.norm.weight", at::ones({16})}};
-    for (int64_t b = 0; b < kBlocks; ++b) {
-      const std::string prefix = "model.layers." + std::to_string(b) + ".";
-      for (const char* norm : {"input_layernorm.weight", "post_attention_layernorm.weight"})
-        tensors[prefix + norm] = at::ones({16});
-      for (const char* matrix : {"self_attn.q_proj.weight", "self_attn.o_proj.weight"})
-        tensors[prefix + matrix] = at::randn({16, 16}) * 0.3;
-      for (const char* matrix : {"self_attn.k_proj.weight", "self_attn.v_proj.weight"})
-        tensors[prefix + matrix] = at::randn({8, 16}) * 0.3;
-      for (const char* matrix : {"mlp.gate_proj.weight", "mlp.up_proj.weight"})
-        tensors[prefix + matrix] = at::randn({24, 16}) * 0.3;
-      tensors[prefix + "mlp.down_proj.weight"] = at::randn({16, 24}) * 0.3;
-    }
-    std::vector<checkpoint::TensorPlan> plan;
-    for (const auto& [name, tensor] : tensors)
-      plan.push_back({name, checkpoint::DType::kF32, tensor.sizes().vec()});
-    checkpoint::SafetensorsWriter writer(folder_ / "model.safetensors", plan, {});
-    for (const auto& [name, tensor] : tensors) {
-      const auto* bytes = static_cast<const std::byte*>(tensor.const_data_ptr());
-      writer.write(name, {bytes, static_cast<size_t>(tensor.nbytes())});
-      if (tensor.dim() == 2 && name.find("embed") == std::string::npos)
-        masks_[name] = at::rand(tensor.sizes()).gt(0.5);
-    }
-    writer.finish();
-    model_ = model::LanguageModel::open(folder_);
+  DistilTest() {
+    std::map<std::string, std::vector<int64_t>> matrices;
+    for (const model::ModelTensor& tensor : model_->tensors())
+      if (tensor.block >= 0 && tensor.shape.size() == 2) matrices[tensor.name] = tensor.shape;
+    for (const auto& [name, shape] : matrices) masks_[name] = at::rand(shape).gt(0.5);
   }
-  ~DistilTest() override { fs::remove_all(folder_); }
+  static TinyModel seeded_model() {
+    at::manual_seed(0);
+    return TinyModel{};
+  }
 
   DistilOutcome run(bool keep_graph, model::TensorFile& scratch, Place place = {}) {
     return run_at(keep_graph, scratch, place);
@@ -101,9 +72,9 @@ class DistilTest : public ::testing::TestWithParam<std::tuple<Trains, at::Scalar
 
   double rate_ = 1e-2;
   int64_t restarts_ = 0;
-  fs::path folder_;
   std::map<std::string, at::Tensor> masks_;
-  std::unique_ptr<model::LanguageModel> model_;
+  TinyModel model_ = seeded_model();
+  const fs::path& folder_ = model_.folder();
 };
 
 TEST_P(DistilTest, LearnsAndGivesTheSameBytesWhetherTheGraphIsKeptOrMadeAgain) {
