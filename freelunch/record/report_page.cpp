@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "embedded/chart_js.h"
+#include "embedded/page_head.h"
 #include "embedded/report_template.h"
 
 namespace freelunch::pipeline {
@@ -32,8 +33,10 @@ void replace_once(std::string& page, std::string_view placeholder, std::string_v
 
 }  // namespace
 
-std::string fill_page(std::string_view page_template, const nlohmann::json& data) {
+std::string fill_page(std::string_view title, std::string_view page_template, const nlohmann::json& data) {
   std::string page(page_template);
+  replace_once(page, "<!--HEAD-->\n", embedded::page_head());
+  replace_once(page, "/*TITLE*/", title);
   // The data comes last, so that a placeholder inside it is not replaced.
   replace_once(page, "/*CHART_JS*/", embedded::chart_js());
   replace_once(page, "/*REPORT_JSON*/", script_safe(data));
@@ -41,7 +44,7 @@ std::string fill_page(std::string_view page_template, const nlohmann::json& data
 }
 
 std::string report_page(const nlohmann::json& report) {
-  return fill_page(embedded::report_template(), report);
+  return fill_page("freelunch report", embedded::report_template(), report);
 }
 
 }  // namespace freelunch::pipeline

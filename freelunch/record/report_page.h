@@ -9,8 +9,9 @@ namespace freelunch::pipeline {
 /// The page loads nothing from the network.
 std::string report_page(const nlohmann::json& report);
 
-/// Fills a page template: Chart.js replaces /*CHART_JS*/, and the data replaces /*REPORT_JSON*/, escaped so
-/// that no string in it can end the script element.
-std::string fill_page(std::string_view page_template, const nlohmann::json& data);
+/// Fills a page template. The common head (record/report_page/head.html) replaces <!--HEAD-->: styles,
+/// Chart.js, the data as `data`, and the functions that draw; the template's scripts follow it. The data is
+/// escaped so that no string in it can end the script element. `title` is HTML.
+std::string fill_page(std::string_view title, std::string_view page_template, const nlohmann::json& data);
 
 }  // namespace freelunch::pipeline

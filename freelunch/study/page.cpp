@@ -7,7 +7,7 @@
 namespace freelunch::study {
 
 std::string study_page(const nlohmann::json& results) {
-  return pipeline::fill_page(embedded::study_template(), results);
+  return pipeline::fill_page("freelunch study", embedded::study_template(), results);
 }
 
 }  // namespace freelunch::study
