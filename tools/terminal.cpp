@@ -15,16 +15,13 @@ void StderrLog::log(LogLevel level, std::string_view line) {
 
 StderrProgress::StderrProgress() : live_(isatty(STDERR_FILENO) == 1) {}
 
-double StderrProgress::elapsed() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-}
-
 void StderrProgress::begin(std::string_view stage, int64_t total, std::string_view unit) {
   stage_ = stage;
   unit_ = unit;
   total_ = std::max<int64_t>(total, 1);
   printed_tenth_ = 0;
-  start_ = drawn_ = std::chrono::steady_clock::now();
+  watch_ = Stopwatch();
+  drawn_ = std::chrono::steady_clock::now();
   if (live_) {
     draw(0, "");
   } else {
@@ -45,7 +42,7 @@ void StderrProgress::advance(int64_t done, std::string_view note) {
   if (tenth <= printed_tenth_ || done >= total_ || now - drawn_ < std::chrono::seconds(2)) return;
   printed_tenth_ = tenth;
   drawn_ = now;
-  const double left = elapsed() / static_cast<double>(done) * static_cast<double>(total_ - done);
+  const double left = watch_.seconds() / static_cast<double>(done) * static_cast<double>(total_ - done);
   fmt::print(stderr, "{}: {}/{} {}, {} left{}{}\n", stage_, done, total_, unit_, duration_text(left),
              note.empty() ? "" : ", ", note);
 }
@@ -58,7 +55,7 @@ void StderrProgress::draw(int64_t done, std::string_view note) {
   for (int i = 0; i < kWidth; ++i) bar += i < full ? "━" : i == full ? "╸" : " ";
   std::string tail;
   if (done > 0) {
-    const double rate = static_cast<double>(done) / std::max(elapsed(), 1e-9);
+    const double rate = static_cast<double>(done) / std::max(watch_.seconds(), 1e-9);
     tail = rate >= 1 ? fmt::format("{:.1f} {}/s", rate, unit_) : fmt::format("{:.1f} s each", 1 / rate);
     tail += fmt::format(", {} left", duration_text(static_cast<double>(total_ - done) / rate));
   }
@@ -69,7 +66,7 @@ void StderrProgress::draw(int64_t done, std::string_view note) {
 
 void StderrProgress::end() {
   if (live_) fmt::print(stderr, "\r\x1b[K");
-  fmt::print(stderr, "{}: done in {}\n", stage_, duration_text(elapsed()));
+  fmt::print(stderr, "{}: done in {}\n", stage_, duration_text(watch_.seconds()));
 }
 
 std::string duration_text(double seconds) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "freelunch/base/sinks.h"
+#include "freelunch/base/stopwatch.h"
 
 namespace freelunch::tools {
 
@@ -31,13 +32,13 @@ class StderrProgress : public ProgressSink {
 
  private:
   void draw(int64_t done, std::string_view note);
-  double elapsed() const;
 
   bool live_;
   std::string stage_, unit_;
   int64_t total_ = 0;
   int64_t printed_tenth_ = 0;
-  std::chrono::steady_clock::time_point start_, drawn_;
+  Stopwatch watch_;
+  std::chrono::steady_clock::time_point drawn_;
 };
 
 /// "1:02:03", "2:05", "4 s".

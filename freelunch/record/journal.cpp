@@ -20,10 +20,6 @@ using nlohmann::json;
 using Entry = model::TensorFile::Entry;
 using Entries = std::map<std::string, Entry>;
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 /// Where the scratch file holds each tensor after some records, and where it held the version before.
 struct Places {
   Entries now, former;
@@ -146,7 +142,8 @@ json Journal::choice(const std::string& name, const std::function<json()>& choos
 
 void Journal::begin(const std::string& stage) {
   stage_ = stage;
-  stage_start_ = last_commit_ = Clock::now();
+  stage_watch_ = Stopwatch();
+  last_commit_ = Clock::now();
   const auto earlier = stage_seconds_.find(stage);
   stage_earlier_ = earlier == stage_seconds_.end() ? 0 : earlier->second;
 }
@@ -175,8 +172,8 @@ void Journal::commit_record(json record) {
   if (!file_) return;
   const model::TensorFile::Changes changes = scratch_->flush();
   record["stage"] = stage_;
-  record["stage_seconds"] = stage_earlier_ + seconds_since(stage_start_);
-  record["run_seconds"] = run_earlier_ + seconds_since(run_start_);
+  record["stage_seconds"] = stage_earlier_ + stage_watch_.seconds();
+  record["run_seconds"] = run_earlier_ + run_watch_.seconds();
   record["report"] = additions(*report_, recorded_);
   for (const auto& [name, entry] : changes.written) record["tensors"][name] = entry;
   for (const std::string& name : changes.erased) record["erased"].push_back(name);

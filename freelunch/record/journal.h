@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "freelunch/base/stopwatch.h"
 #include "freelunch/checkpoint/files/journal_file.h"
 #include "freelunch/record/report_state.h"
 #include "freelunch/storage/tensor_file.h"
@@ -70,7 +71,8 @@ class Journal {
   RunReport* report_ = nullptr;
   std::chrono::seconds interval_{0};
   using Clock = std::chrono::steady_clock;
-  Clock::time_point run_start_ = Clock::now(), stage_start_ = run_start_, last_commit_ = run_start_;
+  Stopwatch run_watch_, stage_watch_;
+  Clock::time_point last_commit_ = Clock::now();
   double run_earlier_ = 0, stage_earlier_ = 0;  ///< seconds of earlier processes
   std::string stage_;
   std::set<std::string> finished_;
