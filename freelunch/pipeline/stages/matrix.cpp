@@ -9,6 +9,7 @@
 #include "freelunch/pipeline/stages/rate_scale.h"
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
+#include "freelunch/pipeline/sublayer_place.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -103,7 +104,7 @@ class MatrixRepair {
 
   void repair_sublayer(int64_t b, Sublayer sublayer, Block& block, const Block& dense,
                        const reconstruct::BlockMasks& masks) {
-    const std::string name = fmt::format("blocks.{}.{}", b, model::name(sublayer));
+    const std::string name = SublayerPlace{b, sublayer}.name();
     // under dense propagation our stream runs through the dense weights
     const bool runs_dense = propagation_ == Propagation::kDense;
     if (run_.journal.done(name)) {  // repaired by an earlier process
@@ -138,7 +139,7 @@ class MatrixRepair {
     const reconstruct::RegionData data{
         .inputs = inputs.ours, .targets = targets, .held_out = inputs.held_out, .next_norm = {}};
     const std::string name =
-        fmt::format("blocks.{}.{}.{}", b, model::name(model::sublayer_of(role)), model::short_name(role));
+        fmt::format("{}.{}", SublayerPlace{b, model::sublayer_of(role)}.name(), model::short_name(role));
     RandomStream random(run_.plan.seed, "order of windows, stage matrix, " + name);
     const auto outcome = reconstruct::descend(
         region, data, descent_recipe(run_, stage_, fmt::format(".{}", model::short_name(role))), random,

@@ -11,6 +11,7 @@
 #include "freelunch/pipeline/group_statistics.h"
 #include "freelunch/pipeline/stages/sensitivity.h"
 #include "freelunch/pipeline/stages/solve.h"
+#include "freelunch/pipeline/sublayer_place.h"
 #include "freelunch/storage/transfer.h"
 
 namespace freelunch::pipeline {
@@ -50,14 +51,6 @@ class MeanOutcome {
   int64_t count_ = 0;
 };
 
-/// A sublayer while its masks are chosen.
-struct Place {
-  int64_t block;
-  Sublayer sublayer;
-
-  std::string name() const { return fmt::format("blocks.{}.{}", block, model::name(sublayer)); }
-};
-
 /// The tensors of a block while its masks are chosen.
 struct PrunedBlock {
   Block masters;   ///< fp32, dense at first; pruned in place, sublayer by sublayer
@@ -80,7 +73,7 @@ class Pruner {
     for (int64_t b = 0; b < blocks; ++b) {
       PrunedBlock block = load(b);
       for (const Sublayer sublayer : model::kSublayers) {
-        const Place place{.block = b, .sublayer = sublayer};
+        const SublayerPlace place{.block = b, .sublayer = sublayer};
         try {
           prune_sublayer(place, block);
         } catch (const Error& error) {
@@ -113,7 +106,7 @@ class Pruner {
     return block;
   }
 
-  void prune_sublayer(const Place& place, PrunedBlock& block) {
+  void prune_sublayer(const SublayerPlace& place, PrunedBlock& block) {
     if (run_.journal.done(place.name())) {  // pruned by an earlier process
       if (!needs_.observe) return;
       const Block ours = walked().block(place.block, run_.compute.device, run_.compute.dtype);
@@ -144,7 +137,7 @@ class Pruner {
   }
 
   /// Statistics of what a group of matrices reads; nothing if none are needed.
-  std::optional<GroupStatistics> observe(const Place& place, size_t group, const Block& cast,
+  std::optional<GroupStatistics> observe(const SublayerPlace& place, size_t group, const Block& cast,
                                          const PrunedBlock& block) {
     if (!needs_.observe) return std::nullopt;
     const WeightRole first = model::matrix_groups(block.masters, place.sublayer)[group].front();
@@ -174,8 +167,8 @@ class Pruner {
   }
 
   /// What the criterion may look at.
-  criteria::CalibrationStats stats_of(const std::optional<GroupStatistics>& statistics, const Place& place,
-                                      size_t group) const {
+  criteria::CalibrationStats stats_of(const std::optional<GroupStatistics>& statistics,
+                                      const SublayerPlace& place, size_t group) const {
     if (!statistics) return {};
     if (statistics->tokens(false) == 0) return statistics->stats_of_no_tokens(needs_.stats);
     double damping = kDamping;

@@ -9,6 +9,7 @@
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/pipeline/stages/stage.h"
+#include "freelunch/pipeline/sublayer_place.h"
 #include "freelunch/storage/transfer.h"
 
 namespace freelunch::pipeline {
@@ -36,14 +37,9 @@ reconstruct::NextNorm next_norm(const RunContext& run, int64_t block, Sublayer s
                         });
 }
 
-struct Place {
-  int64_t block;
-  Sublayer sublayer;
-};
-
 /// The places of each region, in the order of the forward pass. The last region may be shorter.
-std::vector<std::vector<Place>> regions_of(int64_t sublayers, int64_t blocks) {
-  std::vector<std::vector<Place>> regions;
+std::vector<std::vector<SublayerPlace>> regions_of(int64_t sublayers, int64_t blocks) {
+  std::vector<std::vector<SublayerPlace>> regions;
   for (int64_t i = 0; i < 2 * blocks; ++i) {
     if (i % sublayers == 0) regions.emplace_back();
     regions.back().push_back({i / 2, model::kSublayers.at(static_cast<size_t>(i % 2))});
@@ -53,14 +49,14 @@ std::vector<std::vector<Place>> regions_of(int64_t sublayers, int64_t blocks) {
 
 /// Comparable regions share what was learned about their rate: all attention sublayers, all MLPs, or all
 /// regions of whole blocks.
-std::string_view kind_of(const std::vector<Place>& places) {
+std::string_view kind_of(const std::vector<SublayerPlace>& places) {
   return places.size() == 1 ? model::name(places[0].sublayer) : "";
 }
 
-std::string region_name(const std::vector<Place>& places) {
+std::string region_name(const std::vector<SublayerPlace>& places) {
   const int64_t first = places.front().block;
   const int64_t last = places.back().block;
-  if (places.size() == 1) return fmt::format("blocks.{}.{}", first, model::name(places[0].sublayer));
+  if (places.size() == 1) return places[0].name();
   return first == last ? fmt::format("blocks.{}", first) : fmt::format("blocks.{}-{}", first, last);
 }
 
@@ -132,18 +128,18 @@ class RegionRepair {
   void run(int64_t sublayers) {
     const int64_t blocks = run_.model().config().blocks;
     run_.sinks.progress.begin(to_string(stage_), blocks, "blocks");
-    for (const std::vector<Place>& places : regions_of(sublayers, blocks)) repair_region(places);
+    for (const std::vector<SublayerPlace>& places : regions_of(sublayers, blocks)) repair_region(places);
     run_.sinks.progress.end();
     if (run_.plan.region.propagation != Propagation::kSparse)
       run_.dense_stream = std::move(from_dense_ ? x_ : targets_);
   }
 
  private:
-  void repair_region(const std::vector<Place>& places) {
+  void repair_region(const std::vector<SublayerPlace>& places) {
     const Stopwatch watch;
     blocks_.load(places.front().block, places.back().block);
     std::vector<reconstruct::RegionSublayer> ours, theirs;
-    for (const Place& place : places) {
+    for (const SublayerPlace& place : places) {
       LoadedBlocks::Loaded& loaded = blocks_.at(place.block);
       ours.push_back({.block = &loaded.masters, .masks = &loaded.masks, .sublayer = place.sublayer});
       theirs.push_back({.block = &loaded.dense, .masks = &loaded.masks, .sublayer = place.sublayer});
@@ -161,7 +157,7 @@ class RegionRepair {
     else
       advance(run_, region, width, x_, x_);
     if (!done) {
-      for (const Place& place : places)
+      for (const SublayerPlace& place : places)
         run_.save_to_scratch(place.block, blocks_.at(place.block).masters, place.sublayer);
       run_.report.regions.push_back(
           {.stage = to_string(stage_), .region = name, .outcome = outcome, .seconds = watch.seconds()});
@@ -174,7 +170,7 @@ class RegionRepair {
     }
   }
 
-  reconstruct::RegionOutcome train(StreamRegion& region, const std::vector<Place>& places,
+  reconstruct::RegionOutcome train(StreamRegion& region, const std::vector<SublayerPlace>& places,
                                    const std::string& name) {
     const reconstruct::RegionData data{
         .inputs = x_,
