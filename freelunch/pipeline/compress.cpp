@@ -128,9 +128,7 @@ void write_report(const RunContext& run, const checkpoint::OutputFolder& output)
 
 RunReport compress(const CompressPlan& asked, Sinks sinks) {
   const Stopwatch watch;
-  require_models(asked);
-  validate(asked);
-  check_repair(asked);
+  check_plan(asked);
   const backend::Compute compute = resolve(asked.compute);
   checkpoint::OutputFolder output(asked.output, asked.overwrite, checkpoint::Staging::kLasting);
   if (asked.restart) output.start_over();
@@ -147,8 +145,7 @@ RunReport compress(const CompressPlan& asked, Sinks sinks) {
   Journal journal(output.work(), fingerprint(asked, compute, report.digests), scratch, report,
                   std::chrono::seconds(asked.commit_seconds));
   if (journal.has_progress())
-    sinks.log.log(LogLevel::kInfo,
-                  fmt::format("going on with the run that '{}' holds", output.work().string()));
+    sinks.log.log(LogLevel::kInfo, fmt::format("resuming the run in '{}'", output.work().string()));
   record_decisions(resolved, journal);
   report.planned = resolved.budget;
   RunContext run{.plan = resolved.plan,

@@ -12,9 +12,7 @@ namespace freelunch::pipeline {
 
 nlohmann::json planned_run(const CompressPlan& plan, Sinks sinks) {
   using nlohmann::json;
-  require_models(plan);
-  validate(plan);
-  check_repair(plan);
+  check_plan(plan);
   const backend::Compute compute = resolve(plan.compute);
   const RunInputs inputs = open_inputs(plan, compute, sinks);
   checked_patterns(plan, *inputs.opened.model);

@@ -22,6 +22,12 @@ std::vector<std::string> matrix_names(const model::LanguageModel& model) {
 
 }  // namespace
 
+void check_plan(const CompressPlan& plan) {
+  require_models(plan);
+  validate(plan);
+  check_repair(plan);
+}
+
 at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened) {
   const CalibrationOptions& options = plan.calibration;
   if (options.text.empty()) return {};

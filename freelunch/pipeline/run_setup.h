@@ -6,6 +6,10 @@
 
 namespace freelunch::pipeline {
 
+/// Refuses a plan that cannot run, before anything is read. A model that is not there comes first: whoever
+/// mistyped its name has no use for other complaints. Throws BadFile or InvalidArgument.
+void check_plan(const CompressPlan& plan);
+
 /// The plan's calibration windows, (samples + held_out, length) int64 on the CPU; undefined without a
 /// calibration text.
 at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened);

@@ -115,8 +115,7 @@ struct CompressPlan {
 /// InvalidArgument that names the fields in backticks, with a hint.
 void validate(const CompressPlan& plan);
 
-/// Throws BadFile if there is no model at the plan's paths. For use before validate(), whose complaints are
-/// of no use to somebody who mistyped the model's name.
+/// Throws BadFile if there is no model at the plan's paths. check_plan (pipeline/run_setup.h) calls it first.
 void require_models(const CompressPlan& plan);
 
 }  // namespace freelunch::pipeline
