@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "freelunch/pipeline/stages/stage.h"
+
 namespace freelunch::tools {
 namespace {
 
@@ -16,7 +18,7 @@ std::string flag_name(std::string_view option) { return fmt::format("--{}", opti
 std::string help_text(const OptionFacts& option) {
   const bool names_stages = option.group == "Repair" && option.use != pipeline::Use::kEveryRun;
   std::string text = names_stages ? fmt::format("{}: ", stages_of(option.use)) : "";
-  text += option.help;
+  text += help_of(option);
   const bool names_all = std::all_of(
       option.choices.begin(), option.choices.end(),
       [&](std::string_view choice) { return option.help.find(choice) != std::string_view::npos; });
@@ -50,6 +52,11 @@ std::string type_name(ValueKind kind) {
 bool is_list(ValueKind kind) { return kind == ValueKind::kNumbers || kind == ValueKind::kTexts; }
 
 }  // namespace
+
+std::string help_of(const OptionFacts& option) {
+  const std::string help(option.help);
+  return option.kind == ValueKind::kStages ? help + ": " + pipeline::stage_names() : help;
+}
 
 CLI::Option* add_option(CLI::App& command, Session& session, const OptionFacts& option,
                         const nlohmann::json& initial, std::function<void(const nlohmann::json&)> set) {

@@ -10,6 +10,9 @@ namespace freelunch::tools {
 CLI::Option* add_option(CLI::App& command, Session& session, const pipeline::OptionFacts& option,
                         const nlohmann::json& initial, std::function<void(const nlohmann::json&)> set);
 
+/// The help of an option; that of --repair lists the stages.
+std::string help_of(const pipeline::OptionFacts& option);
+
 /// The positional argument of a model.
 void add_model(CLI::App& command, std::filesystem::path& model);
 

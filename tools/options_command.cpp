@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command_options.h"
+#include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/study/study_plan.h"
 
 namespace freelunch::tools {
@@ -37,7 +38,7 @@ json to_json(const ListedOption& option) {
               {"group", facts.group},
               {"stages", stages_of(facts.use)},
               {"changes_result", facts.effect == Effect::kResult || facts.effect == Effect::kInput},
-              {"help", facts.help}};
+              {"help", help_of(facts)}};
   if (facts.range)
     object["range"] = {{"least", facts.range->least},
                        {"most", facts.range->most},
@@ -88,7 +89,7 @@ void print_table(const std::vector<const ListedOption*>& options) {
     const bool result = facts.effect == Effect::kResult || facts.effect == Effect::kInput;
     fmt::print("| `--{}` | {} | {} | {} | {} | {} |\n", facts.name, cell(value_text(facts)),
                cell(default_text(*option)), facts.use == Use::kEveryRun ? "all" : stages_of(facts.use),
-               result ? "yes" : "no", cell(std::string(facts.help)));
+               result ? "yes" : "no", cell(help_of(facts)));
   }
   fmt::print("\n");
 }

@@ -12,17 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr EnumNames<Use, 10> kUses{{{Use::kEveryRun, ""},
-                                    {Use::kMasks, "choosing masks"},
-                                    {Use::kStatistics, "choosing masks, solve"},
-                                    {Use::kCalibration, "calibration"},
-                                    {Use::kEvaluation, "evaluation"},
-                                    {Use::kSolve, "solve"},
-                                    {Use::kSensitivity, "solve"},
-                                    {Use::kRegions, "matrix, sublayer, block"},
-                                    {Use::kWholeModel, "model, lora, bias-norm"},
-                                    {Use::kLora, "lora"}}};
-
 std::string range_text(const ValueRange& range) {
   if (!range.least_excluded && !range.most_excluded)
     return fmt::format("from {} to {}", range.least, range.most);
@@ -117,8 +106,6 @@ json value_in(const OptionFacts& option, const std::string& text) {
 }
 
 }  // namespace
-
-std::string_view stages_of(Use use) { return name_in(kUses, use); }
 
 std::string expected_text(const OptionFacts& option) {
   if (!option.form.empty()) return std::string(option.form);

@@ -22,12 +22,10 @@ enum class Use {
   kEvaluation,   ///< runs with an evaluation text
   kSolve,
   kSensitivity,  ///< solve and the choice of masks, with an output metric
-  kRegions,      ///< matrix, sublayer, block, blocks:K
-  kWholeModel,   ///< model, lora, bias-norm
+  kRegions,      ///< stages of regions: StageScope::kRegions
+  kWholeModel,   ///< stages of the whole model: StageScope::kModel
   kLora
 };
-/// "matrix, sublayer, block", as help texts name it; empty for every run.
-std::string_view stages_of(Use use);
 
 enum class Effect {
   kResult,    ///< changes the weights or the figures that a run writes: part of its fingerprint

@@ -11,12 +11,8 @@ constexpr EnumNames<bool, 2> kSensitivityNames{{{false, "none"}, {true, "kroneck
 constexpr ValueRange kLearningRates{.least = 0, .most = 1, .least_excluded = true, .most_excluded = true};
 
 PlanOption repair_row() {
-  PlanOption row{{.name = "repair",
-                  .help = "auto, none, or stages in order: solve, matrix, sublayer, block, blocks:K, model, "
-                          "lora, bias-norm",
-                  .kind = ValueKind::kStages},
-                 {},
-                 {}};
+  PlanOption row{
+      {.name = "repair", .help = "auto, none, or stages in order", .kind = ValueKind::kStages}, {}, {}};
   row.assign = [](P& plan, const json& v) { plan.repair = parse_repair(v.get<std::string>()); };
   row.value = [](const P& plan) {
     if (plan.repair.automatic) return json("auto");

@@ -1,6 +1,7 @@
 #include "freelunch/pipeline/stages/stage.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "freelunch/base/error.h"
 
@@ -21,6 +22,23 @@ namespace freelunch::pipeline {
 
 FREELUNCH_STAGES(FREELUNCH_DECLARE)
 
+namespace {
+
+/// The names of the stages that `wanted` takes, without those with a count.
+std::string names_of(const std::function<bool(const StageType&)>& wanted) {
+  std::string names;
+  for (const StageType* type : all_stages()) {
+    if (wanted(*type)) names += fmt::format("{}{}", names.empty() ? "" : ", ", type->name);
+  }
+  return names;
+}
+
+std::string names_of(StageScope scope) {
+  return names_of([&](const StageType& type) { return type.scope == scope; });
+}
+
+}  // namespace
+
 const std::vector<const StageType*>& all_stages() {
   static const std::vector<const StageType*> all{FREELUNCH_STAGES(FREELUNCH_ENTRY)};
   return all;
@@ -33,6 +51,31 @@ std::string stage_names() {
     if (type->takes_count) names += fmt::format(", {}s:K", type->name);
   }
   return names;
+}
+
+std::string stages_of(Use use) {
+  switch (use) {
+    case Use::kEveryRun:
+      return "";
+    case Use::kMasks:
+      return "choosing masks";
+    case Use::kStatistics:
+      return "choosing masks, " + names_of(StageScope::kMasks);
+    case Use::kCalibration:
+      return "calibration";
+    case Use::kEvaluation:
+      return "evaluation";
+    case Use::kSolve:
+    case Use::kSensitivity:
+      return names_of(StageScope::kMasks);
+    case Use::kRegions:
+      return names_of(StageScope::kRegions);
+    case Use::kWholeModel:
+      return names_of(StageScope::kModel);
+    case Use::kLora:
+      return names_of([](const StageType& type) { return type.trains == reconstruct::Trains::kLora; });
+  }
+  return "";
 }
 
 const StageType& type_of(const Stage& stage) {

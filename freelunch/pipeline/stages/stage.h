@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "freelunch/pipeline/run_context.h"
+#include "freelunch/plan/option.h"
 #include "freelunch/planner/cost_model.h"
 
 namespace freelunch::pipeline {
@@ -31,6 +32,8 @@ struct StageType {
 const std::vector<const StageType*>& all_stages();
 /// "solve, matrix, sublayer, block, blocks:K, ...".
 std::string stage_names();
+/// What an option applies to, as help texts name it: "matrix, sublayer, block"; empty for every run.
+std::string stages_of(Use use);
 /// Throws InvalidArgument listing the names if the table has no such stage.
 const StageType& type_of(const Stage& stage);
 
