@@ -13,6 +13,7 @@ namespace freelunch::reconstruct {
 struct DescentRecipe {
   Loss loss = Loss::kRelativeMse;
   AdamSettings adam;
+  RateUnit rate_unit = RateUnit::kAbsolute;
   int64_t epochs = 2;
   int64_t batch = kDefaultBatch;  ///< windows in a step
   bool freeze_norms = false;
@@ -26,7 +27,7 @@ struct RegionData {
   const model::ActivationStore& inputs;
   const model::ActivationStore& targets;
   int64_t held_out = 0;
-  NextNorm next_norm;  ///< only for Loss::kNextNorm
+  NextReader next;  ///< for Loss::kNextNorm and Loss::kReaderMse
 };
 
 /// Mean loss per token before and after training. `before` and `after` are on calibration windows: as many as

@@ -18,7 +18,7 @@ TEST(RelativeSquares, AreTheMeanRelativeErrorOfARowAndItsGradient) {
   std::vector<float> t = numbers(kRows * kWidth, 2);
   std::fill_n(t.begin(), kWidth, 0.01F);  // a row below the floor
   std::vector<float> gradient(y.size());
-  const double loss = relative_squares(kRows, kWidth, y.data(), t.data(), kFloor, gradient.data());
+  const double loss = relative_squares(kRows, kWidth, y.data(), t.data(), nullptr, kFloor, gradient.data());
   double expected = 0;
   for (int64_t r = 0; r < kRows; ++r) {
     double error = 0, norm = 0;
@@ -34,7 +34,26 @@ TEST(RelativeSquares, AreTheMeanRelativeErrorOfARowAndItsGradient) {
     }
   }
   EXPECT_NEAR(loss, expected, 1e-5 * expected);
-  EXPECT_EQ(relative_squares(kRows, kWidth, y.data(), t.data(), kFloor, nullptr), loss);
+  EXPECT_EQ(relative_squares(kRows, kWidth, y.data(), t.data(), nullptr, kFloor, nullptr), loss);
+}
+
+TEST(RelativeSquares, WithWeightsAreThoseOfScaledRows) {
+  constexpr int64_t kRows = 4, kWidth = 37;
+  const std::vector<float> y = numbers(kRows * kWidth, 1), t = numbers(kRows * kWidth, 2);
+  std::vector<float> weights(at(kWidth)), scaled_y(y), scaled_t(t);
+  for (int64_t i = 0; i < kWidth; ++i) weights[at(i)] = 0.25F + 0.1F * static_cast<float>(i);
+  for (int64_t i = 0; i < kRows * kWidth; ++i) {
+    scaled_y[at(i)] *= std::sqrt(weights[at(i % kWidth)]);
+    scaled_t[at(i)] *= std::sqrt(weights[at(i % kWidth)]);
+  }
+  std::vector<float> gradient(y.size()), scaled(y.size());
+  const double loss =
+      relative_squares(kRows, kWidth, y.data(), t.data(), weights.data(), 1e-20F, gradient.data());
+  const double expected =
+      relative_squares(kRows, kWidth, scaled_y.data(), scaled_t.data(), nullptr, 1e-20F, scaled.data());
+  EXPECT_NEAR(loss, expected, 1e-5 * expected);
+  for (int64_t i = 0; i < kRows * kWidth; ++i)
+    ASSERT_NEAR(gradient[at(i)], scaled[at(i)] * std::sqrt(weights[at(i % kWidth)]), 1e-5) << i;
 }
 
 }  // namespace
