@@ -26,7 +26,8 @@ class Trainer {
       : adam_(recipe.adam), tensors_(region.trained(recipe.freeze_norms)) {
     for (const TrainedTensor& tensor : tensors_) {
       masters_.push_back(*tensor.place);
-      states_.push_back(trainable("", *tensor.place, tensor.mask.retained, tensor.dtype, {}));
+      states_.push_back(
+          trainable("", *tensor.place, tensor.mask.retained, tensor.dtype, {.rate_unit = recipe.rate_unit}));
       *tensor.place = states_.back()->leaf();
     }
   }
@@ -73,7 +74,7 @@ double mean_loss(const Region& region, const RegionData& data, const Windows& wi
       const auto part = std::span(windows).subspan(i, std::min(step, windows.size() - i));
       const at::Tensor y = pass(data.inputs.read(part)).to(at::kFloat);
       const at::Tensor t = data.targets.read(part).to(at::kFloat);
-      sum += evaluate(loss, y, t, data.next_norm).item<double>() * static_cast<double>(part.size());
+      sum += evaluate(loss, y, t, data.next).item<double>() * static_cast<double>(part.size());
     }
   });
   return sum / static_cast<double>(windows.size());
@@ -152,7 +153,7 @@ class Descent {
         data_.inputs.prefetch(steps_of_epoch[i + 1]);
         data_.targets.prefetch(steps_of_epoch[i + 1]);
       }
-      const at::Tensor loss = evaluate(recipe_.loss, region_.forward(x).to(at::kFloat), t, data_.next_norm);
+      const at::Tensor loss = evaluate(recipe_.loss, region_.forward(x).to(at::kFloat), t, data_.next);
       if (!std::isfinite(loss.item<double>()))
         return Divergence{.what = "the loss", .step = step + 1, .steps = steps};
       loss.backward();

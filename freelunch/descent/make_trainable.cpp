@@ -9,6 +9,7 @@
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/random.h"
 #include "freelunch/descent/retained_weights.h"
+#include "freelunch/descent/update_sizes.h"
 
 namespace freelunch::reconstruct {
 namespace {
@@ -57,17 +58,17 @@ class Adam {
 class RetainedEntries final : public TrainableTensor {
  public:
   RetainedEntries(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
-                  at::ScalarType dtype)
+                  at::ScalarType dtype, RateUnit unit)
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         retained_(retained),
-        entries_(retained.defined() ? value.masked_select(retained) : value.clone().flatten()) {}
+        sizes_(unit == RateUnit::kRelative ? update_sizes(value) : at::Tensor()),
+        entries_(selected(sizes_.defined() ? value / sizes_ : value).clone()) {}
 
   bool step(const AdamSettings& settings, double rate) override {
     const at::NoGradGuard no_grad;
     const at::Tensor gradient = leaf_.grad();
     if (!gradient.defined()) return true;
-    const at::Tensor entries =
-        (retained_.defined() ? gradient.masked_select(retained_) : gradient.flatten()).to(at::kFloat);
+    const at::Tensor entries = selected(sizes_.defined() ? gradient * sizes_ : gradient).to(at::kFloat);
     leaf_.mutable_grad() = at::Tensor();
     const bool finite = entries_.step(entries, settings, rate);
     if (finite) publish();
@@ -86,21 +87,21 @@ class RetainedEntries final : public TrainableTensor {
   at::Tensor value() const override {
     const at::NoGradGuard no_grad;
     const at::Tensor& entries = entries_.value();
-    if (!retained_.defined()) return entries.view(leaf_.sizes()).clone();
-    return at::zeros(leaf_.sizes(), entries.options()).masked_scatter_(retained_, entries);
+    const at::Tensor value =
+        retained_.defined() ? at::zeros(leaf_.sizes(), entries.options()).masked_scatter_(retained_, entries)
+                            : entries.view(leaf_.sizes()).clone();
+    return sizes_.defined() ? value * sizes_ : value;
   }
 
  private:
-  /// Copies the trained entries to the leaf that the forward pass reads.
-  void publish() {
-    if (retained_.defined()) {
-      leaf_.masked_scatter_(retained_, entries_.value().to(leaf_.scalar_type()));
-    } else {
-      leaf_.copy_(entries_.value().view(leaf_.sizes()));
-    }
+  at::Tensor selected(const at::Tensor& all) const {
+    return retained_.defined() ? all.masked_select(retained_) : all.flatten();
   }
+  /// Copies the trained entries to the leaf that the forward pass reads.
+  void publish() { leaf_.copy_(value()); }
 
   at::Tensor retained_;
+  at::Tensor sizes_;  // of each weight's update; the entries are trained divided by them. Undefined: all 1
   Adam entries_;
 };
 
@@ -114,7 +115,8 @@ class Frozen final : public TrainableTensor {
   void take_state(const model::TensorFile&, const std::string&) override {}
 };
 
-/// W + scale * M o (B A). At the start B is zero and A uniform in +-1 / sqrt(in).
+/// W + scale * M o (B A) o S. At the start B is zero and A uniform in +-1 / sqrt(in). S are the sizes of the
+/// updates of W under a relative rate, otherwise 1: the adapter is then one of the scaled matrix W / S.
 class LowRankAdapter final : public TrainableTensor {
  public:
   LowRankAdapter(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
@@ -122,6 +124,7 @@ class LowRankAdapter final : public TrainableTensor {
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         base_(value),
         mask_(retained.defined() ? retained : at::ones_like(value, at::kBool)),
+        sizes_(settings.rate_unit == RateUnit::kRelative ? update_sizes(value) : at::Tensor()),
         scale_(settings.lora.alpha / static_cast<double>(rank(value, settings))),
         A_(start(name, value, settings)),
         B_(at::zeros({value.size(0), rank(value, settings)}, value.options())) {}
@@ -130,7 +133,8 @@ class LowRankAdapter final : public TrainableTensor {
     const at::NoGradGuard no_grad;
     const at::Tensor gradient = leaf_.grad();
     if (!gradient.defined()) return true;
-    const at::Tensor G = gradient.to(at::kFloat).mul(mask_).mul_(scale_);  // (out, in)
+    at::Tensor G = gradient.to(at::kFloat).mul(mask_).mul_(scale_);  // (out, in)
+    if (sizes_.defined()) G.mul_(sizes_);
     leaf_.mutable_grad() = at::Tensor();
     const at::Tensor by_A = at::mm(B_.value().t(), G);
     const at::Tensor by_B = at::mm(G, A_.value().t());
@@ -152,7 +156,9 @@ class LowRankAdapter final : public TrainableTensor {
 
   at::Tensor value() const override {
     const at::NoGradGuard no_grad;
-    return at::mm(B_.value(), A_.value()).mul_(scale_).mul_(mask_).add_(base_);
+    at::Tensor change = at::mm(B_.value(), A_.value()).mul_(scale_).mul_(mask_);
+    if (sizes_.defined()) change.mul_(sizes_);
+    return change.add_(base_);
   }
 
  private:
@@ -171,6 +177,7 @@ class LowRankAdapter final : public TrainableTensor {
   }
 
   at::Tensor base_, mask_;
+  at::Tensor sizes_;  // (out, in), or undefined
   double scale_;
   Adam A_, B_;
 };
@@ -186,8 +193,8 @@ std::unique_ptr<TrainableTensor> trainable(const std::string& name, const at::Te
   if (settings.trains == Trains::kLora || (settings.trains == Trains::kBiasNorm && matrix))
     return std::make_unique<Frozen>(name, value, dtype);
   if (matrix && RetainedWeights::serves(value, dtype))
-    return std::make_unique<RetainedWeights>(name, value, retained, dtype);
-  return std::make_unique<RetainedEntries>(name, value, retained, dtype);
+    return std::make_unique<RetainedWeights>(name, value, retained, dtype, settings.rate_unit);
+  return std::make_unique<RetainedEntries>(name, value, retained, dtype, settings.rate_unit);
 }
 
 std::unique_ptr<TrainableTensor> frozen(const std::string& name, const at::Tensor& value,

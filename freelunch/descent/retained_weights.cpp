@@ -35,7 +35,7 @@ bool RetainedWeights::serves(const at::Tensor& value, at::ScalarType dtype) {
 }
 
 RetainedWeights::RetainedWeights(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
-                                 at::ScalarType dtype)
+                                 at::ScalarType dtype, RateUnit unit)
     : TrainableTensor(name, at::empty(value.sizes(), value.options().dtype(dtype).requires_grad(false))) {
   const at::NoGradGuard no_grad;
   const at::Tensor mask = retained.defined() ? retained.contiguous() : at::ones_like(value, at::kBool);
@@ -49,6 +49,7 @@ RetainedWeights::RetainedWeights(const std::string& name, const at::Tensor& valu
     kernels::split(*retained_, value.contiguous().const_data_ptr<float>(), data<Bf16>(leaf_),
                    data<int16_t>(remainders_));
   }
+  if (unit == RateUnit::kRelative) sizes_ = matrix_sizes(value.detach() * mask);
   leaf_.requires_grad_(true);
 }
 
@@ -62,16 +63,20 @@ bool RetainedWeights::step(const AdamSettings& settings, double rate) {
   const at::Tensor ordered = gradient.contiguous();
   const kernels::AdamStep adam = adam_step(settings, rate, ++steps_);
   const at::Tensor weights = leaf_.detach();
+  kernels::UpdateSizes sizes;
+  if (sizes_.rows.defined())
+    sizes = {
+        .rows = data<float>(sizes_.rows), .columns = data<float>(sizes_.columns), .width = leaf_.size(1)};
   if (remainders_.defined()) {
     return kernels::step(*retained_,
                          kernels::RetainedWeights<Bf16>{data<Bf16>(weights), data<int16_t>(remainders_),
                                                         data<float>(first_), data<float>(second_)},
-                         data<Bf16>(ordered), adam);
+                         data<Bf16>(ordered), adam, sizes);
   }
   return kernels::step(*retained_,
                        kernels::RetainedWeights<float>{data<float>(weights), nullptr, data<float>(first_),
                                                        data<float>(second_)},
-                       data<float>(ordered), adam);
+                       data<float>(ordered), adam, sizes);
 }
 
 void RetainedWeights::put_state(model::TensorFile& scratch, const std::string& key) const {

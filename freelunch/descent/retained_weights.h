@@ -5,6 +5,7 @@
 #include <string>
 
 #include "freelunch/descent/trainable_tensor.h"
+#include "freelunch/descent/update_sizes.h"
 
 namespace freelunch::kernels {
 class RetainedBits;
@@ -22,7 +23,7 @@ class RetainedWeights final : public TrainableTensor {
 
   /// The parameters are those of trainable() in make_trainable.h.
   RetainedWeights(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
-                  at::ScalarType dtype);
+                  at::ScalarType dtype, RateUnit unit);
   ~RetainedWeights() override;
   bool step(const AdamSettings& settings, double rate) override;
   at::Tensor value() const override;
@@ -33,6 +34,7 @@ class RetainedWeights final : public TrainableTensor {
   std::unique_ptr<kernels::RetainedBits> retained_;
   at::Tensor remainders_, first_, second_;  // (retained)
   int64_t steps_ = 0;
+  MatrixSizes sizes_;  // of the updates; undefined: all 1
 };
 
 }  // namespace freelunch::reconstruct

@@ -27,6 +27,7 @@ struct TrainableSettings {
   Trains trains = Trains::kRetained;
   LoraSettings lora;
   uint64_t seed = 0;  ///< of the random start of the adapters
+  RateUnit rate_unit = RateUnit::kAbsolute;
 };
 
 /// A tensor of the model during training: the autograd leaf that the forward pass reads, and its optimiser

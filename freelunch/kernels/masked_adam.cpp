@@ -19,10 +19,13 @@ FREELUNCH_INLINE uint32_t joined(uint32_t weight, int16_t remainder) {
 }
 FREELUNCH_INLINE uint32_t rounded(uint32_t master) { return (master + 0x8000U) >> 16U; }
 
-FREELUNCH_INLINE float advance(float w, float g, float& first, float& second, const AdamStep& a, float root) {
+/// `size` is the size of the weight's update: the moments are those of the gradient with respect to w / size.
+FREELUNCH_INLINE float advance(float w, float gradient, float size, float& first, float& second,
+                               const AdamStep& a, float root) {
+  const float g = gradient * size;
   first += (1 - a.beta1) * (g - first);
   second = a.beta2 * second + (1 - a.beta2) * g * g;
-  return w - (a.rate / a.correction1) * first / (std::sqrt(second) * root + a.epsilon);
+  return w - size * ((a.rate / a.correction1) * first / (std::sqrt(second) * root + a.epsilon));
 }
 
 constexpr uint32_t kMagnitude = 0x7fffffffU;  // all bits but the sign
@@ -31,7 +34,8 @@ constexpr uint32_t kInfinite = 0x7f800000U;   // the bits of infinity; those of 
 /// Steps n gathered weights. Returns whether all second moments are finite; they are not if a gradient or its
 /// square is not.
 FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainders, float* first,
-                                float* second, const uint32_t* gradient, const AdamStep& adam) {
+                                float* second, const uint32_t* gradient, const float* size,
+                                const AdamStep& adam) {
   const AdamStep a = adam;
   const float root = 1 / std::sqrt(a.correction2);
   uint32_t largest = 0;
@@ -39,7 +43,7 @@ FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainder
   for (int64_t i = 0; i < n; ++i) {
     const float g = std::bit_cast<float>(gradient[i] << 16U);
     const float w = std::bit_cast<float>(joined(weights[i], remainders[i]));
-    const auto bits = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
+    const auto bits = std::bit_cast<uint32_t>(advance(w, g, size[i], first[i], second[i], a, root));
     largest = std::max(largest, std::bit_cast<uint32_t>(second[i]) & kMagnitude);
     remainders[i] = static_cast<int16_t>(bits);
     weights[i] = rounded(bits);
@@ -48,7 +52,7 @@ FREELUNCH_CLONES bool step_bf16(int64_t n, uint32_t* weights, int16_t* remainder
 }
 
 FREELUNCH_CLONES bool step_fp32(int64_t n, uint32_t* weights, float* first, float* second,
-                                const uint32_t* gradient, const AdamStep& adam) {
+                                const uint32_t* gradient, const float* size, const AdamStep& adam) {
   const AdamStep a = adam;
   const float root = 1 / std::sqrt(a.correction2);
   uint32_t largest = 0;
@@ -56,7 +60,7 @@ FREELUNCH_CLONES bool step_fp32(int64_t n, uint32_t* weights, float* first, floa
   for (int64_t i = 0; i < n; ++i) {
     const auto g = std::bit_cast<float>(gradient[i]);
     const auto w = std::bit_cast<float>(weights[i]);
-    weights[i] = std::bit_cast<uint32_t>(advance(w, g, first[i], second[i], a, root));
+    weights[i] = std::bit_cast<uint32_t>(advance(w, g, size[i], first[i], second[i], a, root));
     largest = std::max(largest, std::bit_cast<uint32_t>(second[i]) & kMagnitude);
   }
   return largest < kInfinite;
@@ -83,12 +87,28 @@ class Chunk {
   std::array<std::remove_const_t<T>, static_cast<size_t>(RetainedBits::kChunk)> padded_;
 };
 
-/// Calls advance(n, at, weights, gradients) for each chunk with its n retained weights, gathered; `at` is the
-/// number of retained weights before the chunk. Returns whether all calls returned true.
+/// The sizes of the updates of a chunk's weights, before they are gathered.
+void chunk_sizes(const UpdateSizes& sizes, int64_t n, int64_t chunk, uint32_t* all) {
+  const int64_t begin = chunk * RetainedBits::kChunk;
+  const int64_t end = std::min(begin + RetainedBits::kChunk, n);
+  int64_t row = begin / sizes.width;
+  int64_t column = begin % sizes.width;
+  for (int64_t i = begin; i < end; ++i) {
+    all[i - begin] = std::bit_cast<uint32_t>(sizes.rows[row] * sizes.columns[column]);
+    if (++column < sizes.width) continue;
+    column = 0;
+    ++row;
+  }
+}
+
+/// Calls advance(n, at, weights, gradients, sizes) for each chunk with its n retained weights, gathered; `at`
+/// is the number of retained weights before the chunk. Returns whether all calls returned true.
 template <typename Word, typename Gather, typename Scatter, typename Advance>
-bool step_chunks(const RetainedBits& retained, Word* weights, const Word* gradient, Gather gather,
-                 Scatter scatter, const Advance& advance) {
+bool step_chunks(const RetainedBits& retained, Word* weights, const Word* gradient, const UpdateSizes& sizes,
+                 Gather gather, Scatter scatter, const Advance& advance) {
   bool finite = true;
+  Buffer ones;
+  ones.fill(std::bit_cast<uint32_t>(1.0F));
 #pragma omp parallel for schedule(static) reduction(&& : finite)
   for (int64_t c = 0; c < retained.chunks(); ++c) {
     Buffer g;
@@ -97,7 +117,14 @@ bool step_chunks(const RetainedBits& retained, Word* weights, const Word* gradie
     Chunk<const Word> gradients(gradient, retained.size(), c);
     const int64_t n = gather(retained.words(c), RetainedBits::kChunk, gradients.data(), g.data());
     gather(retained.words(c), RetainedBits::kChunk, stored.data(), w.data());
-    const bool all = advance(n, retained.first(c), w.data(), g.data());
+    Buffer all_sizes;
+    Buffer gathered = ones;
+    if (sizes.rows != nullptr) {
+      chunk_sizes(sizes, retained.size(), c, all_sizes.data());
+      compaction().gather_fp32(retained.words(c), RetainedBits::kChunk, all_sizes.data(), gathered.data());
+    }
+    const bool all =
+        advance(n, retained.first(c), w.data(), g.data(), reinterpret_cast<const float*>(gathered.data()));
     scatter(retained.words(c), RetainedBits::kChunk, w.data(), stored.data());
     stored.flush();
     finite = finite && all;
@@ -136,22 +163,23 @@ RetainedBits::RetainedBits(const bool* retained, int64_t n) : n_(n) {
 }
 
 bool step(const RetainedBits& retained, const RetainedWeights<Bf16>& state, const Bf16* gradient,
-          const AdamStep& adam) {
-  return step_chunks(retained, state.weights, gradient, compaction().gather, compaction().scatter,
-                     [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
-                       return step_bf16(n, weights, state.remainders + at, state.first + at,
-                                        state.second + at, gradients, adam);
-                     });
+          const AdamStep& adam, const UpdateSizes& sizes) {
+  return step_chunks(
+      retained, state.weights, gradient, sizes, compaction().gather, compaction().scatter,
+      [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients, const float* update) {
+        return step_bf16(n, weights, state.remainders + at, state.first + at, state.second + at, gradients,
+                         update, adam);
+      });
 }
 
 bool step(const RetainedBits& retained, const RetainedWeights<float>& state, const float* gradient,
-          const AdamStep& adam) {
-  return step_chunks(retained, reinterpret_cast<uint32_t*>(state.weights),
-                     reinterpret_cast<const uint32_t*>(gradient), compaction().gather_fp32,
-                     compaction().scatter_fp32,
-                     [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients) {
-                       return step_fp32(n, weights, state.first + at, state.second + at, gradients, adam);
-                     });
+          const AdamStep& adam, const UpdateSizes& sizes) {
+  return step_chunks(
+      retained, reinterpret_cast<uint32_t*>(state.weights), reinterpret_cast<const uint32_t*>(gradient),
+      sizes, compaction().gather_fp32, compaction().scatter_fp32,
+      [&](int64_t n, int64_t at, uint32_t* weights, const uint32_t* gradients, const float* update) {
+        return step_fp32(n, weights, state.first + at, state.second + at, gradients, update, adam);
+      });
 }
 
 void split(const RetainedBits& retained, const float* masters, Bf16* weights, int16_t* remainders) {

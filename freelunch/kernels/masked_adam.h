@@ -45,13 +45,22 @@ struct RetainedWeights {
   float* second;        ///< (retained): second moment
 };
 
+/// The size of the update of each weight of a matrix (rows, width), in row order: weight (i, j) is trained as
+/// v = w / (rows[i] columns[j]), so a step of v by `rate` is a step of w by rate rows[i] columns[j]. Null
+/// pointers: all sizes are 1.
+struct UpdateSizes {
+  const float* rows = nullptr;
+  const float* columns = nullptr;
+  int64_t width = 1;
+};
+
 /// One AdamW step, in one pass over weights, gradient (n) and moments. Gives the same bytes for any number of
 /// threads. Returns false if the gradient of a retained weight, or its square in fp32, is not finite; the
 /// state is then unusable.
 bool step(const RetainedBits& retained, const RetainedWeights<Bf16>& state, const Bf16* gradient,
-          const AdamStep& adam);
+          const AdamStep& adam, const UpdateSizes& sizes = {});
 bool step(const RetainedBits& retained, const RetainedWeights<float>& state, const float* gradient,
-          const AdamStep& adam);
+          const AdamStep& adam, const UpdateSizes& sizes = {});
 
 /// Splits fp32 masters (n) into bf16 weights (n), rounded to nearest, and remainders (retained). Removed
 /// weights become zero.

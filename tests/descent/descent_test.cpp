@@ -55,7 +55,8 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
   const RegionData data{.inputs = ActivationStore(c.inputs),
                         .targets = ActivationStore(outputs_of(target, c.inputs)),
                         .held_out = 4,
-                        .next_norm = {.weight = at::ones({c.config.width})}};
+                        .next = {.norm = {.weight = at::ones({c.config.width})},
+                                 .weights = at::linspace(0.1, 2, c.config.width)}};
   RandomStream random(0, "order");
   const RegionOutcome outcome =
       descend(region, data, {.loss = loss, .adam = {.learning_rate = 1e-2}, .epochs = 12, .batch = 4}, random,
@@ -72,7 +73,7 @@ TEST_P(DescentTest, LowersTheHeldOutLossAndLeavesRemovedWeightsExactlyZero) {
 INSTANTIATE_TEST_SUITE_P(All, DescentTest,
                          ::testing::Combine(::testing::Values(Sublayer::kAttention, Sublayer::kMlp),
                                             ::testing::Values(Loss::kMse, Loss::kRelativeMse, Loss::kCosine,
-                                                              Loss::kNextNorm)));
+                                                              Loss::kNextNorm, Loss::kReaderMse)));
 
 TEST(Descent, TrainsAMatrixAndItsBiasOnItsOwnInput) {
   at::manual_seed(1);
@@ -255,24 +256,33 @@ TEST(Losses, AreWhatTheirFormulasSay) {
   EXPECT_NEAR(evaluate(Loss::kMse, y, t, {}).item<double>(), 0.5, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kRelativeMse, y, t, {}).item<double>(), 1.0, 1e-6);
   EXPECT_NEAR(evaluate(Loss::kCosine, y, t, {}).item<double>(), (1 - std::sqrt(0.5)) / 2, 1e-6);
-  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, {.epsilon = 0, .weight = at::ones({2})}).item<double>(), 0,
-              1e-6);
-  for (const char* text : {"mse", "relative-mse", "cosine", "next-norm"})
+  const NextReader norm{.norm = {.epsilon = 0, .weight = at::ones({2})}};
+  EXPECT_NEAR(evaluate(Loss::kNextNorm, t * 5, t, norm).item<double>(), 0, 1e-6);
+  // tokens: 3 (1 - 0)^2 / 1 and 3 (2 - 1)^2 / 3 (1)^2, with weights 1 and 3
+  const NextReader weighed{.weights = at::tensor({1.0F, 3.0F})};
+  EXPECT_NEAR(evaluate(Loss::kReaderMse, y, t, weighed).item<double>(), (3.0 + 1.0) / 2, 1e-6);
+  for (const char* text : {"mse", "relative-mse", "cosine", "next-norm", "reader-mse"})
     EXPECT_EQ(name(parse_loss(text)), text);
   EXPECT_THROW(parse_loss("l1"), Error);
 }
 
-TEST(Losses, RelativeMseInFp32IsWhatItIsInDouble) {
+TEST(Losses, OfOnePassAreWhatTensorsGiveInDouble) {
   at::manual_seed(2);
   const at::Tensor t = at::randn({3, 33, 70});
-  at::Tensor y = (t + at::randn({3, 33, 70})).requires_grad_(true);
-  at::Tensor exact = y.detach().to(at::kDouble).requires_grad_(true);
-  const at::Tensor loss = evaluate(Loss::kRelativeMse, y, t, {}) * 3;
-  const at::Tensor expected = evaluate(Loss::kRelativeMse, exact, t.to(at::kDouble), {}) * 3;
-  EXPECT_NEAR(loss.item<double>() / expected.item<double>(), 1, 1e-6);
-  loss.backward();
-  expected.backward();
-  EXPECT_TRUE(at::allclose(y.grad().to(at::kDouble), exact.grad(), 1e-4, 1e-9));
+  const at::Tensor start = t + at::randn({3, 33, 70});
+  const at::Tensor weights = at::rand({70});
+  for (const bool weighed : {false, true}) {
+    const Loss kind = weighed ? Loss::kReaderMse : Loss::kRelativeMse;
+    at::Tensor y = start.clone().requires_grad_(true);
+    at::Tensor exact = start.to(at::kDouble).requires_grad_(true);
+    const at::Tensor loss = evaluate(kind, y, t, {.weights = weights}) * 3;
+    const at::Tensor expected =
+        evaluate(kind, exact, t.to(at::kDouble), {.weights = weights.to(at::kDouble)}) * 3;
+    EXPECT_NEAR(loss.item<double>() / expected.item<double>(), 1, 1e-6);
+    loss.backward();
+    expected.backward();
+    EXPECT_TRUE(at::allclose(y.grad().to(at::kDouble), exact.grad(), 1e-4, 1e-9));
+  }
 }
 
 }  // namespace

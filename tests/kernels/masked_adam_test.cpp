@@ -112,10 +112,10 @@ struct Trained {
       for (const int64_t place : mask.places) weights[at(place)] = start[at(place)];
     }
   }
-  bool step(const std::vector<T>& gradient, const AdamStep& adam) {
+  bool step(const std::vector<T>& gradient, const AdamStep& adam, const UpdateSizes& sizes = {}) {
     return kernels::step(bits,
                          RetainedWeights<T>{weights.data(), remainders.data(), first.data(), second.data()},
-                         gradient.data(), adam);
+                         gradient.data(), adam, sizes);
   }
   std::vector<float> masters() const {
     if constexpr (sizeof(T) == 4) return weights;
@@ -129,6 +129,31 @@ template <typename T>
 class MaskedAdamTest : public ::testing::Test {};
 using Types = ::testing::Types<Bf16, float>;
 TYPED_TEST_SUITE(MaskedAdamTest, Types);
+
+TYPED_TEST(MaskedAdamTest, WithSizesTrainsTheWeightsDividedByThem) {
+  constexpr int64_t kWidth = 13;
+  std::vector<float> rows(at(kWeights / kWidth + 1)), columns(at(kWidth));
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = 0.5F + 0.01F * static_cast<float>(i % 100);
+  for (size_t i = 0; i < columns.size(); ++i) columns[i] = 2.0F - 0.1F * static_cast<float>(i);
+  const UpdateSizes sizes{.rows = rows.data(), .columns = columns.data(), .width = kWidth};
+  const auto size = [&](int64_t place) { return rows[at(place / kWidth)] * columns[at(place % kWidth)]; };
+  Trained<TypeParam> trained;
+  const std::vector<int64_t>& places = trained.mask.places;
+  PlainAdam plain{
+      .w = {}, .first = std::vector<double>(places.size()), .second = std::vector<double>(places.size())};
+  for (const int64_t place : places) plain.w.push_back(trained.start[at(place)] / size(place));
+  for (int step = 1; step <= 3; ++step) {
+    const std::vector<TypeParam> gradient =
+        in_type<TypeParam>(numbers(kWeights, 10 + static_cast<unsigned>(step)));
+    std::vector<float> scaled;
+    for (int64_t i = 0; i < kWeights; ++i) scaled.push_back(to_float(gradient[at(i)]) * size(i));
+    ASSERT_TRUE(trained.step(gradient, adam_at(step), sizes));
+    plain.step(scaled, places, adam_at(step));
+  }
+  const std::vector<float> masters = trained.masters();
+  for (size_t i = 0; i < places.size(); ++i)
+    ASSERT_NEAR(masters[at(places[i])], plain.w[i] * size(places[i]), 2e-5) << i;
+}
 
 TYPED_TEST(MaskedAdamTest, StepsRetainedWeightsAsPlainAdamDoesAndKeepsRemovedOnesZero) {
   Trained<TypeParam> trained;
