@@ -117,8 +117,8 @@ void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& pa
 
 void write_report(const RunContext& run, const checkpoint::OutputFolder& output) {
   RunReport& report = run.report;
-  const nlohmann::json json = to_json(report, run.plan, run.model(), run.compute,
-                                      settings_of(run.plan, run.stages, run.model().config().width));
+  const nlohmann::json json =
+      to_json(report, run.plan, run.model(), run.compute, settings_of(run.plan, run.stages));
   report.json = json.dump(2);
   checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
   checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));

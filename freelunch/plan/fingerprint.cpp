@@ -80,9 +80,11 @@ json plan_json(const CompressPlan& plan, const std::vector<StageSettings>& stage
     resolved.repair.stages.push_back(one.stage);
     if (one.scope == StageScope::kRegions) {
       resolved.region.learning_rate = plan.region.learning_rate.value_or(one.learning_rate);
+      resolved.region.rate_unit = one.rate_unit;
       resolved.region.epochs = one.epochs;
     } else if (one.scope == StageScope::kModel) {
       resolved.model_stage.learning_rate = plan.model_stage.learning_rate.value_or(one.learning_rate);
+      resolved.model_stage.rate_unit = one.rate_unit;
       resolved.model_stage.epochs = one.epochs;
     }
   }

@@ -10,6 +10,9 @@ using P = CompressPlan;
 constexpr EnumNames<bool, 2> kSensitivityNames{{{false, "none"}, {true, "kronecker"}}};
 constexpr ValueRange kLearningRates{.least = 0, .most = 1, .least_excluded = true, .most_excluded = true};
 
+constexpr std::string_view kRateUnitHelp =
+    "Unit of a learning rate that is given: absolute, or relative (to the size of the weights)";
+
 PlanOption repair_row() {
   PlanOption row{
       {.name = "repair", .help = "auto, none, or stages in order", .kind = ValueKind::kStages}, {}, {}};
@@ -63,7 +66,10 @@ std::vector<PlanOption> region_options() {
               Use::kRegions, kPropagationNames, field(&P::region, &O::propagation)),
       R::number("learning-rate", "Peak learning rate", Use::kRegions, kLearningRates,
                 field(&P::region, &O::learning_rate))
-          .without_it("from the model's width"),
+          .without_it("the stage's own, relative to the weights"),
+      R::word("rate-unit", kRateUnitHelp, Use::kRegions, reconstruct::kRateUnitNames,
+              field(&P::region, &O::rate_unit))
+          .without_it("absolute"),
       R::number("epochs", "Passes over the windows", Use::kRegions, from_to(1, 1000000),
                 field(&P::region, &O::epochs))
           .without_it("1 if a stage of the whole model runs too, else 2"),
@@ -80,7 +86,10 @@ std::vector<PlanOption> model_stage_options() {
               Use::kWholeModel, reconstruct::kTokenLossNames, field(&P::model_stage, &O::loss)),
       R::number("model-learning-rate", "Peak learning rate", Use::kWholeModel, kLearningRates,
                 field(&P::model_stage, &O::learning_rate))
-          .without_it("from the model's width"),
+          .without_it("the stage's own, relative to the weights"),
+      R::word("model-rate-unit", kRateUnitHelp, Use::kWholeModel, reconstruct::kRateUnitNames,
+              field(&P::model_stage, &O::rate_unit))
+          .without_it("absolute"),
       R::number("model-epochs", "Passes over the windows", Use::kWholeModel, from_to(1, 1000000),
                 field(&P::model_stage, &O::epochs))
           .without_it("1 if a stage of regions runs too, else 2"),

@@ -62,18 +62,20 @@ struct EvaluationOptions {
 
 struct RegionOptions {
   Propagation propagation = Propagation::kSparseDense;
-  reconstruct::Loss loss = reconstruct::Loss::kRelativeMse;
-  std::optional<double> learning_rate;         ///< absent: default_rate()
-  std::optional<int64_t> epochs;               ///< absent: default_epochs
-  int64_t batch = reconstruct::kDefaultBatch;  ///< windows in a step
+  reconstruct::Loss loss = reconstruct::Loss::kReaderMse;
+  std::optional<double> learning_rate;             ///< absent: the stage's default, relative
+  std::optional<reconstruct::RateUnit> rate_unit;  ///< of learning_rate; absent: absolute
+  std::optional<int64_t> epochs;                   ///< absent: default_epochs
+  int64_t batch = reconstruct::kDefaultBatch;      ///< windows in a step
   bool freeze_norms = false;
 };
 
 /// Settings of the stages model, lora and bias-norm.
 struct ModelStageOptions {
   reconstruct::TokenLoss loss = reconstruct::TokenLoss::kKl;
-  std::optional<double> learning_rate;  ///< absent: default_rate()
-  std::optional<int64_t> epochs;        ///< absent: default_epochs
+  std::optional<double> learning_rate;             ///< absent: the stage's default, relative
+  std::optional<reconstruct::RateUnit> rate_unit;  ///< of learning_rate; absent: absolute
+  std::optional<int64_t> epochs;                   ///< absent: default_epochs
   int64_t batch = reconstruct::kDefaultBatch;
   reconstruct::LoraSettings lora;
 };

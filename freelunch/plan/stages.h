@@ -44,7 +44,8 @@ struct StageSettings {
   StageScope scope = StageScope::kRegions;
   std::optional<reconstruct::Trains> trains;  ///< kModel: which parameters
   double learning_rate = 0;                   ///< peak; 0 without descent
-  int64_t epochs = 0;                         ///< 0 without descent
+  reconstruct::RateUnit rate_unit = reconstruct::RateUnit::kRelative;
+  int64_t epochs = 0;  ///< 0 without descent
 };
 
 }  // namespace freelunch::pipeline

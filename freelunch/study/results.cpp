@@ -65,7 +65,7 @@ std::string repair_label(const json& settings) {
   const int64_t usual = pipeline::default_epochs(pipeline::parse_repair(repair).stages);
   for (const json& stage : settings["stages"]) {
     const bool local = stage.contains("propagation");
-    if (local && stage["loss"] != "relative-mse") add(stage["loss"]);
+    if (local && stage["loss"] != "reader-mse") add(stage["loss"]);
     if (local && stage["propagation"] != "sparse-dense")
       add(fmt::format("propagation {}", stage["propagation"].get<std::string>()));
     if (!local && stage["loss"] != "kl") add(stage["loss"]);

@@ -57,11 +57,7 @@ class StudyRun {
   StudyRun(const StudyPlan& study, const fs::path& folder, Sinks sinks)
       : study_(study), folder_(folder), sinks_(sinks), states_(folder / "cache") {
     for (const char* part : {"cells", "dense", "cache"}) fs::create_directories(folder / part);
-    for (const Cell& cell : study.cells) {
-      const fs::path& path = cell.plan.model;
-      if (!widths_.contains(path))
-        widths_[path] = pipeline::open_model(path, pipeline::TokenizerUse::kNone).model->config().width;
-    }
+    for (const Cell& cell : study.cells) pipeline::require_models(cell.plan);
   }
 
   StudyOutcome run() {
@@ -94,7 +90,7 @@ class StudyRun {
  private:
   fs::path cell_path(const Cell& cell) const { return folder_ / "cells" / (cell.id + ".json"); }
 
-  json rates(const Cell& cell) const { return learning_rates(cell, widths_.at(cell.plan.model)); }
+  json rates(const Cell& cell) const { return learning_rates(cell); }
 
   /// Whether a cell has a result, with the learning rates that it would run with now.
   bool is_done(const Cell& cell) const {
@@ -102,9 +98,7 @@ class StudyRun {
     return result && result->learning_rates == rates(cell);
   }
 
-  std::string state_key(const Cell& cell, size_t stages) const {
-    return prefix_key(cell, stages, widths_.at(cell.plan.model));
-  }
+  std::string state_key(const Cell& cell, size_t stages) const { return prefix_key(cell, stages); }
 
   /// Cells without a result, ordered so that cells that share the most work are next to each other.
   std::vector<const Cell*> pending_cells() const {
@@ -232,7 +226,6 @@ class StudyRun {
   fs::path folder_;
   Sinks sinks_;
   CellStates states_;
-  std::map<fs::path, int64_t> widths_;  ///< width of each model's residual stream
   backend::Compute compute_;
   fs::path model_path_;
   std::unique_ptr<StudyModel> model_;

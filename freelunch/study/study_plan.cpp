@@ -257,23 +257,29 @@ std::string digest(const std::string& text) {
   return fmt::format("{:016x}", stream.next());
 }
 
+/// 0.001, or "0.0077 relative".
+json rate_json(const pipeline::PeakRate& peak) {
+  if (peak.unit == reconstruct::RateUnit::kAbsolute) return peak.rate;
+  return fmt::format("{:g} relative", peak.rate);
+}
+
 size_t stages_after_masks(const Cell& cell) { return later_stages(cell.plan).size(); }
 
-std::string prefix_key(const Cell& cell, size_t stages, int64_t width) {
+std::string prefix_key(const Cell& cell, size_t stages) {
   json key = mask_settings(cell.plan, stages > 0);
   const std::vector<Stage> later = later_stages(cell.plan);
   key["stages"] = json::array();
   for (size_t i = 0; i < stages; ++i) {
     key["stages"].push_back(stage_settings(cell.plan, later.at(i)));
-    key["stages"].back()["learning_rate"] = pipeline::learning_rate(cell.plan, later[i], width);
+    key["stages"].back()["learning_rate"] = rate_json(pipeline::peak_rate(cell.plan, later[i]));
   }
   return digest(key.dump());
 }
 
-json learning_rates(const Cell& cell, int64_t width) {
+json learning_rates(const Cell& cell) {
   json rates = json::object();
   for (const Stage& stage : later_stages(cell.plan))
-    rates[to_string(stage)] = pipeline::learning_rate(cell.plan, stage, width);
+    rates[to_string(stage)] = rate_json(pipeline::peak_rate(cell.plan, stage));
   return rates;
 }
 

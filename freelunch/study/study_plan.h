@@ -44,13 +44,12 @@ StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOp
 bool varies_in_study(const pipeline::OptionFacts& option);
 
 /// A digest of all settings that decide a cell's weights after the choice of masks (`solve` included) and the
-/// next `stages` stages. Default learning rates depend on `width`, the width of the residual stream, and are
-/// part of it. Cells with equal keys share the work.
-std::string prefix_key(const Cell& cell, size_t stages, int64_t width);
+/// next `stages` stages, default learning rates included. Cells with equal keys share the work.
+std::string prefix_key(const Cell& cell, size_t stages);
 /// The peak learning rate of each stage after the choice of masks, by the name of the stage. Cell::settings
 /// holds only rates that the study file names; defaults may change with the version, so a result records the
 /// rates it was run with and is outdated when they differ.
-nlohmann::json learning_rates(const Cell& cell, int64_t width);
+nlohmann::json learning_rates(const Cell& cell);
 /// The number of stages after the choice of masks.
 size_t stages_after_masks(const Cell& cell);
 

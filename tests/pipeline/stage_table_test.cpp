@@ -25,7 +25,7 @@ TEST(StageTable, GivesEveryStageWhatItsScopeNeeds) {
     const bool descends = type->scope != StageScope::kMasks;
     EXPECT_EQ(type->default_rate != nullptr, descends) << type->name;
     if (descends) {
-      EXPECT_GT(type->default_rate(576, 1), 0) << type->name;
+      EXPECT_GT(type->default_rate(1), 0) << type->name;
     }
     EXPECT_EQ(type->trains.has_value(), type->scope == StageScope::kModel) << type->name;
   }
@@ -107,36 +107,43 @@ TEST(CheckRepair, RefusesOptionsThatTheStagesCannotUse) {
   EXPECT_EQ(complaint("solve,sublayer,block,model", next_norm), "");
 }
 
-TEST(Rates, FollowTheWidthAndNeverExceedTheMeasuredOnes) {
-  EXPECT_DOUBLE_EQ(default_rate({"sublayer"}, 576), 2e-3);
-  EXPECT_DOUBLE_EQ(default_rate({"sublayer"}, 64), 2e-3);
-  EXPECT_DOUBLE_EQ(default_rate({"matrix"}, 1152), 2.5e-4);
-  EXPECT_NEAR(default_rate({"block", 2}, 4096), 1.4e-4, 1e-6);
-  EXPECT_GT(default_rate({"block", 1}, 576), default_rate({"block", 5}, 576));
-  EXPECT_DOUBLE_EQ(default_rate({"model"}, 1152), 1e-4);
-  EXPECT_EQ(default_rate({"solve"}, 576), 0);
+TEST(Rates, AreRelativeUnlessTheUserNamesOne) {
+  using reconstruct::RateUnit;
+  CompressPlan plan;
+  EXPECT_EQ(peak_rate(plan, {"sublayer"}).unit, RateUnit::kRelative);
+  EXPECT_EQ(peak_rate(plan, {"model"}).unit, RateUnit::kRelative);
+  EXPECT_GT(peak_rate(plan, {"block", 1}).rate, peak_rate(plan, {"block", 5}).rate);
+  EXPECT_EQ(peak_rate(plan, {"solve"}).rate, 0);
+  plan.region.learning_rate = 1e-4;
+  EXPECT_EQ(peak_rate(plan, {"sublayer"}).unit, RateUnit::kAbsolute);
+  EXPECT_EQ(peak_rate(plan, {"sublayer"}).rate, 1e-4);
+  EXPECT_EQ(peak_rate(plan, {"model"}).unit, RateUnit::kRelative);
+  plan.region.rate_unit = RateUnit::kRelative;
+  EXPECT_EQ(peak_rate(plan, {"sublayer"}).unit, RateUnit::kRelative);
 }
 
 TEST(StageSettings, AreThoseOfThePlanOrTheDefaults) {
   CompressPlan plan;
   const auto stages = parse_repair("solve,sublayer,lora").stages;
-  const auto usual = settings_of(plan, stages, 576);
+  const auto usual = settings_of(plan, stages);
   ASSERT_EQ(usual.size(), 3U);
   EXPECT_EQ(usual[0].scope, StageScope::kMasks);
   EXPECT_EQ(usual[0].learning_rate, 0);
   EXPECT_EQ(usual[0].epochs, 0);
   EXPECT_EQ(usual[1].scope, StageScope::kRegions);
-  EXPECT_DOUBLE_EQ(usual[1].learning_rate, 2e-3);
+  EXPECT_DOUBLE_EQ(usual[1].learning_rate, peak_rate(plan, {"sublayer"}).rate);
+  EXPECT_EQ(usual[1].rate_unit, reconstruct::RateUnit::kRelative);
   EXPECT_EQ(usual[1].epochs, 1);  // regions and the whole model: one epoch each
   EXPECT_EQ(usual[2].scope, StageScope::kModel);
   EXPECT_EQ(usual[2].trains, reconstruct::Trains::kLora);
-  EXPECT_EQ(settings_of(plan, parse_repair("solve,sublayer").stages, 576)[1].epochs, 2);
+  EXPECT_EQ(settings_of(plan, parse_repair("solve,sublayer").stages)[1].epochs, 2);
   plan.region.learning_rate = 1e-5;
   plan.region.epochs = 7;
   plan.model_stage.learning_rate = 1e-6;
   plan.model_stage.epochs = 9;
-  const auto asked = settings_of(plan, stages, 576);
+  const auto asked = settings_of(plan, stages);
   EXPECT_DOUBLE_EQ(asked[1].learning_rate, 1e-5);
+  EXPECT_EQ(asked[1].rate_unit, reconstruct::RateUnit::kAbsolute);
   EXPECT_EQ(asked[1].epochs, 7);
   EXPECT_DOUBLE_EQ(asked[2].learning_rate, 1e-6);
   EXPECT_EQ(asked[2].epochs, 9);

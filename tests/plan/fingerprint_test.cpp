@@ -41,8 +41,7 @@ TEST(PlanOfAReport, NamesTheOptionsThatApplyWithWhatTheyBecame) {
   CompressPlan plan{.model = "m", .output = "o"};
   plan.calibration.text = "folder/text.jsonl";
   const std::vector<Stage> stages = parse_repair("solve,sublayer").stages;
-  const json object =
-      plan_json(plan, settings_of(plan, stages, 576), {.device = at::kCPU, .dtype = at::kFloat});
+  const json object = plan_json(plan, settings_of(plan, stages), {.device = at::kCPU, .dtype = at::kFloat});
   EXPECT_EQ(object["repair"], json({"solve", "sublayer"}));
   EXPECT_EQ(object["calibration"], "text.jsonl");
   EXPECT_EQ(object["sparsity"], 0.5);

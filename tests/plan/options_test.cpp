@@ -108,14 +108,16 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
     add("lambdas", lambdas), add("blends", blends), add("iterations", iterations), add("rows", rows);
   }
   {
-    const auto& [propagation, loss, learning_rate, epochs, batch, freeze_norms] = region;
+    const auto& [propagation, loss, learning_rate, rate_unit, epochs, batch, freeze_norms] = region;
     add("propagation", propagation), add("loss", loss), add_optional("rate", learning_rate);
+    add_optional("rate unit", rate_unit);
     add_optional("epochs", epochs), add("batch", batch), add("freeze norms", freeze_norms);
   }
   {
-    const auto& [loss, learning_rate, epochs, batch, lora] = model_stage;
+    const auto& [loss, learning_rate, rate_unit, epochs, batch, lora] = model_stage;
     const auto& [rank, alpha] = lora;
     add("model loss", loss), add_optional("model rate", learning_rate), add_optional("model epochs", epochs);
+    add_optional("model rate unit", rate_unit);
     add("model batch", batch), add("rank", rank), add("alpha", alpha);
   }
   {
@@ -210,7 +212,7 @@ TEST(Options, ApplyToTheStagesThatReadThem) {
   plan.calibration.text = "t";
   const auto used = [&](const char* name, const char* repair) {
     plan.repair = parse_repair(repair);
-    return applies(*find_option(name), plan, settings_of(plan, plan.repair.stages, 576));
+    return applies(*find_option(name), plan, settings_of(plan, plan.repair.stages));
   };
   EXPECT_TRUE(used("batch", "solve,blocks:2"));
   EXPECT_FALSE(used("batch", "solve,model"));

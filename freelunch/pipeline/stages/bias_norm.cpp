@@ -1,4 +1,3 @@
-#include "freelunch/pipeline/stages/rate_scale.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/pipeline/stages/whole_model.h"
 
@@ -9,7 +8,7 @@ const StageType& bias_norm_stage() {
   static const StageType type{.name = "bias-norm",
                               .scope = StageScope::kModel,
                               .trains = reconstruct::Trains::kBiasNorm,
-                              .default_rate = [](int64_t width, int64_t) { return 3e-3 * rate_scale(width); },
+                              .default_rate = [](int64_t) { return 1.2e-2; },
                               .budget = &whole_model_budget,
                               .run = &repair_model};
   return type;

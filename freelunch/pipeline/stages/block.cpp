@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "freelunch/pipeline/stages/rate_scale.h"
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
 
@@ -8,9 +7,7 @@ namespace freelunch::pipeline {
 namespace {
 
 /// Each of the sublayers in series adds its change to the region's output, so each may move less.
-double rate(int64_t width, int64_t blocks) {
-  return 2e-3 * rate_scale(width) / std::sqrt(static_cast<double>(2 * blocks));
-}
+double rate(int64_t blocks) { return 6e-3 / std::sqrt(static_cast<double>(2 * blocks)); }
 
 }  // namespace
 

@@ -6,7 +6,6 @@
 
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/memory/process_memory.h"
-#include "freelunch/pipeline/stages/rate_scale.h"
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/pipeline/sublayer_place.h"
@@ -137,7 +136,7 @@ class MatrixRepair {
     ActivationStore targets = store_of(inputs.ours.windows(), inputs.ours.length(), block[role].size(0));
     target.run(inputs.for_targets(), targets);
     const reconstruct::RegionData data{
-        .inputs = inputs.ours, .targets = targets, .held_out = inputs.held_out, .next_norm = {}};
+        .inputs = inputs.ours, .targets = targets, .held_out = inputs.held_out, .next = {}};
     const std::string name =
         fmt::format("{}.{}", SublayerPlace{b, model::sublayer_of(role)}.name(), model::short_name(role));
     RandomStream random(run_.plan.seed, "order of windows, stage matrix, " + name);
@@ -198,7 +197,7 @@ StageBudget matrix_budget(const CostModel& cost, const Stage& kind) {
 const StageType& matrix_stage() {
   static const StageType type{.name = "matrix",
                               .ends_in_stream = false,
-                              .default_rate = [](int64_t width, int64_t) { return 5e-4 * rate_scale(width); },
+                              .default_rate = [](int64_t) { return 1.9e-3; },
                               .budget = &matrix_budget,
                               .run = &repair_matrices};
   return type;

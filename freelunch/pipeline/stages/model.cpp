@@ -1,4 +1,3 @@
-#include "freelunch/pipeline/stages/rate_scale.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/pipeline/stages/whole_model.h"
 
@@ -9,7 +8,7 @@ const StageType& model_stage() {
   static const StageType type{.name = "model",
                               .scope = StageScope::kModel,
                               .trains = reconstruct::Trains::kRetained,
-                              .default_rate = [](int64_t width, int64_t) { return 2e-4 * rate_scale(width); },
+                              .default_rate = [](int64_t) { return 7.7e-4; },
                               .budget = &whole_model_budget,
                               .run = &repair_model};
   return type;

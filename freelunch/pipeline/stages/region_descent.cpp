@@ -8,6 +8,9 @@
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/memory/process_memory.h"
+#include "freelunch/pipeline/former_tensors.h"
+#include "freelunch/pipeline/stages/next_reader.h"
+#include "freelunch/pipeline/stages/region_probe.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/pipeline/sublayer_place.h"
 #include "freelunch/storage/transfer.h"
@@ -20,22 +23,6 @@ using model::Block;
 using model::Sublayer;
 using model::WeightRole;
 using reconstruct::StreamRegion;
-
-/// The dense model's norm that reads the stream after a sublayer: the MLP's, the next block's, or the final
-/// norm.
-reconstruct::NextNorm next_norm(const RunContext& run, int64_t block, Sublayer sublayer) {
-  const model::LanguageModel& model = run.teacher;
-  const model::Config& config = model.config();
-  const bool last = block + 1 == config.blocks;
-  const bool mlp_reads = sublayer == Sublayer::kAttention && !config.parallel;
-  if (!mlp_reads && last) return run.dense().final_norm(run.compute.device);
-  if (!config.norms_input()) return {.kind = model::NormKind::kNone};
-  const int64_t reader = mlp_reads ? block : block + 1;
-  return model::norm_of(config, mlp_reads ? WeightRole::kMlpNorm : WeightRole::kAttentionNorm,
-                        [&](WeightRole role) {
-                          return model::to_device(model.read(*model.find(reader, role)), run.compute.device);
-                        });
-}
 
 /// The places of each region, in the order of the forward pass. The last region may be shorter.
 std::vector<std::vector<SublayerPlace>> regions_of(int64_t sublayers, int64_t blocks) {
@@ -123,18 +110,55 @@ class RegionRepair {
         forward_(run.model().config(), run.compute, run.windows.size(1)),
         x_(run.embed(from_dense_ ? run.dense() : run.current())),
         targets_(dense_targets_ ? run.embed(run.dense()) : run.empty_stream(run.windows.size(0))),
-        blocks_(run) {}
+        blocks_(run) {
+    if (run.keeps_former) probe_.emplace(run, forward_);
+  }
 
   void run(int64_t sublayers) {
     const int64_t blocks = run_.model().config().blocks;
     run_.sinks.progress.begin(to_string(stage_), blocks, "blocks");
-    for (const std::vector<SublayerPlace>& places : regions_of(sublayers, blocks)) repair_region(places);
+    bool helps = true;
+    for (const std::vector<SublayerPlace>& places : regions_of(sublayers, blocks)) {
+      repair_region(places);
+      helps = still_helps(places);
+      if (!helps) break;
+    }
     run_.sinks.progress.end();
-    if (run_.plan.region.propagation != Propagation::kSparse)
+    if (helps && run_.plan.region.propagation != Propagation::kSparse)
       run_.dense_stream = std::move(from_dense_ ? x_ : targets_);
   }
 
  private:
+  /// Asks the probe where it is due. If the stage hurts, puts the blocks since the last good reading back to
+  /// what they were before the stage. The next commit is that of the stage, so a process that resumes before
+  /// it reads the same again.
+  bool still_helps(const std::vector<SublayerPlace>& places) {
+    if (!probe_ || places.back().sublayer != Sublayer::kMlp) return true;
+    const int64_t first = places.front().block;
+    const int64_t last = places.back().block;
+    probe_->advance(first, last);
+    if (!probe_->due(first, last)) return true;
+    const RegionProbe::Reading reading = probe_->read(last);
+    run_.sinks.log.log(LogLevel::kDebug,
+                       fmt::format("{}: KL divergence with the dense model behind block {}: {:.4g} -> {:.4g}",
+                                   to_string(stage_), last, reading.before, reading.now));
+    if (reading.helps()) {
+      good_ = last + 1;
+      return true;
+    }
+    for (int64_t b = good_; b <= last; ++b) {
+      for (const model::ModelTensor* tensor : run_.model().block_tensors(b))
+        restore_former(run_.scratch, tensor->name);
+    }
+    run_.note = fmt::format("stopped after block {}, blocks {} to {} undone", last, good_, last);
+    run_.sinks.log.log(
+        LogLevel::kWarning,
+        fmt::format(
+            "{}: {}, since the KL divergence with the dense model behind them rose from {:.4g} to {:.4g}",
+            to_string(stage_), run_.note, reading.before, reading.now));
+    return false;
+  }
+
   void repair_region(const std::vector<SublayerPlace>& places) {
     const Stopwatch watch;
     blocks_.load(places.front().block, places.back().block);
@@ -172,13 +196,10 @@ class RegionRepair {
 
   reconstruct::RegionOutcome train(StreamRegion& region, const std::vector<SublayerPlace>& places,
                                    const std::string& name) {
-    const reconstruct::RegionData data{
-        .inputs = x_,
-        .targets = targets_,
-        .held_out = run_.held_out,
-        .next_norm = run_.plan.region.loss == reconstruct::Loss::kNextNorm
-                         ? next_norm(run_, places.back().block, places.back().sublayer)
-                         : reconstruct::NextNorm{}};
+    const reconstruct::RegionData data{.inputs = x_,
+                                       .targets = targets_,
+                                       .held_out = run_.held_out,
+                                       .next = next_reader(run_, places.back(), run_.plan.region.loss)};
     RandomStream random(run_.plan.seed,
                         fmt::format("order of windows, stage {}, {}", random_name(stage_), name));
     return reconstruct::descend(region, data, descent_recipe(run_, stage_, kind_of(places)), random, name);
@@ -192,6 +213,8 @@ class RegionRepair {
   ActivationStore x_;        // what the next region reads
   ActivationStore targets_;  // its targets; written over the dense stream where nothing else reads that
   LoadedBlocks blocks_;
+  std::optional<RegionProbe> probe_;  // only if the stage may be undone
+  int64_t good_ = 0;                  // blocks before this one are known to help
 };
 
 /// Operations of a step for one token, all regions added up: a forward pass and two backward. Where a region
@@ -226,17 +249,18 @@ int64_t restarts(const CompressPlan& plan) { return plan.on_divergence == OnDive
 
 reconstruct::DescentRecipe descent_recipe(const RunContext& run, const Stage& stage, std::string_view kind) {
   const RegionOptions& options = run.plan.region;
-  const double rate = learning_rate(run.plan, stage, run.model().config().width);
+  const PeakRate peak = peak_rate(run.plan, stage);
   // A region that did not improve is retried at lower rates if its rate is the default, not the user's.
   const int64_t retries = options.learning_rate ? 0 : 2;
-  return {
-      .loss = options.loss,
-      .adam = {.learning_rate = retries > 0 ? starting_rate(run.report, to_string(stage), kind, rate) : rate},
-      .epochs = options.epochs.value_or(default_epochs(run.stages)),
-      .batch = options.batch,
-      .freeze_norms = options.freeze_norms,
-      .restarts = restarts(run.plan),
-      .retries = retries};
+  return {.loss = options.loss,
+          .adam = {.learning_rate = retries > 0 ? starting_rate(run.report, to_string(stage), kind, peak.rate)
+                                                : peak.rate},
+          .rate_unit = peak.unit,
+          .epochs = options.epochs.value_or(default_epochs(run.stages)),
+          .batch = options.batch,
+          .freeze_norms = options.freeze_norms,
+          .restarts = restarts(run.plan),
+          .retries = retries};
 }
 
 void repair_regions(RunContext& run, const Stage& stage, int64_t sublayers) {

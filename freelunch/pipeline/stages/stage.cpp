@@ -132,14 +132,16 @@ std::string random_name(const Stage& stage) {
 
 reconstruct::Trains trained_by(const Stage& stage) { return type_of(stage).trains.value(); }
 
-double default_rate(const Stage& stage, int64_t width) {
+PeakRate peak_rate(const CompressPlan& plan, const Stage& stage) {
+  using reconstruct::RateUnit;
+  const bool local = is_local(stage);
+  const auto& rate = local ? plan.region.learning_rate : plan.model_stage.learning_rate;
+  const auto& unit = local ? plan.region.rate_unit : plan.model_stage.rate_unit;
+  // whoever names a rate took it from a recipe, and recipes mean Adam's own
+  if (rate) return {.rate = *rate, .unit = unit.value_or(RateUnit::kAbsolute)};
   const StageType& type = type_of(stage);
-  return type.default_rate != nullptr ? type.default_rate(width, stage.blocks) : 0;
-}
-
-double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width) {
-  const auto& chosen = is_local(stage) ? plan.region.learning_rate : plan.model_stage.learning_rate;
-  return chosen.value_or(default_rate(stage, width));
+  return {.rate = type.default_rate == nullptr ? 0 : type.default_rate(stage.blocks),
+          .unit = RateUnit::kRelative};
 }
 
 int64_t default_epochs(const std::vector<Stage>& stages) {
@@ -147,15 +149,16 @@ int64_t default_epochs(const std::vector<Stage>& stages) {
   return any(is_local) && any(is_global) ? 1 : 2;
 }
 
-std::vector<StageSettings> settings_of(const CompressPlan& plan, const std::vector<Stage>& stages,
-                                       int64_t width) {
+std::vector<StageSettings> settings_of(const CompressPlan& plan, const std::vector<Stage>& stages) {
   std::vector<StageSettings> settings;
   for (const Stage& stage : stages) {
     const StageType& type = type_of(stage);
     StageSettings one{.stage = stage, .scope = type.scope, .trains = type.trains};
     if (type.default_rate != nullptr) {
       const auto& epochs = type.scope == StageScope::kRegions ? plan.region.epochs : plan.model_stage.epochs;
-      one.learning_rate = learning_rate(plan, stage, width);
+      const PeakRate peak = peak_rate(plan, stage);
+      one.learning_rate = peak.rate;
+      one.rate_unit = peak.unit;
       one.epochs = epochs.value_or(default_epochs(stages));
     }
     settings.push_back(one);

@@ -21,9 +21,9 @@ struct StageType {
   /// What the stage's random streams are named after; empty: its name. A renamed stage keeps its former name
   /// here, so that the same seed still gives the same weights.
   std::string_view random_name = {};
-  /// Default peak learning rate, from the width of the residual stream and the blocks of a region
+  /// Default peak learning rate, RateUnit::kRelative, from the blocks of a region
   /// (docs/methods/learning_rate.md). Null if the stage does no gradient descent.
-  double (*default_rate)(int64_t width, int64_t blocks) = nullptr;
+  double (*default_rate)(int64_t blocks) = nullptr;
   StageBudget (*budget)(const CostModel& cost, const Stage& stage) = nullptr;
   void (*run)(RunContext& run, const Stage& stage) = nullptr;
 };
@@ -55,15 +55,16 @@ std::string random_name(const Stage& stage);
 /// Which parameters a whole-model stage trains.
 reconstruct::Trains trained_by(const Stage& stage);
 
-/// The default peak learning rate; 0 if the stage does no gradient descent.
-double default_rate(const Stage& stage, int64_t width);
-/// The peak learning rate: the plan's, or the default.
-double learning_rate(const CompressPlan& plan, const Stage& stage, int64_t width);
+struct PeakRate {
+  double rate = 0;  ///< 0 if the stage does no gradient descent
+  reconstruct::RateUnit unit = reconstruct::RateUnit::kRelative;
+};
+/// The peak learning rate: the plan's, or the stage's default.
+PeakRate peak_rate(const CompressPlan& plan, const Stage& stage);
 /// Epochs of each stage that trains: 1 if both regions and the whole model are trained, else 2
 /// (docs/decisions/0013).
 int64_t default_epochs(const std::vector<Stage>& stages);
-/// The stages with the settings that a run of the plan uses. `width` is that of the residual stream.
-std::vector<StageSettings> settings_of(const CompressPlan& plan, const std::vector<Stage>& stages,
-                                       int64_t width);
+/// The stages with the settings that a run of the plan uses.
+std::vector<StageSettings> settings_of(const CompressPlan& plan, const std::vector<Stage>& stages);
 
 }  // namespace freelunch::pipeline

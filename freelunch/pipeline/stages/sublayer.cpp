@@ -1,4 +1,3 @@
-#include "freelunch/pipeline/stages/rate_scale.h"
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
 
@@ -9,7 +8,7 @@ const StageType& sublayer_stage() {
   static const StageType type{
       .name = "sublayer",
       .random_name = "half",
-      .default_rate = [](int64_t width, int64_t) { return 2e-3 * rate_scale(width); },
+      .default_rate = [](int64_t) { return 6e-3; },
       .budget = [](const CostModel& cost, const Stage& stage) { return region_budget(cost, stage, 1); },
       .run = [](RunContext& run, const Stage& stage) { repair_regions(run, stage, 1); }};
   return type;

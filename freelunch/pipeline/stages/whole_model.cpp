@@ -58,12 +58,16 @@ class StagePlace final : public reconstruct::DistilPlace {
 
 reconstruct::DistilRecipe distil_recipe(const RunContext& run, const Stage& stage) {
   const ModelStageOptions& options = run.plan.model_stage;
+  const PeakRate peak = peak_rate(run.plan, stage);
   return {.loss = options.loss,
-          .adam = {.learning_rate = learning_rate(run.plan, stage, run.model().config().width)},
+          .adam = {.learning_rate = peak.rate},
           .epochs = options.epochs.value_or(default_epochs(run.stages)),
           .batch = options.batch,
           .restarts = restarts(run.plan),
-          .trainable = {.trains = trained_by(stage), .lora = options.lora, .seed = run.plan.seed},
+          .trainable = {.trains = trained_by(stage),
+                        .lora = options.lora,
+                        .seed = run.plan.seed,
+                        .rate_unit = peak.unit},
           .keep_graph = keeps_all_graphs(run.model(), run.plan, stage)};
 }
 
