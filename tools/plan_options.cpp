@@ -47,15 +47,28 @@ void print_sparsity(const pipeline::CompressPlan& plan, const pipeline::RunRepor
                                        report.parameters));
 }
 
+/// "KL 0.512", "KL 0.390 -> 0.713, undone"; empty if it was not measured.
+std::string divergence_text(const pipeline::StageRecord& stage) {
+  if (!stage.divergence) return "";
+  const auto digits = [](double nats) { return fmt::format("{:#.3g}", nats); };
+  return fmt::format("KL {}{}{}", stage.divergence_before ? digits(*stage.divergence_before) + " -> " : "",
+                     digits(*stage.divergence), stage.undone ? ", undone" : "");
+}
+
+void print_stage(const pipeline::StageRecord& stage) {
+  std::string row = fmt::format("{:8.1f} s   peak {:>8}{}", stage.seconds,
+                                pipeline::bytes_text(stage.peak_bytes), on_device(stage.peak_device_bytes));
+  for (const std::string& more : {stage.note, divergence_text(stage)}) {
+    if (!more.empty()) row += "   " + more;
+  }
+  print_row(stage.name, row);
+}
+
 void print_table(const pipeline::CompressPlan& plan, const pipeline::RunReport& report) {
   print_perplexity(plan, report);
   print_sparsity(plan, report);
   fmt::print("Stages\n");
-  for (const auto& stage : report.stages) {
-    print_row(stage.name, fmt::format("{:8.1f} s   peak {:>8}{}   {}", stage.seconds,
-                                      pipeline::bytes_text(stage.peak_bytes),
-                                      on_device(stage.peak_device_bytes), stage.note));
-  }
+  for (const auto& stage : report.stages) print_stage(stage);
   print_row("all", fmt::format("{:8.1f} s   peak {:>8}{}", report.seconds,
                                pipeline::bytes_text(report.peak_bytes), on_device(report.peak_device_bytes)));
   fmt::print("Output\n");

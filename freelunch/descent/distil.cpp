@@ -268,7 +268,11 @@ DistilOutcome distil(const DistilModel& model, const DistilData& data, const Dis
     student.emplace(model, recipe.trainable);
   }
   progress.end();
-  for (const std::string& best : scratch.names(kBest)) scratch.rename(best, best.substr(kBest.size()));
+  for (const std::string& best : scratch.names(kBest)) {
+    const std::string tensor = best.substr(kBest.size());
+    if (model.before_change) model.before_change(tensor);
+    scratch.rename(best, tensor);
+  }
   erase_all(scratch, kState);
   return {.before = at.before, .after = at.after, .improved = at.improved, .restarts = at.restarts};
 }

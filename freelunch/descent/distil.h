@@ -1,7 +1,9 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
+#include <functional>
 #include <optional>
+#include <string>
 
 #include "freelunch/base/random.h"
 #include "freelunch/base/sinks.h"
@@ -30,6 +32,8 @@ struct DistilModel {
   model::WeightView weights;  ///< the weights that training starts from
   MaskOf mask_of;
   model::TensorFile& scratch;  ///< receives the trained tensors under their names
+  /// Called with the name of each trained tensor right before it is written. May be empty.
+  std::function<void(const std::string&)> before_change = {};
 };
 
 /// What the model is trained on.

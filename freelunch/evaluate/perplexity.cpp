@@ -10,8 +10,8 @@
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
+#include "freelunch/evaluate/final_stream.h"
 #include "freelunch/kernels/token_loss.h"
-#include "freelunch/model/forward.h"
 
 namespace freelunch::evaluate {
 namespace {
@@ -76,26 +76,6 @@ double score_window(const at::Tensor& hidden, const at::Tensor& window, const mo
   return sum;
 }
 
-/// The residual stream after the last block, (windows, l, d) fp32. Each block is read once and applied to one
-/// window after the other.
-at::Tensor final_stream(const model::WeightView& weights, const at::Tensor& windows,
-                        const model::Forward& forward, const std::function<void(int64_t)>& finished) {
-  const backend::Compute& compute = forward.compute();
-  at::Tensor x = at::empty({windows.size(0), windows.size(1), forward.config().width},
-                           at::TensorOptions().dtype(at::kFloat).device(compute.device));
-  for (int64_t i = 0; i < x.size(0); ++i)
-    x.select(0, i).copy_(weights.embed(windows.select(0, i), compute.device));
-  for (int64_t b = 0; b < forward.config().blocks; ++b) {
-    const model::Block block = weights.block(b, compute.device, compute.dtype);
-    for (int64_t i = 0; i < x.size(0); ++i) {
-      throw_if_interrupted();
-      x.narrow(0, i, 1).copy_(forward.forward_block(block, x.narrow(0, i, 1)));
-    }
-    finished(b + 1);
-  }
-  return x;
-}
-
 }  // namespace
 
 Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
@@ -107,8 +87,7 @@ Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_
   const int64_t n = windows.size(0);
   const model::Forward forward(config, compute, settings.length);
   const int64_t first = first_scored(settings);
-  // windows that go through the model together
-  const int64_t group = std::max<int64_t>(1, kStreamBytes / (settings.length * config.width * 4));
+  const int64_t group = windows_together(settings.length, config.width);
   const int64_t groups = (n + group - 1) / group;
   progress.begin("evaluate", groups * (config.blocks + 1), "blocks");
   double sum = 0;

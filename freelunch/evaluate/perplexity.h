@@ -36,13 +36,10 @@ struct Perplexity {
   int64_t length = 0;  ///< tokens per window
 };
 
-/// Bytes of residual stream that perplexity() holds at a time.
-inline constexpr int64_t kStreamBytes = 64LL << 20U;
-
 /// Perplexity over a token stream. The windows go through the model in groups whose residual stream takes
-/// 64 MiB, and each block is read once per group; memory holds a group's stream, one block or the head, and
-/// the tokens. Throws InvalidArgument if a window is shorter than 2 or longer than the text or if `windows`
-/// is below 1, Numerical if the result is not finite, Interrupted on request.
+/// kStreamBytes, and each block is read once per group; memory holds a group's stream, one block or the head,
+/// and the tokens. Throws InvalidArgument if a window is shorter than 2 or longer than the text or if
+/// `windows` is below 1, Numerical if the result is not finite, Interrupted on request.
 Perplexity perplexity(const model::WeightView& weights, const std::vector<int64_t>& tokens,
                       const PerplexitySettings& settings, const backend::Compute& compute,
                       ProgressSink& progress);

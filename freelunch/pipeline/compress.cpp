@@ -78,19 +78,19 @@ void record_decisions(ResolvedPlan& resolved, Journal& journal) {
 void run_stages(RunContext& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
   RunReport& report = run.report;
   if (evaluator.wanted()) {
-    run_stage(run, "evaluate dense", [&] {
+    run_stage(run, "evaluate dense", [&](StageRecord& record) {
       report.dense = evaluator.run(run.dense());
-      return note_of(*report.dense);
+      record.note = note_of(*report.dense);
     });
   }
   choose_masks(run, patterns);
   if (evaluator.wanted()) {
     const bool given = !run.plan.dense.empty();
-    run_stage(run, "evaluate pruned", [&] {
+    run_stage(run, "evaluate pruned", [&](StageRecord& record) {
       report.pruned =
           evaluator.run(given ? model::WeightView(run.model())
                               : model::WeightView(run.model(), &run.scratch, model::Overlay::kPruned));
-      return note_of(*report.pruned);
+      record.note = note_of(*report.pruned);
     });
   }
   for (size_t i = works_on_masks(run.stages) ? 1 : 0; i < run.stages.size(); ++i) repair(run, run.stages[i]);
@@ -103,15 +103,14 @@ void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& pa
   run_stages(run, patterns, *in.evaluator);
   count_zeros(run);
   output.keep_partial();  // whatever fails from here on, the work is done
-  timed(report, run.compute.device, "save", [&] {
+  timed(report, run.compute.device, "save", [&](StageRecord&) {
     export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks.progress);
-    return std::string();
   });
   if (!in.evaluator->wanted()) return;
-  timed(report, run.compute.device, "evaluate repaired", [&] {  // the folder as it was written
+  timed(report, run.compute.device, "evaluate repaired", [&](StageRecord& record) {  // as it was written
     const auto saved = model::LanguageModel::open(output.path());
     report.repaired = in.evaluator->run(model::WeightView(*saved));
-    return note_of(*report.repaired);
+    record.note = note_of(*report.repaired);
   });
 }
 
@@ -134,10 +133,9 @@ RunReport compress(const CompressPlan& asked, Sinks sinks) {
   if (asked.restart) output.start_over();
   RunReport report;
   RunInputs inputs;
-  timed(report, compute.device, "open", [&] {
+  timed(report, compute.device, "open", [&](StageRecord&) {
     inputs = open_inputs(asked, compute, sinks);
     report.digests = digest_inputs(asked);
-    return std::string();
   });
   ResolvedPlan resolved = resolve_run(asked, inputs, compute, sinks);
   sparsity::PatternMap patterns = checked_patterns(asked, *inputs.opened.model);

@@ -24,7 +24,7 @@ void count_zeros(RunContext& run) {
   report.zeros = 0;
   for (TensorRecord& record : report.tensors) {
     const model::ModelTensor& tensor = run.model().at(record.name);
-    const at::Tensor W = run.scratch.get(record.name);
+    const at::Tensor W = run.current().tensor(tensor);
     sparsity::check_respected(W, {run.scratch.get(model::mask_name(record.name))}, record.name);
     record.zeros = W.to(dtype_of(tensor.saved_dtype)).eq(0).sum().item<int64_t>();
     report.zeros += record.zeros;

@@ -4,6 +4,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/calibration/text.h"
+#include "freelunch/evaluate/final_stream.h"
 
 namespace freelunch::pipeline {
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "freelunch/pipeline/given_masks.h"
+#include "freelunch/pipeline/guard.h"
 #include "freelunch/pipeline/run_stage.h"
 #include "freelunch/pipeline/stages/allocation.h"
 #include "freelunch/pipeline/stages/prune.h"
@@ -44,38 +45,42 @@ void choose_masks(RunContext& run, sparsity::PatternMap& patterns) {
   const bool given = !run.plan.dense.empty();
   const bool with_stage = works_on_masks(run.stages);
   if (given) {
-    run_stage(run, "read masks", [&] { return take_given_masks(run); });
+    run_stage(run, "read masks", [&](StageRecord& record) {
+      record.note = take_given_masks(run);
+      record_divergence(run, record);
+    });
   } else if (run.plan.allocation == sparsity::Allocation::kOwl) {
-    run_stage(run, "allocate", [&] {
+    run_stage(run, "allocate", [&](StageRecord& record) {
       run.report.allocation = owl_allocation(run);
-      return std::string("owl");
+      record.note = "owl";
     });
     patterns.allocate(run.report.allocation);
   }
   if (run.plan.sensitivity && with_stage) {
-    run_stage(run, "sensitivity", [&] {
-      measure_sensitivity(run);
-      return std::string();
-    });
+    run_stage(run, "sensitivity", [&](StageRecord&) { measure_sensitivity(run); });
   }
   if (given && !with_stage) return;
-  run_stage(run, with_stage ? to_string(run.stages.front()) : "prune", [&] {
-    if (with_stage)
-      type_of(run.stages.front()).run(run, run.stages.front());
-    else
+  run_stage(run, with_stage ? to_string(run.stages.front()) : "prune", [&](StageRecord& record) {
+    if (!given) record.note = run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
+    if (with_stage) {
+      const Stage& stage = run.stages.front();
+      guard_stage(run, stage, record, [&] { type_of(stage).run(run, stage); });
+    } else {
       prune(run, /*solve=*/false);
-    return given ? std::string() : run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
+      record_divergence(run, record);
+    }
   });
 }
 
 void repair(RunContext& run, const Stage& stage) {
-  run_stage(run, to_string(stage), [&] {
-    type_of(stage).run(run, stage);
-    // A later process has no stream to take the hidden states from, and recomputing them could give other
-    // bytes.
-    if (!is_global(stage)) save_dense_hidden(run);
-    warn_of_descents(run, to_string(stage));
-    return std::string();
+  run_stage(run, to_string(stage), [&](StageRecord& record) {
+    guard_stage(run, stage, record, [&] {
+      type_of(stage).run(run, stage);
+      // A later process has no stream to take the hidden states from, and recomputing them could give other
+      // bytes.
+      if (!is_global(stage)) save_dense_hidden(run);
+      warn_of_descents(run, to_string(stage));
+    });
   });
   // The dense model's stream is for the stage that distils from it; it must not stay in memory during others.
   const auto next = std::find(run.stages.begin(), run.stages.end(), stage) + 1;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "freelunch/pipeline/former_tensors.h"
 #include "freelunch/pipeline/window_batches.h"
 #include "freelunch/storage/transfer.h"
 
@@ -36,9 +37,16 @@ StreamPair RunContext::streams(const model::Forward& forward, const model::Weigh
   return {std::move(ours), std::move(theirs), held_out};
 }
 
+void RunContext::before_change(const std::string& tensor) {
+  if (keeps_former) keep_former(scratch, tensor);
+}
+
 void RunContext::save_to_scratch(int64_t block, const model::Block& tensors, model::Sublayer sublayer) {
   for (const auto& [role, tensor] : tensors.tensors()) {
-    if (model::sublayer_of(role) == sublayer) scratch.put(model().find(block, role)->name, tensor);
+    if (model::sublayer_of(role) != sublayer) continue;
+    const std::string& name = model().find(block, role)->name;
+    before_change(name);
+    scratch.put(name, tensor);
   }
 }
 

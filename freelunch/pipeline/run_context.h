@@ -38,6 +38,9 @@ struct RunContext {
   /// The dense model's stream after the last block, (windows, l, d), if a stage has computed it. A
   /// whole-model stage takes it instead of a pass of its own.
   std::optional<model::ActivationStore> dense_stream;
+  /// Whether tensors that are replaced keep their former version (former_tensors.h), because the running
+  /// stage may be undone.
+  bool keeps_former = false;
 
   const model::LanguageModel& model() const { return *opened.model; }
   model::WeightView dense() const { return model::WeightView(teacher); }
@@ -50,6 +53,8 @@ struct RunContext {
   model::ActivationStore embed(const model::WeightView& weights) const;
   /// The stream of `weights` before the first block, and the dense model's if `with_dense`.
   StreamPair streams(const model::Forward& forward, const model::WeightView& weights, bool with_dense) const;
+  /// To be called before a stage replaces a tensor of the model in the scratch file.
+  void before_change(const std::string& tensor);
   /// Writes the fp32 tensors of one sublayer of a block to the scratch file.
   void save_to_scratch(int64_t block, const model::Block& tensors, model::Sublayer sublayer);
 };

@@ -1,6 +1,7 @@
 #include "freelunch/pipeline/run_stage.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
@@ -9,23 +10,22 @@
 
 namespace freelunch::pipeline {
 
-void timed(RunReport& report, at::Device device, const std::string& name,
-           const std::function<std::string()>& stage) {
+void timed(RunReport& report, at::Device device, const std::string& name, const StageWork& stage) {
   release_freed_memory();
   reset_peak_resident();
   backend::of(device).reset_peak_bytes();
   const Stopwatch watch;
-  const std::string note = stage();
-  const double seconds = watch.seconds();
-  const int64_t peak = peak_resident_bytes();
-  const int64_t on_device = backend::of(device).peak_bytes();
-  report.peak_bytes = std::max(report.peak_bytes, peak);
-  report.peak_device_bytes = std::max(report.peak_device_bytes, on_device);
-  report.stages.push_back(
-      {.name = name, .seconds = seconds, .peak_bytes = peak, .peak_device_bytes = on_device, .note = note});
+  StageRecord record{.name = name};
+  stage(record);
+  record.seconds = watch.seconds();
+  record.peak_bytes = peak_resident_bytes();
+  record.peak_device_bytes = backend::of(device).peak_bytes();
+  report.peak_bytes = std::max(report.peak_bytes, record.peak_bytes);
+  report.peak_device_bytes = std::max(report.peak_device_bytes, record.peak_device_bytes);
+  report.stages.push_back(std::move(record));
 }
 
-void run_stage(RunContext& run, const std::string& name, const std::function<std::string()>& stage) {
+void run_stage(RunContext& run, const std::string& name, const StageWork& stage) {
   if (run.journal.finished(name)) return;
   run.journal.begin(name);
   const model::Passes before = model::passes_so_far();

@@ -8,6 +8,7 @@ using R = Rows<CompressPlan>;
 using P = CompressPlan;
 
 constexpr EnumNames<bool, 2> kSensitivityNames{{{false, "none"}, {true, "kronecker"}}};
+constexpr EnumNames<bool, 2> kGuardNames{{{true, "on"}, {false, "off"}}};
 constexpr ValueRange kLearningRates{.least = 0, .most = 1, .least_excluded = true, .most_excluded = true};
 
 constexpr std::string_view kRateUnitHelp =
@@ -24,6 +25,13 @@ PlanOption repair_row() {
     return stages;
   };
   return row;
+}
+
+PlanOption guard_row() {
+  return R::word("guard",
+                 "on: undo a stage that does not lower the KL divergence from the dense model on held-out "
+                 "windows; off: only report it",
+                 Use::kCalibration, kGuardNames, field(&P::guard));
 }
 
 std::vector<PlanOption> solve_options() {
@@ -104,7 +112,7 @@ std::vector<PlanOption> model_stage_options() {
 }  // namespace
 
 std::vector<PlanOption> repair_options() {
-  std::vector<PlanOption> rows{repair_row()};
+  std::vector<PlanOption> rows{repair_row(), guard_row()};
   for (const auto& part : {solve_options(), region_options(), model_stage_options()})
     rows.insert(rows.end(), part.begin(), part.end());
   return grouped<P>("Repair", rows);

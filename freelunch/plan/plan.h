@@ -99,6 +99,7 @@ struct CompressPlan {
   double sensitivity_damping = 0.1;  ///< identity added to the metric, relative to its mean diagonal
   bool sensitivity_masks = false;    ///< multiply scores by the square root of the metric's diagonal
   Repair repair{.automatic = true, .stages = {}};
+  bool guard = true;  ///< undo a stage that does not lower the divergence from the dense model
   CalibrationOptions calibration;
   EvaluationOptions evaluation;
   reconstruct::ClosedFormGrid grid;

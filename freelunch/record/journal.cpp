@@ -37,6 +37,13 @@ struct Places {
       former.erase(name.get<std::string>());
       writer.erase(name.get<std::string>());
     }
+    // A former place that another name has taken over must not be overwritten.
+    std::set<int64_t> used;
+    for (const auto& [name, entry] : now) used.insert(entry.offset);
+    for (const auto& [name, value] : tensors.items()) {
+      const auto before = former.find(name);
+      if (before != former.end() && used.contains(before->second.offset)) former.erase(before);
+    }
   }
 };
 

@@ -25,7 +25,10 @@ struct JsonFields<pipeline::StageRecord> {
                  json_field("peak_bytes", &R::peak_bytes),
                  json_field("peak_device_bytes", &R::peak_device_bytes, JsonPresence::kUnlessDefault),
                  json_field("note", &R::note, JsonPresence::kUnlessDefault),
-                 json_field("passes", &R::passes, JsonPresence::kUnlessDefault)};
+                 json_field("passes", &R::passes, JsonPresence::kUnlessDefault),
+                 json_field("divergence_before", &R::divergence_before),
+                 json_field("divergence", &R::divergence),
+                 json_field("undone", &R::undone, JsonPresence::kUnlessDefault)};
 };
 
 template <>

@@ -24,6 +24,10 @@ struct StageRecord {
   int64_t peak_device_bytes = 0;  ///< memory of the device, in bytes; 0 if the device has none of its own
   std::string note;               ///< for a person: "perplexity 19.925"
   PassCounts passes;              ///< in the process that finished it
+  /// Mean KL(dense model || weights) on held-out windows, in nats per token, before and after the stage.
+  /// Absent if it was not measured; the first of them also if there was no stage of the repair before.
+  std::optional<double> divergence_before = {}, divergence = {};
+  bool undone = false;  ///< the weights are again those before the stage
 };
 
 /// What a repair stage did to one region.

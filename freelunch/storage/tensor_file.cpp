@@ -88,10 +88,11 @@ int64_t TensorFile::place_for(const std::string& name, int64_t bytes) {
     former_.erase(former);
     return offset;
   }
-  const auto unused = free_.find(bytes);
+  const auto unused = free_.lower_bound(bytes);
   if (unused != free_.end()) {
-    const int64_t offset = unused->second;
+    const auto [size, offset] = *unused;
     free_.erase(unused);
+    if (size > bytes) free_.emplace(size - bytes, offset + bytes);
     return offset;
   }
   const int64_t offset = end_;
@@ -225,8 +226,13 @@ void TensorFile::adopt(std::map<std::string, Entry> entries, std::map<std::strin
   fresh_.clear();
   free_.clear();
   end_ = 0;
+  std::map<int64_t, int64_t> places;  // offset -> bytes
   for (const auto* map : {&entries_, &former_}) {
-    for (const auto& [name, entry] : *map) end_ = std::max(end_, entry.offset + bytes_of(entry));
+    for (const auto& [name, entry] : *map) places[entry.offset] = bytes_of(entry);
+  }
+  for (const auto& [offset, bytes] : places) {
+    if (offset > end_) free_.emplace(offset - end_, end_);  // of tensors that were erased
+    end_ = std::max(end_, offset + bytes);
   }
 }
 

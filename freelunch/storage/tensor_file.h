@@ -82,7 +82,7 @@ class TensorFile {
   /// The other place of each name, with what it held before. It may be overwritten. A run falls back on it if
   /// the newer bytes are damaged.
   std::map<std::string, Entry> former_;
-  std::multimap<int64_t, int64_t> free_;  ///< bytes -> offset of places without a tensor
+  std::multimap<int64_t, int64_t> free_;  ///< bytes -> offset of space without a tensor
 };
 
 }  // namespace freelunch::model

@@ -41,7 +41,7 @@ std::string without_seed(const json& settings) {
 std::string unrepaired(const json& settings) {
   json copy = settings;
   for (const char* key :
-       {"seed", "solve", "stages", "repair", "text", "samples", "length", "held_out", "windows"})
+       {"seed", "solve", "stages", "repair", "guard", "text", "samples", "length", "held_out", "windows"})
     copy.erase(key);
   return copy.dump();
 }
@@ -75,6 +75,7 @@ std::string repair_label(const json& settings) {
   }
   if (settings.contains("statistics")) add("statistics dense");
   if (settings.contains("allocation")) add(settings["allocation"]);
+  if (settings.contains("guard")) add(fmt::format("guard {}", settings["guard"].get<std::string>()));
   return details.empty() ? repair : fmt::format("{} ({})", repair, details);
 }
 

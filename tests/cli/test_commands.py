@@ -143,17 +143,17 @@ def test_each_stage_goes_through_the_20_windows_as_often_as_it_must(name, recipe
     made = recipe(name)
     passes = {stage["name"]: (stage["passes"]["forward"], stage["passes"]["backward"])
               for stage in made.report["stages"] if "passes" in stage}
-    once, twice = (1, 0), (2, 0)
-    expected = {"evaluate dense": once, "prune": once, "solve": twice if name == "blend" else once,
-                "matrix": twice if name == "matrix" else once}
-    for stage, counts in expected.items():
-        assert passes.get(stage, counts) == counts, passes
+    guard = 0.2  # 4 of 20 windows, to compare some weights with the dense model, which runs once itself
+    expected = {"evaluate dense": 1, "prune": 1 + 2 * guard, "solve": (2 if name == "blend" else 1) + 3 * guard,
+                "matrix": (2 if name == "matrix" else 1) + guard}
+    for stage, forward in expected.items():
+        assert passes.get(stage, (forward, 0)) == pytest.approx((forward, 0)), passes
     trained = 0.8 if name in ("solve,sublayer,model", "auto") else 1.6  # 16 of 20 windows, once or twice
     for stage in {"sublayer", "block", "model", "lora", "bias-norm"} & set(passes):
         # a rate that did not help is tried again, lower
         attempts = [1 + r["retries"] for r in made.regions if r["stage"] == stage and "retries" in r] or [1]
         seen = trained * sum(attempts) / len(attempts)
-        assert abs(passes[stage][1] - seen) < 1e-9 and passes[stage][0] < seen + 3.3, passes
+        assert abs(passes[stage][1] - seen) < 1e-9 and passes[stage][0] < seen + 3.3 + guard, passes
 
 
 def test_masks_by_sensitivity_move_zeros_between_rows_and_keep_their_number(compress):

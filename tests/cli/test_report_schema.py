@@ -73,6 +73,7 @@ KINDS = {
     "blocks": compress("--repair", "blocks:2", "--learning-rate", "1e-3", "--on-divergence", "restart"),
     "model": compress("--repair", "solve,model", evaluated=True),
     "adapters": compress("--repair", "lora,bias-norm", "--model-loss", "ce"),
+    "undone": compress("--repair", "model", "--model-loss", "ce", "--model-learning-rate", "1e-2"),
     "auto within a limit": compress("--memory-limit", "2GiB"),
     "no held-out windows": lambda i: ["compress", i.base / "dense", *i.text, "--held-out", 0, "--repair",
                                       "solve,sublayer,model"],

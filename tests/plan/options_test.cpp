@@ -78,15 +78,15 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
     fields[name] = value ? json(*value).dump() : "absent";
   };
   const auto& [model, dense, output, overwrite, saved_as, pattern, group, rules, allocation, criterion,
-               statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, calibration,
+               statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, guard, calibration,
                evaluation, grid, region, model_stage, compute, memory, seed, command, restart, commit_seconds,
                on_divergence] = plan;
   add("model", model.string()), add("dense", dense.string()), add("output", output.string());
   add("overwrite", overwrite), add("pattern", sparsity::to_string(pattern)), add_optional("group", group);
   add("rules", rules.size()), add("allocation", allocation), add("criterion", criterion);
   add("statistics", statistics), add("sensitivity", sensitivity), add("damping", sensitivity_damping);
-  add("masks", sensitivity_masks), add("repair", repair.automatic), add("seed", seed),
-      add("command", command);
+  add("masks", sensitivity_masks), add("repair", repair.automatic), add("guard", guard);
+  add("seed", seed), add("command", command);
   add("restart", restart), add("commit seconds", commit_seconds), add("on divergence", on_divergence);
   {
     const auto& [format, dtype, shard_bytes, plain_zeros] = saved_as;

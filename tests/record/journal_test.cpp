@@ -161,6 +161,31 @@ TEST_F(JournalTest, ADamagedTensorCostsItsRegionAndWhatCameAfter) {
   EXPECT_EQ(again.value("c"), 1);
 }
 
+TEST_F(JournalTest, AVersionThatWasRenamedIsNotOverwrittenByALaterProcess) {
+  {
+    Process first(folder_);
+    first.journal.begin("sublayer");
+    first.region("a", 1);
+    first.scratch.rename("a", "former a");
+    first.region("a", 2);
+  }
+  {
+    Process again(folder_);
+    again.journal.begin("sublayer");
+    again.region("a", 3);
+    EXPECT_EQ(again.value("former a"), 1);
+    again.scratch.rename("former a", "a");
+    again.end("sublayer");
+  }
+  Process last(folder_);
+  EXPECT_EQ(last.value("a"), 1);
+  EXPECT_FALSE(last.scratch.has("former a"));
+  last.journal.begin("block");
+  last.region("a", 4);
+  EXPECT_EQ(last.value("a"), 4);
+  EXPECT_EQ(fs::file_size(folder_ / "weights.scratch"), 3U * 8 * 4);  // two versions, and the former one
+}
+
 TEST_F(JournalTest, StartsOverWhereTheScratchFileIsGone) {
   {
     Process first(folder_);

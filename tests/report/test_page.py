@@ -28,7 +28,10 @@ def sample():
     matrices = [*(f"self_attn.{m}_proj" for m in "qkvo"), *(f"mlp.{m}_proj" for m in ("gate", "up", "down"))]
     tensors = [dict(name=f"model.layers.{b}.{m}.weight", shape=[576, 576], zeros=165888, elements=331776,
                     sparsity=0.5, pattern="50%") for b in range(30) for m in matrices]
-    stages = [("solve", 90.0, 9e8), ("sublayer", 280.0, 1.1e9), ("model", 160.0, 1.8e9)]
+    stages = [dict(name="solve", seconds=90.0, peak_bytes=9e8, divergence_before=0.51, divergence=0.38),
+              dict(name="sublayer", seconds=280.0, peak_bytes=1.1e9, divergence_before=0.38, divergence=None,
+                   undone=True),
+              dict(name="model", seconds=160.0, peak_bytes=1.8e9, divergence_before=0.38, divergence=0.26)]
     figures = dict(dense=19.9, pruned=44.4, repaired=31.2)
     return dict(freelunch="0.1.0", command="freelunch compress '</script><!-- x'", date="2026-01-01T00:00:00Z",
                 model=dict(name="sample", architecture="llama", parameters=134515008),
@@ -36,7 +39,7 @@ def sample():
                       "loss": "relative-mse", "model-loss": "kl"},
                 figures={name: dict(perplexity=p, tokens=20480, windows=10, length=2048)
                          for name, p in figures.items()},
-                stages=[dict(name=n, seconds=s, peak_bytes=b, note="") for n, s, b in stages],
+                stages=stages,
                 regions=regions, tensors=tensors, sparsity=dict(pruned_tensors=0.5, whole_model=0.39),
                 peak_bytes=1800000000, seconds=640.0, output="out")
 
@@ -47,14 +50,22 @@ def page_of(report, probe):
     return result.stdout
 
 
-def test_the_page_of_a_whole_run_draws_six_charts(report_probe, tmp_path):
-    expect_drawn(chromium(), page_of(sample(), report_probe), 6, tmp_path)
+def test_the_page_of_a_whole_run_draws_seven_charts(report_probe, tmp_path):
+    expect_drawn(chromium(), page_of(sample(), report_probe), 7, tmp_path)
 
 
 @pytest.mark.parametrize("missing", [("figures", "regions")], ids=["no repair and no evaluation"])
 def test_a_page_with_less_to_show_draws_all_of_it(missing, report_probe, tmp_path):
     report = {key: value for key, value in sample().items() if key not in missing}
-    expect_drawn(chromium(), page_of(report, report_probe), 3, tmp_path)
+    expect_drawn(chromium(), page_of(report, report_probe), 4, tmp_path)
+
+
+def test_a_page_without_divergences_draws_the_rest(report_probe, tmp_path):
+    report = sample()
+    for stage in report["stages"]:
+        for key in ("divergence_before", "divergence", "undone"):
+            stage.pop(key, None)
+    expect_drawn(chromium(), page_of(report, report_probe), 6, tmp_path)
 
 
 if __name__ == "__main__":

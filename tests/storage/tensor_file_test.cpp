@@ -94,6 +94,26 @@ TEST_F(TensorFileTest, ADiedProcessLeavesTheLastSettledState) {
   EXPECT_FALSE(again.has("V"));
 }
 
+TEST_F(TensorFileTest, ALaterProcessUsesTheSpaceOfErasedTensorsAgain) {
+  const at::Tensor W = at::randn({6});
+  std::map<std::string, TensorFile::Entry> entries;
+  {
+    TensorFile file(folder_ / "scratch", TensorFile::Lifetime::kFolder);
+    for (const char* name : {"a", "erased", "c"}) file.put(name, W);
+    entries = file.flush().written;
+    entries.erase("erased");
+  }
+  TensorFile again(folder_ / "scratch", TensorFile::Lifetime::kFolder);
+  again.adopt(entries, {});
+  again.put("d", at::ones({2}));  // a third of the space
+  again.put("e", at::ones({4}));
+  EXPECT_EQ(fs::file_size(folder_ / "scratch"), 3U * 6 * 4);
+  for (const char* name : {"a", "c"}) EXPECT_TRUE(at::equal(again.get(name), W)) << name;
+  EXPECT_TRUE(at::equal(again.get("d"), at::ones({2})));
+  again.put("f", at::ones({2}));
+  EXPECT_EQ(fs::file_size(folder_ / "scratch"), (3U * 6 + 2) * 4);
+}
+
 TEST_F(TensorFileTest, KeepsTheStateBeforeTheLastIntactToo) {
   const at::Tensor W = at::randn({3, 5});
   TensorFile file(folder_ / "scratch", TensorFile::Lifetime::kFolder);

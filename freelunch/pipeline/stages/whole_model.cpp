@@ -11,6 +11,7 @@
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/descent/distil.h"
+#include "freelunch/pipeline/dense_divergence.h"
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/pipeline/window_batches.h"
@@ -139,6 +140,10 @@ void save_dense_hidden(RunContext& run) {
   for (int64_t i = 0; i < x->windows(); ++i) {
     hidden.narrow(0, i, 1).copy_(norm(x->read(i, 1)));
   }
+  // The stream may be rounded and may have run in other batches. With the states that the guard compares
+  // with, the loss on held-out windows is the divergence that the guard measured after the stage before.
+  if (run.held_out > 0)
+    hidden.narrow(0, x->windows() - run.held_out, run.held_out).copy_(dense_hidden_of_held_out(run));
   run.dense_scratch.put(kDenseHidden, hidden);
 }
 
@@ -156,9 +161,13 @@ void repair_model(RunContext& run, const Stage& stage) {
       .order = RandomStream(run.plan.seed, fmt::format("order of windows, stage {}", random_name(stage)))};
   const auto mask_of = [&](const std::string& tensor) { return run.scratch.get(model::mask_name(tensor)); };
   StagePlace place(run.journal);
-  const reconstruct::DistilOutcome outcome = reconstruct::distil(
-      {.forward = forward, .weights = run.current(), .mask_of = mask_of, .scratch = run.scratch}, data,
-      recipe, place, run.sinks.progress);
+  const reconstruct::DistilOutcome outcome =
+      reconstruct::distil({.forward = forward,
+                           .weights = run.current(),
+                           .mask_of = mask_of,
+                           .scratch = run.scratch,
+                           .before_change = [&](const std::string& tensor) { run.before_change(tensor); }},
+                          data, recipe, place, run.sinks.progress);
   run.report.regions.push_back({.stage = to_string(stage),
                                 .region = "model",
                                 .outcome = {.before = outcome.before,
