@@ -19,11 +19,27 @@ void keep_former(model::TensorFile& scratch, const std::string& tensor) {
     scratch.put(kAdded + tensor, at::ones({1}, at::kBool));
 }
 
+at::Tensor former_version(const model::TensorFile& scratch, const std::string& tensor) {
+  return scratch.has(kFormer + tensor) ? scratch.get(kFormer + tensor) : at::Tensor();
+}
+
+bool was_added(const model::TensorFile& scratch, const std::string& tensor) {
+  return scratch.has(kAdded + tensor);
+}
+
+void restore_former(model::TensorFile& scratch, const std::string& tensor) {
+  if (scratch.has(kFormer + tensor)) {
+    scratch.rename(kFormer + tensor, tensor);
+  } else if (was_added(scratch, tensor)) {
+    scratch.erase(tensor);
+    scratch.erase(kAdded + tensor);
+  }
+}
+
 void restore_former(model::TensorFile& scratch) {
   for (const std::string& former : scratch.names(kFormer))
-    scratch.rename(former, former.substr(kFormer.size()));
-  for (const std::string& added : scratch.names(kAdded)) scratch.erase(added.substr(kAdded.size()));
-  drop_former(scratch);
+    restore_former(scratch, former.substr(kFormer.size()));
+  for (const std::string& added : scratch.names(kAdded)) restore_former(scratch, added.substr(kAdded.size()));
 }
 
 void drop_former(model::TensorFile& scratch) {

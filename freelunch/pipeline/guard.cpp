@@ -75,8 +75,10 @@ void guard_stage(RunContext& run, const Stage& stage, StageRecord& record,
       restore_pruned(run);
     else
       restore_former(run.scratch);
-    run.sinks.log.log(LogLevel::kWarning,
-                      fmt::format("{}: undone, since {}", to_string(stage), reason(*before, after)));
+    // a stage that stopped itself, and put back all it had done, has said so
+    if (run.note.empty() || after != *before)
+      run.sinks.log.log(LogLevel::kWarning,
+                        fmt::format("{}: undone, since {}", to_string(stage), reason(*before, after)));
   }
   drop_former(run.scratch);
 }

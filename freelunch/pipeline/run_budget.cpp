@@ -1,5 +1,8 @@
 #include "freelunch/pipeline/run_budget.h"
 
+#include <algorithm>
+
+#include "freelunch/evaluate/final_stream.h"
 #include "freelunch/pipeline/evaluator.h"
 #include "freelunch/pipeline/stages/allocation.h"
 #include "freelunch/pipeline/stages/prune.h"
@@ -7,6 +10,29 @@
 #include "freelunch/pipeline/stages/stage.h"
 
 namespace freelunch::pipeline {
+namespace {
+
+/// Raises a stage's workspace to what the comparison with the dense model takes at its end
+/// (dense_divergence.h), or while a stage of regions runs (stages/region_probe.h), which then still holds its
+/// streams and blocks. In two phases: the blocks, two of them where a probe compares two versions; then the
+/// head and the logits of both models. The time is small, and not counted.
+void add_comparison(const CostModel& cost, bool probed, StageBudget& stage) {
+  const int64_t window = cost.length() * cost.config().width * kFp32Bytes;
+  const int64_t streams =
+      std::min(cost.plan().calibration.held_out, std::max<int64_t>(1, evaluate::kStreamBytes / window)) *
+      window;
+  const int64_t blocks = (probed ? 2 : 1) * cost.block_elements() * cost.compute_bytes();
+  const int64_t passing =
+      blocks + std::max(cost.largest_matrix() * kFp32Bytes, cost.widest_pass(cost.length()));
+  const int64_t logits = model::kLogitRows * cost.config().vocabulary * cost.compute_bytes();
+  const int64_t scoring =
+      cost.head_elements() * cost.compute_bytes() + 2 * logits + cost.softmax(model::kLogitRows);
+  const int64_t held = probed ? stage.activations + stage.weights : 0;
+  const int64_t needed = held + streams + std::max(passing, scoring);
+  stage.workspace = std::max(stage.workspace, needed - stage.activations - stage.weights - stage.optimiser);
+}
+
+}  // namespace
 
 Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const std::vector<Stage>& stages) {
   const CostModel cost(plan, inputs, default_epochs(stages));
@@ -24,9 +50,14 @@ Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const 
     budget.stages.push_back(type_of(stages.front()).budget(cost, stages.front()));
   else if (!given)
     budget.stages.push_back(prune_budget(cost, /*solve=*/false));
+  const bool compared = !plan.calibration.text.empty() && plan.calibration.held_out > 0;
+  if (compared && !given) add_comparison(cost, /*probed=*/false, budget.stages.back());
   evaluated("evaluate pruned");
-  for (size_t i = with_stage ? 1 : 0; i < stages.size(); ++i)
+  for (size_t i = with_stage ? 1 : 0; i < stages.size(); ++i) {
     budget.stages.push_back(type_of(stages[i]).budget(cost, stages[i]));
+    const bool probed = plan.guard && type_of(stages[i]).scope == StageScope::kRegions;
+    if (compared) add_comparison(cost, probed, budget.stages.back());
+  }
   evaluated("evaluate repaired");
   return budget;
 }

@@ -37,6 +37,18 @@ StreamPair RunContext::streams(const model::Forward& forward, const model::Weigh
   return {std::move(ours), std::move(theirs), held_out};
 }
 
+model::Block RunContext::before_stage(int64_t index) const {
+  model::Block block = current().block(index, compute.device, compute.dtype);
+  for (const model::ModelTensor* tensor : model().block_tensors(index)) {
+    at::Tensor former = former_version(scratch, tensor->name);
+    if (was_added(scratch, tensor->name)) former = model::WeightView(model()).tensor(*tensor);
+    if (!former.defined()) continue;
+    const at::ScalarType dtype = block[*tensor->role].scalar_type();
+    block.set(*tensor->role, model::to_device(former, compute.device).to(dtype));
+  }
+  return block;
+}
+
 void RunContext::before_change(const std::string& tensor) {
   if (keeps_former) keep_former(scratch, tensor);
 }

@@ -41,6 +41,7 @@ struct RunContext {
   /// Whether tensors that are replaced keep their former version (former_tensors.h), because the running
   /// stage may be undone.
   bool keeps_former = false;
+  std::string note;  ///< what the running stage has to say in its record
 
   const model::LanguageModel& model() const { return *opened.model; }
   model::WeightView dense() const { return model::WeightView(teacher); }
@@ -53,6 +54,9 @@ struct RunContext {
   model::ActivationStore embed(const model::WeightView& weights) const;
   /// The stream of `weights` before the first block, and the dense model's if `with_dense`.
   StreamPair streams(const model::Forward& forward, const model::WeightView& weights, bool with_dense) const;
+  /// A block as it was before the running stage, which must keep former versions: matrices in the compute
+  /// dtype, other tensors in fp32, on the compute device.
+  model::Block before_stage(int64_t block) const;
   /// To be called before a stage replaces a tensor of the model in the scratch file.
   void before_change(const std::string& tensor);
   /// Writes the fp32 tensors of one sublayer of a block to the scratch file.

@@ -31,6 +31,7 @@ void run_stage(RunContext& run, const std::string& name, const StageWork& stage)
   const model::Passes before = model::passes_so_far();
   timed(run.report, run.compute.device, name, stage);
   const model::Passes after = model::passes_so_far();
+  if (!run.note.empty()) run.report.stages.back().note = std::exchange(run.note, "");
   if (run.windows.defined() && run.windows.numel() > 0) {
     const auto all = static_cast<double>(run.windows.numel() * 2 * run.model().config().blocks);
     StageRecord& record = run.report.stages.back();

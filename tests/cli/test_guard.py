@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 # Options with which a stage after solve lowers its own error and takes the narrow model away from the dense one.
 HARM = {
-    "sublayer": "",
+    "sublayer": "--loss relative-mse --learning-rate 2e-3",
     "model": "--model-loss ce --model-learning-rate 1e-4 --model-epochs 4",
 }
 MEASURED = ("seconds", "peak_bytes", "planned_bytes", "planned_seconds", "passes")
@@ -95,10 +95,14 @@ def test_masks_without_repair_report_the_pruned_weights(compress):
 def test_a_harmful_stage_is_undone_and_says_so_in_one_line(stage, compress):
     harmed = compress(f"--repair solve,{stage} {HARM[stage]}")
     record = stage_of(harmed.report, stage)
-    assert record["undone"] is True and record["divergence"] > record["divergence_before"], record
+    assert record["undone"] is True and record["divergence"] >= record["divergence_before"], record
     assert equal(harmed.tensors, compress("--repair solve").tensors)
     [line] = warnings(harmed.errors)
-    assert f"{stage}: undone, since the KL divergence from the dense model on held-out windows rose from" in line, line
+    said = {"sublayer": "sublayer: stopped after block 0, blocks 0 to 0 undone, since the KL divergence with the dense "
+                        "model behind them rose from",
+            "model": "model: undone, since the KL divergence from the dense model on held-out windows rose from"}
+    assert said[stage] in line, line
+    assert record.get("note", "") == ("stopped after block 0" if stage == "sublayer" else "")
     assert (harmed.out / "report.html").exists()
 
 
@@ -114,14 +118,15 @@ def test_without_the_guard_a_harmful_stage_stays(stage, compress):
 def test_the_stage_after_an_undone_one_starts_from_the_better_weights(compress):
     model = "--model-epochs 1"
     skipped = compress(f"--repair solve,model {model}")
-    after = compress(f"--repair solve,sublayer,model {model} --epochs 2")
+    after = compress(f"--repair solve,sublayer,model {model} --epochs 2 {HARM['sublayer']}")
     assert stage_of(after.report, "sublayer")["undone"]
     assert stage_of(after.report, "model")["divergence"] == stage_of(skipped.report, "model")["divergence"]
     assert equal(after.tensors, skipped.tensors)
 
 
 def test_the_table_shows_every_stage_and_which_was_undone(narrow, calibration, tmp_path):
-    table = run("compress", narrow, "--output", tmp_path / "out", *calibration, "--repair", "solve,sublayer")
+    table = run("compress", narrow, "--output", tmp_path / "out", *calibration, "--repair", "solve,sublayer",
+                *HARM["sublayer"].split())
     rows = {line.split()[0]: line for line in table.splitlines() if " KL " in line}
     assert set(rows) == {"solve", "sublayer"}, table
     assert " -> " in rows["solve"] and "undone" not in rows["solve"] and rows["sublayer"].endswith(", undone"), table
@@ -130,7 +135,7 @@ def test_the_table_shows_every_stage_and_which_was_undone(narrow, calibration, t
 def test_a_given_model_stays_as_it_came_if_its_repair_does_harm(narrow, calibration, compress, tmp_path):
     pruned = compress("--repair none")
     report = run_json("reconstruct", pruned.out, "--dense", narrow, "--output", tmp_path / "out", *calibration,
-                      "--repair", "sublayer")
+                      "--repair", "sublayer", *HARM["sublayer"].split())
     assert stage_of(report, "read masks")["divergence"] == stage_of(report, "sublayer")["divergence_before"]
     assert stage_of(report, "sublayer")["undone"]
     assert (tmp_path / "out/model.safetensors").read_bytes() == (pruned.out / "model.safetensors").read_bytes()
@@ -175,11 +180,13 @@ windows = 2
 length = 32
 [[grid]]
 repair = ["solve", "solve,sublayer"]
+loss = "relative-mse"
+learning_rate = 2e-3
 guard = ["on", "off"]
 """)
     run("study", tmp_path / "study.toml", "-o", tmp_path / "out", "--compute", "fp32", "--threads", 2)
     cells = [json.loads(path.read_text()) for path in (tmp_path / "out/cells").glob("*.json")]
-    expected = stage_of(compress("--repair solve,sublayer ").report, "sublayer")
+    expected = stage_of(compress(f"--repair solve,sublayer {HARM['sublayer']}").report, "sublayer")
     figures = {}
     for cell in cells:
         guard = cell["settings"].get("guard", "on")
@@ -189,7 +196,7 @@ guard = ["on", "off"]
         record = stage_of(cell, "sublayer")
         assert record.get("undone", False) == (guard == "on")
         for key in ("divergence_before", "divergence"):
-            assert record[key] == expected[key]
+            assert guard == "off" or record[key] == expected[key]
     assert len(figures) == 4
     assert figures["solve,sublayer", "on"] == figures["solve", "on"] == figures["solve", "off"]
     assert figures["solve,sublayer", "off"] != figures["solve", "off"]

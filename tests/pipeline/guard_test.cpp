@@ -9,8 +9,10 @@
 
 #include "freelunch/model/passes.h"
 #include "freelunch/pipeline/dense_divergence.h"
+#include "freelunch/pipeline/former_tensors.h"
 #include "freelunch/pipeline/repair.h"
 #include "freelunch/pipeline/stages/prune.h"
+#include "freelunch/pipeline/stages/region_probe.h"
 #include "tiny_model.h"
 
 namespace freelunch::pipeline {
@@ -280,6 +282,55 @@ TEST_F(GuardTest, TheLossThatTheWholeModelStartsFromIsTheDivergenceAfterTheStage
     EXPECT_EQ(stage().divergence, report_.regions.back().outcome.held_out_after);
     EXPECT_EQ(stage().undone, !report_.regions.back().outcome.improved);
   }
+}
+
+TEST_F(GuardTest, AProbeComparesTheRepairedBlocksWithThoseBeforeTheStage) {
+  prune();
+  run_.keeps_former = true;
+  const model::Forward forward(run_.model().config(), {}, kLength);
+  RegionProbe unchanged(run_, forward);
+  unchanged.advance(0, 0);
+  const RegionProbe::Reading same = unchanged.read(0);
+  EXPECT_EQ(same.now, same.before);
+  EXPECT_GT(same.before, 0);
+  EXPECT_FALSE(same.helps());
+  // the dense weights in place of the pruned ones
+  for (int64_t b = 0; b < TinyModel::kBlocks; ++b) {
+    const model::Block dense = run_.dense().block(b, at::kCPU, at::kFloat);
+    for (const model::Sublayer sublayer : model::kSublayers) run_.save_to_scratch(b, dense, sublayer);
+  }
+  RegionProbe probe(run_, forward);
+  probe.advance(0, 0);
+  const RegionProbe::Reading better = probe.read(0);
+  EXPECT_EQ(better.before, same.before);
+  EXPECT_LT(better.now, 0.01 * better.before);
+  EXPECT_TRUE(better.helps());
+}
+
+TEST_F(GuardTest, AProbeIsDueFourTimesAndNeverAfterTheLastBlock) {
+  run_.keeps_former = true;
+  const model::Forward forward(run_.model().config(), {}, kLength);
+  const RegionProbe probe(run_, forward);
+  int64_t readings = 0;
+  for (int64_t b = 0; b < TinyModel::kBlocks; ++b) readings += probe.due(b, b) ? 1 : 0;
+  EXPECT_EQ(readings, std::min<int64_t>(4, TinyModel::kBlocks - 1));
+  EXPECT_FALSE(probe.due(0, TinyModel::kBlocks - 1));
+}
+
+TEST_F(GuardTest, OneBlockGoesBackToItsFormerTensors) {
+  prune();
+  const Contents before = contents();
+  run_.keeps_former = true;
+  change_regions(spoiled);
+  for (const model::ModelTensor* tensor : run_.model().block_tensors(0)) {
+    const std::string& name = tensor->name;
+    const at::Tensor former = run_.before_stage(0)[*tensor->role];
+    restore_former(scratch_, name);
+    EXPECT_EQ(scratch_.has(name), before.contains(name)) << name;
+    EXPECT_TRUE(at::equal(run_.current().tensor(*tensor), former)) << name;
+  }
+  restore_former(scratch_);
+  expect_contents(before);
 }
 
 }  // namespace

@@ -150,12 +150,13 @@ class RegionRepair {
       for (const model::ModelTensor* tensor : run_.model().block_tensors(b))
         restore_former(run_.scratch, tensor->name);
     }
-    run_.note = fmt::format("stopped after block {}, blocks {} to {} undone", last, good_, last);
+    run_.note = fmt::format("stopped after block {}", last);
     run_.sinks.log.log(
         LogLevel::kWarning,
         fmt::format(
-            "{}: {}, since the KL divergence with the dense model behind them rose from {:.4g} to {:.4g}",
-            to_string(stage_), run_.note, reading.before, reading.now));
+            "{}: {}, blocks {} to {} undone, since the KL divergence with the dense model behind them "
+            "rose from {:.4g} to {:.4g}",
+            to_string(stage_), run_.note, good_, last, reading.before, reading.now));
     return false;
   }
 
