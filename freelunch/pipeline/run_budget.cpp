@@ -28,8 +28,9 @@ void add_comparison(const CostModel& cost, bool probed, StageBudget& stage) {
   const int64_t scoring =
       cost.head_elements() * cost.compute_bytes() + 2 * logits + cost.softmax(model::kLogitRows);
   const int64_t held = probed ? stage.activations + stage.weights : 0;
-  const int64_t needed = held + streams + std::max(passing, scoring);
-  stage.workspace = std::max(stage.workspace, needed - stage.activations - stage.weights - stage.optimiser);
+  const int64_t missing =
+      held + streams + std::max(passing, scoring) + cost.start("").bytes() - stage.bytes();
+  stage.workspace += std::max<int64_t>(0, missing);
 }
 
 }  // namespace

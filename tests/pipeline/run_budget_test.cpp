@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "freelunch/descent/region.h"
+#include "freelunch/pipeline/stages/prune.h"
 #include "freelunch/pipeline/stages/whole_model.h"
 #include "tiny_model.h"
 
@@ -32,6 +33,13 @@ class RunBudgetTest : public ::testing::Test {
     EXPECT_NE(found, nullptr) << name;
     return found != nullptr ? *found : StageBudget{};
   }
+  /// Of the choice of masks alone, without the comparison with the dense model at its end.
+  StageBudget masks() const {
+    return prune_budget(
+        CostModel(plan_, {.model = *model_, .compute = {}, .sizes = sizes_, .rates = {1, 1, 1}}, 1),
+        /*solve=*/false);
+  }
+  static int64_t own_bytes(const StageBudget& stage) { return stage.bytes() - stage.runtime; }
   std::vector<std::string> names(const std::string& repair) const {
     std::vector<std::string> names;
     for (const StageBudget& stage : budget(repair).stages) names.push_back(stage.name);
@@ -65,7 +73,7 @@ TEST_F(RunBudgetTest, ListsTheStepsInTheOrderOfTheRun) {
 
 TEST_F(RunBudgetTest, OfMasksWithoutStatistics) {
   plan_.criterion = "magnitude";
-  const StageBudget prune = stage("none", "prune");
+  const StageBudget prune = masks();
   EXPECT_EQ(prune.weights, 1920 * 4 + 1152 * 4);  // a block, and a sublayer cast
   EXPECT_EQ(prune.activations, 0);
   EXPECT_EQ(prune.statistics, 0);
@@ -74,8 +82,19 @@ TEST_F(RunBudgetTest, OfMasksWithoutStatistics) {
   EXPECT_DOUBLE_EQ(prune.seconds, 3 * 12 * 4 * 1920);
 }
 
+TEST_F(RunBudgetTest, OfTheComparisonWithTheDenseModel) {
+  // a stream of two windows, the head, and 256 rows of two models' logits for a vocabulary of 40
+  constexpr int64_t kScoring = 2 * 8 * 16 * 4 + 640 * 4 + 2 * 256 * 40 * 4;
+  plan_.criterion = "magnitude";
+  EXPECT_EQ(own_bytes(stage("none", "prune")), kScoring);
+  const StageBudget sublayer = stage("sublayer", "sublayer");  // a probe needs it next to streams and blocks
+  EXPECT_GE(own_bytes(sublayer), sublayer.activations + sublayer.weights + kScoring);
+  plan_.calibration.held_out = 0;
+  EXPECT_LT(own_bytes(stage("none", "prune")), kScoring);
+}
+
 TEST_F(RunBudgetTest, OfMasksByColumnNorms) {
-  const StageBudget prune = stage("none", "prune");
+  const StageBudget prune = masks();
   EXPECT_EQ(prune.activations, kStream + kInner);
   EXPECT_EQ(prune.statistics, 0);
   EXPECT_EQ(prune.workspace, kPass);
@@ -84,7 +103,7 @@ TEST_F(RunBudgetTest, OfMasksByColumnNorms) {
 
 TEST_F(RunBudgetTest, OfMasksByAGramMatrix) {
   plan_.criterion = "sparsegpt";
-  const StageBudget prune = stage("none", "prune");
+  const StageBudget prune = masks();
   EXPECT_EQ(prune.statistics, 24 * 24 * (8 + 4));  // fp64 sums, fp32 ones of held-out windows
   // inputs twice, and a quarter of the products in fp32 and fp64
   EXPECT_EQ(prune.workspace, kPass + 2 * 32 * 24 * 4 + 24 * 24 / 4 * 12);

@@ -47,7 +47,8 @@ TEST(PlanOfAReport, NamesTheOptionsThatApplyWithWhatTheyBecame) {
   EXPECT_EQ(object["sparsity"], 0.5);
   EXPECT_EQ(object["compute"], "fp32");
   EXPECT_EQ(object["epochs"], 2);
-  EXPECT_DOUBLE_EQ(object["learning-rate"].get<double>(), 2e-3);
+  EXPECT_DOUBLE_EQ(object["learning-rate"].get<double>(), peak_rate(plan, {"sublayer"}).rate);
+  EXPECT_EQ(object["rate-unit"], "relative");
   EXPECT_TRUE(object.contains("lambda"));
   for (const char* absent : {"pattern", "model-batch", "lora-rank", "evaluate-length", "output", "restart"})
     EXPECT_FALSE(object.contains(absent)) << absent;

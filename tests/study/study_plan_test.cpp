@@ -56,9 +56,7 @@ TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
   EXPECT_NE(prefix_key(all[0], 0), prefix_key(all[3], 0));  // solve chooses its masks on another stream
   EXPECT_NE(prefix_key(all[1], 1), prefix_key(all[4], 1));
   EXPECT_EQ(prefix_key(all[4], 0), prefix_key(all[0], 0));
-  const auto rates = cells("[[grid]]
-repair = 'sublayer'
-learning_rate = [1e-3, 2e-3]");
+  const auto rates = cells("[[grid]]\nrepair = 'sublayer'\nlearning_rate = [1e-3, 2e-3]");
   EXPECT_NE(prefix_key(rates[0], 1), prefix_key(rates[1], 1));
   EXPECT_EQ(prefix_key(rates[0], 0), prefix_key(rates[1], 0));
   // by default regions are trained twice where they alone are
