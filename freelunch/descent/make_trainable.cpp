@@ -61,14 +61,14 @@ class RetainedEntries final : public TrainableTensor {
                   at::ScalarType dtype, RateUnit unit)
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         retained_(retained),
-        sizes_(unit == RateUnit::kRelative ? update_sizes(value) : at::Tensor()),
-        entries_(selected(sizes_.defined() ? value / sizes_ : value).clone()) {}
+        sizes_(unit == RateUnit::kRelative ? UpdateSizes(value) : UpdateSizes()),
+        entries_(selected(sizes_.over(value)).clone()) {}
 
   bool step(const AdamSettings& settings, double rate) override {
     const at::NoGradGuard no_grad;
     const at::Tensor gradient = leaf_.grad();
     if (!gradient.defined()) return true;
-    const at::Tensor entries = selected(sizes_.defined() ? gradient * sizes_ : gradient).to(at::kFloat);
+    const at::Tensor entries = selected(sizes_.times(gradient)).to(at::kFloat);
     leaf_.mutable_grad() = at::Tensor();
     const bool finite = entries_.step(entries, settings, rate);
     if (finite) publish();
@@ -90,7 +90,7 @@ class RetainedEntries final : public TrainableTensor {
     const at::Tensor value =
         retained_.defined() ? at::zeros(leaf_.sizes(), entries.options()).masked_scatter_(retained_, entries)
                             : entries.view(leaf_.sizes()).clone();
-    return sizes_.defined() ? value * sizes_ : value;
+    return sizes_.times(value);
   }
 
  private:
@@ -101,7 +101,7 @@ class RetainedEntries final : public TrainableTensor {
   void publish() { leaf_.copy_(value()); }
 
   at::Tensor retained_;
-  at::Tensor sizes_;  // of each weight's update; the entries are trained divided by them. Undefined: all 1
+  UpdateSizes sizes_;  // the entries are trained divided by them
   Adam entries_;
 };
 
@@ -124,7 +124,7 @@ class LowRankAdapter final : public TrainableTensor {
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         base_(value),
         mask_(retained.defined() ? retained : at::ones_like(value, at::kBool)),
-        sizes_(settings.rate_unit == RateUnit::kRelative ? update_sizes(value) : at::Tensor()),
+        sizes_(settings.rate_unit == RateUnit::kRelative ? UpdateSizes(value) : UpdateSizes()),
         scale_(settings.lora.alpha / static_cast<double>(rank(value, settings))),
         A_(start(name, value, settings)),
         B_(at::zeros({value.size(0), rank(value, settings)}, value.options())) {}
@@ -133,8 +133,7 @@ class LowRankAdapter final : public TrainableTensor {
     const at::NoGradGuard no_grad;
     const at::Tensor gradient = leaf_.grad();
     if (!gradient.defined()) return true;
-    at::Tensor G = gradient.to(at::kFloat).mul(mask_).mul_(scale_);  // (out, in)
-    if (sizes_.defined()) G.mul_(sizes_);
+    const at::Tensor G = sizes_.times(gradient.to(at::kFloat).mul(mask_).mul_(scale_));  // (out, in)
     leaf_.mutable_grad() = at::Tensor();
     const at::Tensor by_A = at::mm(B_.value().t(), G);
     const at::Tensor by_B = at::mm(G, A_.value().t());
@@ -156,9 +155,7 @@ class LowRankAdapter final : public TrainableTensor {
 
   at::Tensor value() const override {
     const at::NoGradGuard no_grad;
-    at::Tensor change = at::mm(B_.value(), A_.value()).mul_(scale_).mul_(mask_);
-    if (sizes_.defined()) change.mul_(sizes_);
-    return change.add_(base_);
+    return sizes_.times(at::mm(B_.value(), A_.value()).mul_(scale_).mul_(mask_)).add(base_);
   }
 
  private:
@@ -177,7 +174,7 @@ class LowRankAdapter final : public TrainableTensor {
   }
 
   at::Tensor base_, mask_;
-  at::Tensor sizes_;  // (out, in), or undefined
+  UpdateSizes sizes_;
   double scale_;
   Adam A_, B_;
 };

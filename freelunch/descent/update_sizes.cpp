@@ -34,10 +34,24 @@ at::Tensor vector_sizes(const at::Tensor& value) {
   return value.abs().clamp_min(rms > 0 ? rms / 20 : 0.1);
 }
 
-at::Tensor update_sizes(const at::Tensor& value) {
-  if (value.dim() != 2) return vector_sizes(value);
+UpdateSizes::UpdateSizes(const at::Tensor& value) {
+  if (value.dim() != 2) {
+    columns_ = vector_sizes(value);
+    return;
+  }
   const MatrixSizes sizes = matrix_sizes(value);
-  return at::outer(sizes.rows, sizes.columns);
+  rows_ = sizes.rows.unsqueeze(1);
+  columns_ = sizes.columns;
+}
+
+at::Tensor UpdateSizes::times(const at::Tensor& t) const {
+  if (!columns_.defined()) return t;
+  return rows_.defined() ? t * rows_ * columns_ : t * columns_;
+}
+
+at::Tensor UpdateSizes::over(const at::Tensor& t) const {
+  if (!columns_.defined()) return t;
+  return rows_.defined() ? t / rows_ / columns_ : t / columns_;
 }
 
 }  // namespace freelunch::reconstruct

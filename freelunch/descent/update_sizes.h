@@ -20,7 +20,18 @@ MatrixSizes matrix_sizes(const at::Tensor& W);
 /// of their root mean square, so that a small entry can grow; 0.1 if all are zero.
 at::Tensor vector_sizes(const at::Tensor& value);
 
-/// matrix_sizes() multiplied out, or vector_sizes(): the shape of `value`.
-at::Tensor update_sizes(const at::Tensor& value);
+/// The sizes of a matrix or a vector. Holds only rows and columns of a matrix.
+class UpdateSizes {
+ public:
+  UpdateSizes() = default;  ///< all 1
+  /// `value` (out, in), zero where removed, or (n); fp32.
+  explicit UpdateSizes(const at::Tensor& value);
+  /// t, of the shape of `value`, times or over the sizes.
+  at::Tensor times(const at::Tensor& t) const;
+  at::Tensor over(const at::Tensor& t) const;
+
+ private:
+  at::Tensor rows_, columns_;  // (out, 1) and (in), or undefined and (n)
+};
 
 }  // namespace freelunch::reconstruct

@@ -56,7 +56,7 @@ Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const 
   evaluated("evaluate pruned");
   for (size_t i = with_stage ? 1 : 0; i < stages.size(); ++i) {
     budget.stages.push_back(type_of(stages[i]).budget(cost, stages[i]));
-    const bool probed = plan.guard && type_of(stages[i]).scope == StageScope::kRegions;
+    const bool probed = plan.guard && is_local(stages[i]) && type_of(stages[i]).ends_in_stream;
     if (compared) add_comparison(cost, probed, budget.stages.back());
   }
   evaluated("evaluate repaired");

@@ -38,13 +38,15 @@ StreamPair RunContext::streams(const model::Forward& forward, const model::Weigh
 }
 
 model::Block RunContext::before_stage(int64_t index) const {
-  model::Block block = current().block(index, compute.device, compute.dtype);
+  model::Block block;
+  block.index = index;
   for (const model::ModelTensor* tensor : model().block_tensors(index)) {
-    at::Tensor former = former_version(scratch, tensor->name);
-    if (was_added(scratch, tensor->name)) former = model::WeightView(model()).tensor(*tensor);
-    if (!former.defined()) continue;
-    const at::ScalarType dtype = block[*tensor->role].scalar_type();
-    block.set(*tensor->role, model::to_device(former, compute.device).to(dtype));
+    at::Tensor value = former_version(scratch, tensor->name);
+    if (!value.defined())
+      value =
+          model::WeightView(model(), was_added(scratch, tensor->name) ? nullptr : &scratch).tensor(*tensor);
+    const at::ScalarType dtype = model::is_prunable(*tensor->role) ? compute.dtype : at::kFloat;
+    block.set(*tensor->role, model::to_device(value, compute.device).to(dtype));
   }
   return block;
 }

@@ -73,8 +73,8 @@ def test_the_peak_is_that_of_one_region_however_many_blocks_there_are(stage, com
     for model in ("wide2", "wide8"):
         report, _ = compress(model, "--samples 24 --held-out 8 --length 128 --repair solve,sublayer")
         peaks += [entry["peak_bytes"] for entry in report["stages"] if entry["name"] == stage]
-    # six more blocks' weights alone would be 20 %
-    assert len(peaks) == 2 and abs(peaks[1] / peaks[0] - 1) < 0.05, peaks
+    # six more blocks' weights alone would be 20 %; a run differs from the next by up to 4 %
+    assert len(peaks) == 2 and abs(peaks[1] / peaks[0] - 1) < 0.1, peaks
 
 
 @pytest.fixture(scope="module")

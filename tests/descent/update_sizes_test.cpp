@@ -13,6 +13,8 @@ at::Tensor pruned_matrix() {
   return at::randn({12, 20}) * (at::rand({12, 20}) > 0.4);
 }
 
+at::Tensor update_sizes(const at::Tensor& value) { return UpdateSizes(value).times(at::ones_like(value)); }
+
 TEST(UpdateSizes, LeaveRetainedWeightsWithAMeanSquareOfOne) {
   const at::Tensor W = pruned_matrix();
   const at::Tensor scaled = (W / update_sizes(W)).square();
@@ -36,6 +38,13 @@ TEST(UpdateSizes, AreFiniteAndPositiveWithoutWeights) {
   EXPECT_TRUE((update_sizes(W) > 0).logical_and(update_sizes(W).isfinite()).all().item<bool>());
   EXPECT_TRUE(at::equal(update_sizes(at::zeros({3, 4})), at::ones({3, 4})));
   EXPECT_TRUE((update_sizes(at::zeros({5})) > 0).all().item<bool>());
+}
+
+TEST(UpdateSizes, DivideWhatTheyMultiply) {
+  const at::Tensor W = pruned_matrix();
+  const UpdateSizes sizes(W);
+  EXPECT_TRUE(at::allclose(sizes.over(sizes.times(W)), W));
+  EXPECT_TRUE(at::equal(UpdateSizes().times(W), W) && at::equal(UpdateSizes().over(W), W));
 }
 
 TEST(UpdateSizes, OfAVectorAreItsEntriesButNotTiny) {

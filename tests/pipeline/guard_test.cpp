@@ -289,7 +289,7 @@ TEST_F(GuardTest, AProbeComparesTheRepairedBlocksWithThoseBeforeTheStage) {
   run_.keeps_former = true;
   const model::Forward forward(run_.model().config(), {}, kLength);
   RegionProbe unchanged(run_, forward);
-  unchanged.advance(0, 0);
+  unchanged.advance(run_.current().block(0, at::kCPU, at::kFloat));
   const RegionProbe::Reading same = unchanged.read(0);
   EXPECT_EQ(same.now, same.before);
   EXPECT_GT(same.before, 0);
@@ -300,7 +300,7 @@ TEST_F(GuardTest, AProbeComparesTheRepairedBlocksWithThoseBeforeTheStage) {
     for (const model::Sublayer sublayer : model::kSublayers) run_.save_to_scratch(b, dense, sublayer);
   }
   RegionProbe probe(run_, forward);
-  probe.advance(0, 0);
+  probe.advance(run_.current().block(0, at::kCPU, at::kFloat));
   const RegionProbe::Reading better = probe.read(0);
   EXPECT_EQ(better.before, same.before);
   EXPECT_LT(better.now, 0.01 * better.before);

@@ -136,9 +136,11 @@ class RegionRepair {
     if (!probe_ || places.back().sublayer != Sublayer::kMlp) return true;
     const int64_t first = places.front().block;
     const int64_t last = places.back().block;
-    probe_->advance(first, last);
-    if (!probe_->due(first, last)) return true;
-    const RegionProbe::Reading reading = probe_->read(last);
+    for (int64_t b = first; b <= last; ++b) probe_->advance(blocks_.at(b).masters);
+    const bool due = probe_->due(first, last);
+    const RegionProbe::Reading reading = due ? probe_->read(last) : RegionProbe::Reading{};
+    release_freed_memory();  // blocks and head must not stay next to the next region's training
+    if (!due) return true;
     run_.sinks.log.log(LogLevel::kDebug,
                        fmt::format("{}: KL divergence with the dense model behind block {}: {:.4g} -> {:.4g}",
                                    to_string(stage_), last, reading.before, reading.now));

@@ -39,16 +39,18 @@ RegionProbe::RegionProbe(RunContext& run, const model::Forward& forward) : run_(
   now_ = before_.clone();
 }
 
-void RegionProbe::advance(int64_t first, int64_t last) {
+void RegionProbe::advance(const model::Block& repaired) {
   const at::NoGradGuard no_grad;
   const auto pass = [&](const model::Block& block, const at::Tensor& stream) {
     throw_if_interrupted();
     stream.copy_(forward_.forward_block(block, stream));
   };
-  for (int64_t b = first; b <= last; ++b) {
-    pass(run_.before_stage(b), before_);
-    pass(run_.current().block(b, run_.compute.device, run_.compute.dtype), now_);
+  pass(run_.before_stage(repaired.index), before_);
+  model::Block cast = repaired;  // shares the tensors that need no cast
+  for (const auto& [role, tensor] : repaired.tensors()) {
+    if (model::is_prunable(role)) cast.set(role, tensor.to(forward_.compute().dtype));
   }
+  pass(cast, now_);
 }
 
 bool RegionProbe::due(int64_t first, int64_t last) const {

@@ -16,9 +16,9 @@ class RegionProbe {
  public:
   RegionProbe(RunContext& run, const model::Forward& forward);
 
-  /// Takes the probe's windows through blocks `first` to `last`, which the stage has finished: once as they
-  /// were before the stage, and once as they are now. Blocks come in order.
-  void advance(int64_t first, int64_t last);
+  /// Takes the probe's windows through the next block, which the stage has finished: once as it was before the
+  /// stage, and once as it is now, `repaired` in fp32.
+  void advance(const model::Block& repaired);
 
   /// Whether to measure after these blocks: the first region that ends behind a fifth, two fifths, three
   /// fifths or four fifths of the model.
