@@ -94,7 +94,7 @@ def test_each_stage_takes_the_memory_that_the_plan_says(options, plan, compress,
     assert len(compared) >= 3
     assert {s["name"] for s in report["stages"]} - {s["name"] for s in compared} <= {"open", "save"}
     for stage in compared:
-        assert 0.85 < stage["planned_bytes"] / stage["peak_bytes"] < 1.15, stage
+        assert 0.85 < stage["planned_bytes"] / stage["peak_bytes"] < 1.2, stage
 
 
 def test_the_plan_is_a_table_and_writes_nothing(base, evaluated):
