@@ -73,8 +73,8 @@ def test_the_peak_is_that_of_one_region_however_many_blocks_there_are(stage, com
     for model in ("wide2", "wide8"):
         report, _ = compress(model, "--samples 24 --held-out 8 --length 128 --repair solve,sublayer")
         peaks += [entry["peak_bytes"] for entry in report["stages"] if entry["name"] == stage]
-    # six more blocks' weights alone would be 20 %; a run differs from the next by up to 4 %
-    assert len(peaks) == 2 and abs(peaks[1] / peaks[0] - 1) < 0.1, peaks
+    # six more blocks' weights alone would be 20 %
+    assert len(peaks) == 2 and abs(peaks[1] / peaks[0] - 1) < 0.05, peaks
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_each_stage_takes_the_memory_that_the_plan_says(options, plan, compress,
     assert len(compared) >= 3
     assert {s["name"] for s in report["stages"]} - {s["name"] for s in compared} <= {"open", "save"}
     for stage in compared:
-        assert 0.85 < stage["planned_bytes"] / stage["peak_bytes"] < 1.2, stage
+        assert 0.85 < stage["planned_bytes"] / stage["peak_bytes"] < 1.15, stage
 
 
 def test_the_plan_is_a_table_and_writes_nothing(base, evaluated):

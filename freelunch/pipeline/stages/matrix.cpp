@@ -157,11 +157,12 @@ class MatrixRepair {
 void repair_matrices(RunContext& run, const Stage& stage) { MatrixRepair(run, stage).run(); }
 
 /// activations: one residual stream (two under sparse-dense propagation), for each the stored inputs of
-/// second groups and the inputs of the matrix, and one target. weights: a block as fp32 masters, twice in the
-/// compute dtype (ours and the dense one), and its masks. optimiser: of the largest matrix the leaf in the
-/// compute dtype, and in fp32 its gradient, two moments and the best state. workspace: a pass, a training
-/// step, or a measurement of the loss, whichever is largest. Operations: each stream once through the block
-/// and the targets; training takes a forward and two backward products, 6 a weight and token.
+/// second groups and the inputs of the matrix, and one target. weights: a block as fp32 masters, the dense
+/// one in the compute dtype, ours cast to it unless that is fp32, and its masks. optimiser: of the largest
+/// matrix the leaf in the compute dtype, and in fp32 its gradient, the best state and two moments of the
+/// retained weights. workspace: a pass, a training step, or a measurement of the loss, whichever is largest.
+/// Operations: each stream once through the block and the targets; training takes a forward and two backward
+/// products, 6 a weight and token.
 StageBudget matrix_budget(const CostModel& cost, const Stage& kind) {
   StageBudget stage = cost.start(to_string(kind));
   const bool two = cost.plan().region.propagation == Propagation::kSparseDense;
@@ -172,8 +173,10 @@ StageBudget matrix_budget(const CostModel& cost, const Stage& kind) {
   cost.add_residual_streams(stage, streams);
   cost.add_streams(stage, 2 * streams, inner, cost.compute().dtype);
   cost.add_streams(stage, 1, width, cost.compute().dtype);
-  stage.weights = cost.block_elements() * (kFp32Bytes + 2 * cost.compute_bytes() + 1);
-  stage.optimiser = largest * (cost.compute_bytes() + 4 * kFp32Bytes);
+  const int64_t cast = cost.compute().dtype == at::kFloat ? 0 : cost.compute_bytes();
+  stage.weights = cost.block_elements() * (kFp32Bytes + cost.compute_bytes() + cast + 1);
+  stage.optimiser = largest * (cost.compute_bytes() + 2 * kFp32Bytes) +
+                    static_cast<int64_t>(static_cast<double>(largest) * cost.density() * (2 * kFp32Bytes));
   const int64_t tokens = cost.plan().region.batch * cost.length();
   const int64_t measured = reconstruct::windows_at_a_time(cost.length()) * cost.length();
   // a step: inputs, outputs and their gradient in fp32, the weights and their gradient in the compute dtype
