@@ -61,7 +61,7 @@ class RetainedEntries final : public TrainableTensor {
                   at::ScalarType dtype, RateUnit unit)
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         retained_(retained),
-        sizes_(unit == RateUnit::kRelative ? UpdateSizes(value) : UpdateSizes()),
+        sizes_(value, unit),
         entries_(selected(sizes_.over(value)).clone()) {}
 
   bool step(const AdamSettings& settings, double rate) override {
@@ -124,7 +124,7 @@ class LowRankAdapter final : public TrainableTensor {
       : TrainableTensor(name, leaf_of(value, dtype, true)),
         base_(value),
         mask_(retained.defined() ? retained : at::ones_like(value, at::kBool)),
-        sizes_(settings.rate_unit == RateUnit::kRelative ? UpdateSizes(value) : UpdateSizes()),
+        sizes_(value, settings.rate_unit),
         scale_(settings.lora.alpha / static_cast<double>(rank(value, settings))),
         A_(start(name, value, settings)),
         B_(at::zeros({value.size(0), rank(value, settings)}, value.options())) {}

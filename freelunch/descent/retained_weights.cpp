@@ -36,7 +36,8 @@ bool RetainedWeights::serves(const at::Tensor& value, at::ScalarType dtype) {
 
 RetainedWeights::RetainedWeights(const std::string& name, const at::Tensor& value, const at::Tensor& retained,
                                  at::ScalarType dtype, RateUnit unit)
-    : TrainableTensor(name, at::empty(value.sizes(), value.options().dtype(dtype).requires_grad(false))) {
+    : TrainableTensor(name, at::empty(value.sizes(), value.options().dtype(dtype).requires_grad(false))),
+      sizes_(retained.defined() ? value.detach() * retained : value.detach(), unit) {
   const at::NoGradGuard no_grad;
   const at::Tensor mask = retained.defined() ? retained.contiguous() : at::ones_like(value, at::kBool);
   retained_ = std::make_unique<kernels::RetainedBits>(mask.const_data_ptr<bool>(), mask.numel());
@@ -49,7 +50,6 @@ RetainedWeights::RetainedWeights(const std::string& name, const at::Tensor& valu
     kernels::split(*retained_, value.contiguous().const_data_ptr<float>(), data<Bf16>(leaf_),
                    data<int16_t>(remainders_));
   }
-  if (unit == RateUnit::kRelative) sizes_ = matrix_sizes(value.detach() * mask);
   leaf_.requires_grad_(true);
 }
 
@@ -64,9 +64,9 @@ bool RetainedWeights::step(const AdamSettings& settings, double rate) {
   const kernels::AdamStep adam = adam_step(settings, rate, ++steps_);
   const at::Tensor weights = leaf_.detach();
   kernels::UpdateSizes sizes;
-  if (sizes_.rows.defined())
+  if (!sizes_.all_one())
     sizes = {
-        .rows = data<float>(sizes_.rows), .columns = data<float>(sizes_.columns), .width = leaf_.size(1)};
+        .rows = data<float>(sizes_.rows()), .columns = data<float>(sizes_.columns()), .width = leaf_.size(1)};
   if (remainders_.defined()) {
     return kernels::step(*retained_,
                          kernels::RetainedWeights<Bf16>{data<Bf16>(weights), data<int16_t>(remainders_),

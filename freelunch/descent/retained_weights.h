@@ -34,7 +34,7 @@ class RetainedWeights final : public TrainableTensor {
   std::unique_ptr<kernels::RetainedBits> retained_;
   at::Tensor remainders_, first_, second_;  // (retained)
   int64_t steps_ = 0;
-  MatrixSizes sizes_;  // of the updates; undefined: all 1
+  UpdateSizes sizes_;
 };
 
 }  // namespace freelunch::reconstruct

@@ -15,43 +15,34 @@ at::Tensor means(const at::Tensor& sums, const at::Tensor& counts) {
 
 }  // namespace
 
-MatrixSizes matrix_sizes(const at::Tensor& W) {
-  const at::Tensor squares = W.square();
-  const at::Tensor retained = (W != 0).to(at::kFloat);
-  const at::Tensor in_row = retained.sum(1);
-  const at::Tensor in_column = retained.sum(0);
-  at::Tensor rows = means(squares.sum(1), in_row);
-  at::Tensor columns = at::ones({W.size(1)}, W.options());
-  for (int i = 0; i < kSweeps; ++i) {
-    columns = means(at::mv(squares.t(), rows.reciprocal()), in_column);
-    rows = means(at::mv(squares, columns.reciprocal()), in_row);
-  }
-  return {.rows = rows.sqrt_(), .columns = columns.sqrt_()};
-}
-
-at::Tensor vector_sizes(const at::Tensor& value) {
-  const double rms = value.square().mean().sqrt().item<double>();
-  return value.abs().clamp_min(rms > 0 ? rms / 20 : 0.1);
-}
-
-UpdateSizes::UpdateSizes(const at::Tensor& value) {
-  if (value.dim() != 2) {
-    columns_ = vector_sizes(value);
+UpdateSizes::UpdateSizes(const at::Tensor& value, RateUnit unit) {
+  if (unit == RateUnit::kAbsolute) return;
+  const at::Tensor squares = value.square();
+  if (value.dim() == 1) {
+    const double rms = squares.mean().sqrt().item<double>();
+    columns_ = value.abs().clamp_min(rms > 0 ? rms / 20 : 0.1);
     return;
   }
-  const MatrixSizes sizes = matrix_sizes(value);
-  rows_ = sizes.rows.unsqueeze(1);
-  columns_ = sizes.columns;
+  const at::Tensor retained = (value != 0).to(at::kFloat);
+  const at::Tensor in_row = retained.sum(1);
+  const at::Tensor in_column = retained.sum(0);
+  rows_ = means(squares.sum(1), in_row);
+  for (int i = 0; i < kSweeps; ++i) {
+    columns_ = means(at::mv(squares.t(), rows_.reciprocal()), in_column);
+    rows_ = means(at::mv(squares, columns_.reciprocal()), in_row);
+  }
+  rows_.sqrt_();
+  columns_.sqrt_();
 }
 
 at::Tensor UpdateSizes::times(const at::Tensor& t) const {
-  if (!columns_.defined()) return t;
-  return rows_.defined() ? t * rows_ * columns_ : t * columns_;
+  if (all_one()) return t;
+  return rows_.defined() ? t * rows_.unsqueeze(1) * columns_ : t * columns_;
 }
 
 at::Tensor UpdateSizes::over(const at::Tensor& t) const {
-  if (!columns_.defined()) return t;
-  return rows_.defined() ? t / rows_ / columns_ : t / columns_;
+  if (all_one()) return t;
+  return rows_.defined() ? t / rows_.unsqueeze(1) / columns_ : t / columns_;
 }
 
 }  // namespace freelunch::reconstruct

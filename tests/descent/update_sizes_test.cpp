@@ -13,7 +13,9 @@ at::Tensor pruned_matrix() {
   return at::randn({12, 20}) * (at::rand({12, 20}) > 0.4);
 }
 
-at::Tensor update_sizes(const at::Tensor& value) { return UpdateSizes(value).times(at::ones_like(value)); }
+at::Tensor update_sizes(const at::Tensor& value) {
+  return UpdateSizes(value, RateUnit::kRelative).times(at::ones_like(value));
+}
 
 TEST(UpdateSizes, LeaveRetainedWeightsWithAMeanSquareOfOne) {
   const at::Tensor W = pruned_matrix();
@@ -42,9 +44,10 @@ TEST(UpdateSizes, AreFiniteAndPositiveWithoutWeights) {
 
 TEST(UpdateSizes, DivideWhatTheyMultiply) {
   const at::Tensor W = pruned_matrix();
-  const UpdateSizes sizes(W);
+  const UpdateSizes sizes(W, RateUnit::kRelative);
   EXPECT_TRUE(at::allclose(sizes.over(sizes.times(W)), W));
-  EXPECT_TRUE(at::equal(UpdateSizes().times(W), W) && at::equal(UpdateSizes().over(W), W));
+  const UpdateSizes ones(W, RateUnit::kAbsolute);
+  EXPECT_TRUE(at::equal(ones.times(W), W) && at::equal(ones.over(W), W));
 }
 
 TEST(UpdateSizes, OfAVectorAreItsEntriesButNotTiny) {
