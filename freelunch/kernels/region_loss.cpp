@@ -9,27 +9,15 @@
 namespace freelunch::kernels {
 namespace {
 
-FREELUNCH_CLONES double relative_row(int64_t n, const float* y, const float* t, float floor, float scale,
-                                     float* gradient) {
-  float error = 0;
-  float norm = 0;
-#pragma omp simd reduction(+ : error, norm)
-  for (int64_t i = 0; i < n; ++i) {
-    const float d = y[i] - t[i];
-    error += d * d;
-    norm += t[i] * t[i];
-  }
-  const float inverse = 1 / std::max(norm, floor);
-  const double loss = static_cast<double>(error) * inverse;
-  if (gradient == nullptr) return loss;
-  const float factor = 2 * scale * inverse;
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) gradient[i] = (y[i] - t[i]) * factor;
-  return loss;
-}
+/// Weights that are all 1.
+struct Ones {
+  FREELUNCH_INLINE constexpr float operator[](int64_t) const { return 1; }
+};
 
-FREELUNCH_CLONES double weighted_row(int64_t n, const float* y, const float* t, const float* weights,
-                                     float floor, float scale, float* gradient) {
+/// The loss of a row. `weights` is a pointer or Ones.
+template <typename Weights>
+FREELUNCH_INLINE double row_loss(int64_t n, const float* y, const float* t, Weights weights, float floor,
+                                 float scale, float* gradient) {
   float error = 0;
   float norm = 0;
 #pragma omp simd reduction(+ : error, norm)
@@ -45,6 +33,16 @@ FREELUNCH_CLONES double weighted_row(int64_t n, const float* y, const float* t, 
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) gradient[i] = weights[i] * (y[i] - t[i]) * factor;
   return loss;
+}
+
+FREELUNCH_CLONES double relative_row(int64_t n, const float* y, const float* t, float floor, float scale,
+                                     float* gradient) {
+  return row_loss(n, y, t, Ones{}, floor, scale, gradient);
+}
+
+FREELUNCH_CLONES double weighted_row(int64_t n, const float* y, const float* t, const float* weights,
+                                     float floor, float scale, float* gradient) {
+  return row_loss(n, y, t, weights, floor, scale, gradient);
 }
 
 }  // namespace
