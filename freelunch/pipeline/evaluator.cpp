@@ -41,7 +41,7 @@ StageBudget evaluation_budget(const CostModel& cost, const std::string& name) {
   const model::Config& config = cost.config();
   const int64_t window = sizes.eval_length * config.width * kFp32Bytes;
   stage.activations =
-      std::min(sizes.evaluated, std::max<int64_t>(1, evaluate::kStreamBytes / window)) * window;
+      std::min(sizes.evaluated, evaluate::windows_together(sizes.eval_length, config.width)) * window;
   const int64_t head = cost.head_elements() * cost.compute_bytes();
   const int64_t block = cost.block_elements() * cost.compute_bytes();
   const int64_t reading = cost.largest_matrix() * kFp32Bytes;

@@ -14,20 +14,19 @@ namespace {
 
 /// Raises a stage's workspace to what the comparison with the dense model takes at its end
 /// (dense_divergence.h), or while a stage of regions runs (stages/region_probe.h), which then still holds its
-/// streams and blocks. In two phases: the blocks, two of them where a probe compares two versions; then the
-/// head and the logits of both models. The time is small, and not counted.
+/// streams. In two phases: a block, next to those of the region; then the head and the logits of both models.
+/// The time is small, and not counted.
 void add_comparison(const CostModel& cost, bool probed, StageBudget& stage) {
-  const int64_t window = cost.length() * cost.config().width * kFp32Bytes;
+  const int64_t width = cost.config().width;
+  const int64_t together = evaluate::windows_together(cost.length(), width);
   const int64_t streams =
-      std::min(cost.plan().calibration.held_out, std::max<int64_t>(1, evaluate::kStreamBytes / window)) *
-      window;
-  const int64_t blocks = (probed ? 2 : 1) * cost.block_elements() * cost.compute_bytes();
-  const int64_t passing =
-      blocks + std::max(cost.largest_matrix() * kFp32Bytes, cost.widest_pass(cost.length()));
+      std::min(cost.plan().calibration.held_out, together) * cost.length() * width * kFp32Bytes;
+  const int64_t passing = (probed ? stage.weights : 0) + cost.block_elements() * cost.compute_bytes() +
+                          std::max(cost.largest_matrix() * kFp32Bytes, cost.widest_pass(cost.length()));
   const int64_t logits = model::kLogitRows * cost.config().vocabulary * cost.compute_bytes();
   const int64_t scoring =
       cost.head_elements() * cost.compute_bytes() + 2 * logits + cost.softmax(model::kLogitRows);
-  const int64_t held = probed ? stage.activations + stage.weights : 0;
+  const int64_t held = probed ? stage.activations : 0;
   const int64_t missing =
       held + streams + std::max(passing, scoring) + cost.start("").bytes() - stage.bytes();
   stage.workspace += std::max<int64_t>(0, missing);

@@ -69,6 +69,7 @@ class LoadedBlocks {
     }
   }
   Loaded& at(int64_t block) { return loaded_.at(block); }
+  void clear() { loaded_.clear(); }
 
  private:
   const RunContext& run_;
@@ -137,12 +138,13 @@ class RegionRepair {
     const int64_t first = places.front().block;
     const int64_t last = places.back().block;
     for (int64_t b = first; b <= last; ++b) probe_->advance(blocks_.at(b).masters);
+    blocks_.clear();  // the next region starts with the next block, and the reading needs space
     const bool due = probe_->due(first, last);
     const RegionProbe::Reading reading = due ? probe_->read(last) : RegionProbe::Reading{};
     release_freed_memory();  // blocks and head must not stay next to the next region's training
     if (!due) return true;
     run_.sinks.log.log(LogLevel::kDebug,
-                       fmt::format("{}: KL divergence with the dense model behind block {}: {:.4g} -> {:.4g}",
+                       fmt::format("{}: KL divergence with the dense model behind block {}: {:.6g} -> {:.6g}",
                                    to_string(stage_), last, reading.before, reading.now));
     if (reading.helps()) {
       good_ = last + 1;
@@ -157,7 +159,7 @@ class RegionRepair {
         LogLevel::kWarning,
         fmt::format(
             "{}: {}, blocks {} to {} undone, since the KL divergence with the dense model behind them "
-            "rose from {:.4g} to {:.4g}",
+            "rose from {:.6g} to {:.6g}",
             to_string(stage_), run_.note, good_, last, reading.before, reading.now));
     return false;
   }

@@ -70,13 +70,14 @@ RegionProbe::Reading RegionProbe::read(int64_t block) const {
       stream.copy_(forward_.forward_block(dense, stream));
     }
   }
-  return {.before = divergence(before), .now = divergence(now)};
+  const model::Head head = run_.dense().head(run_.compute);
+  return {.before = divergence(before, head), .now = divergence(now, head)};
 }
 
-double RegionProbe::divergence(const at::Tensor& stream) const {
+double RegionProbe::divergence(const at::Tensor& stream, const model::Head& head) const {
   const at::Tensor hidden = scored(run_.dense().final_norm(run_.compute.device)(stream));
   const reconstruct::TokenLossResult result =
-      token_loss(reconstruct::TokenLoss::kKl, hidden, dense_, {}, run_.dense().head(run_.compute), 0);
+      token_loss(reconstruct::TokenLoss::kKl, hidden, dense_, {}, head, 0);
   return result.sum / static_cast<double>(result.tokens);
 }
 

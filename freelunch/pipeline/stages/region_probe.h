@@ -16,8 +16,8 @@ class RegionProbe {
  public:
   RegionProbe(RunContext& run, const model::Forward& forward);
 
-  /// Takes the probe's windows through the next block, which the stage has finished: once as it was before the
-  /// stage, and once as it is now, `repaired` in fp32.
+  /// Takes the probe's windows through the next block, which the stage has finished: once as it was before
+  /// the stage, and once as it is now, `repaired` in fp32.
   void advance(const model::Block& repaired);
 
   /// Whether to measure after these blocks: the first region that ends behind a fifth, two fifths, three
@@ -34,7 +34,7 @@ class RegionProbe {
   Reading read(int64_t block) const;
 
  private:
-  double divergence(const at::Tensor& stream) const;
+  double divergence(const at::Tensor& stream, const model::Head& head) const;
 
   RunContext& run_;
   const model::Forward& forward_;
