@@ -189,9 +189,11 @@ class NormWithLevel(torch.nn.Module):
 
 
 def with_constant_dimension(model, tokens, level=8000.0, steps=40, batch=4):
-    """The model, and a dimension of its stream that is nearly a constant, of which nearly all of the stream's energy
-    consists, as massive activations do; the norms ignore it. So they divide by nearly a constant, and inflating other
-    dimensions changes nothing. The model learns to do without that dimension by distillation from itself."""
+    """Returns the changed model and the index of one dimension of its stream.
+
+    That dimension has nearly the same large value for every token, as massive activations do, and holds nearly all of
+    the stream's energy. The norms divide by that energy but give the dimension no weight. So inflating other dimensions
+    hardly changes what the norms divide by. The model learns to do without the dimension by distillation from itself."""
     energy = energies(model, tokens[:16])
     dropped = int((energy / energy.sum(1, keepdim=True)).mean(0).argmin())
     teacher, model = copy(model, torch.float32), copy(model, torch.float32)
