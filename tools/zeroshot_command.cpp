@@ -16,6 +16,7 @@ nlohmann::json to_json(const std::vector<pipeline::ZeroShotResult>& results, boo
   for (const pipeline::ZeroShotResult& r : results) {
     nlohmann::json task{{"task", r.task},
                         {"examples", r.score.examples.size()},
+                        {"skipped", r.skipped},
                         {"acc", share(r.score.accuracy)},
                         {"acc_norm", share(r.score.accuracy_normed)}};
     if (examples) {
@@ -55,7 +56,7 @@ std::vector<pipeline::Option<pipeline::ZeroShotPlan>> zeroshot_options() {
 void add_tasks(CLI::App& command, Session& session, pipeline::ZeroShotPlan& plan) {
   static const std::string help = [] {
     std::string text =
-        "JSONL files, each FILE or NAME=FILE; the task of a FILE follows from its name's start: ";
+        "Files of JSON lines, each FILE or NAME=FILE; the task of a FILE follows from its name's start: ";
     std::string_view separator;
     for (const std::string& name : evaluate::known_tasks()) {
       text += fmt::format("{}{}", separator, name);

@@ -14,17 +14,6 @@ std::vector<int64_t> tokens_of(const std::string& document, const tokenizer::Tok
   return {ids.begin(), ids.end()};
 }
 
-std::vector<int64_t> consecutive(const std::vector<std::string>& documents,
-                                 const tokenizer::Tokenizer& tokenizer, int64_t needed) {
-  std::vector<int64_t> tokens;
-  for (const std::string& document : documents) {
-    if (static_cast<int64_t>(tokens.size()) >= needed) break;
-    const std::vector<int64_t> ids = tokens_of(document, tokenizer);
-    tokens.insert(tokens.end(), ids.begin(), ids.end());
-  }
-  return tokens;
-}
-
 std::vector<int64_t> crops(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
                            int64_t count, int64_t length, RandomStream& random) {
   std::vector<std::vector<int64_t>> tokens(documents.size());
@@ -51,19 +40,42 @@ std::vector<int64_t> crops(const std::vector<std::string>& documents, const toke
   return result;
 }
 
-}  // namespace
-
-std::vector<int64_t> joined_tokens(const std::vector<std::string>& documents,
-                                   const tokenizer::Tokenizer& tokenizer) {
-  return consecutive(documents, tokenizer, INT64_MAX);
+std::vector<std::string> all_of(const Documents& documents) {
+  std::vector<std::string> all;
+  documents([&](std::string&& document) {
+    all.push_back(std::move(document));
+    return true;
+  });
+  return all;
 }
 
-at::Tensor token_windows(const std::vector<std::string>& documents, const tokenizer::Tokenizer& tokenizer,
-                         WindowRule rule, int64_t count, int64_t length, RandomStream& random) {
+}  // namespace
+
+Documents documents_of(const std::vector<std::string>& list) {
+  return [&list](const text::Visit& visit) {
+    for (const std::string& document : list) {
+      if (!visit(std::string(document))) return;
+    }
+  };
+}
+
+std::vector<int64_t> joined_tokens(const Documents& documents, const tokenizer::Tokenizer& tokenizer,
+                                   int64_t most, bool add_special) {
+  std::vector<int64_t> tokens;
+  documents([&](const std::string& document) {
+    const auto ids = tokenizer.encode(document, add_special && tokens.empty());
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+    return static_cast<int64_t>(tokens.size()) < most;
+  });
+  return tokens;
+}
+
+at::Tensor token_windows(const Documents& documents, const tokenizer::Tokenizer& tokenizer, WindowRule rule,
+                         int64_t count, int64_t length, RandomStream& random) {
   const int64_t needed = count * length;
   const std::vector<int64_t> tokens = rule == WindowRule::kConsecutive
-                                          ? consecutive(documents, tokenizer, needed)
-                                          : crops(documents, tokenizer, count, length, random);
+                                          ? joined_tokens(documents, tokenizer, needed, /*add_special=*/false)
+                                          : crops(all_of(documents), tokenizer, count, length, random);
   if (static_cast<int64_t>(tokens.size()) < needed) {
     fail(ErrorKind::kInvalidArgument,
          "the calibration text has {} tokens, but {} windows of {} need {}; lower `samples`, `held-out` or "

@@ -9,6 +9,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
+#include "freelunch/base/white_space.h"
 #include "freelunch/model/forward.h"
 
 namespace freelunch::evaluate {
@@ -36,13 +37,13 @@ struct Sequence {
 };
 
 /// Context and continuation as token ids. The two are tokenised as one text, which is split after as many
-/// tokens as the context alone has. Trailing spaces of the context belong to the continuation.
+/// tokens as the context alone has. White space at the end of the context (Python's rstrip) belongs to the
+/// continuation.
 struct Encoded {
   std::vector<TokenId> context, continuation;
 };
 Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, std::string continuation) {
-  const size_t end = context.find_last_not_of(" \t\n\r\v\f");
-  const size_t kept = end == std::string::npos ? 0 : end + 1;
+  const size_t kept = strip_end(context).size();
   continuation = context.substr(kept) + continuation;
   context.resize(kept);
   const std::vector<TokenId> whole = tokenizer.encode(context + continuation);

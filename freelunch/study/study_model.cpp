@@ -21,10 +21,9 @@ StudyModel::StudyModel(const StudyPlan& study, const std::filesystem::path& path
       compute_(compute),
       sinks_(sinks),
       opened_(pipeline::open_model(path, pipeline::TokenizerUse::kRequired)) {
-  for (const Evaluation& e : study.evaluations)
-    evaluators_.emplace_back(e.options, opened_, compute, sinks.progress);
+  for (const Evaluation& e : study.evaluations) evaluators_.emplace_back(e.options, opened_, compute, sinks);
   for (const evaluate::ChoiceTask& task : study.tasks)
-    examples_.push_back(evaluate::read_examples(task, study.task_limit));
+    examples_.push_back(evaluate::read_examples(task, study.task_limit, sinks.log).examples);
 }
 
 Measurements StudyModel::measure(const model::WeightView& weights) {
