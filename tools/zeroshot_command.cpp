@@ -9,13 +9,18 @@
 namespace freelunch::tools {
 namespace {
 
+/// The examples that the accuracies are of.
+int64_t counted(const evaluate::ChoiceScore& score) {
+  return static_cast<int64_t>(score.examples.size()) - score.unscored;
+}
+
 nlohmann::json share(const evaluate::Share& s) { return {{"value", s.value}, {"stderr", s.error}}; }
 
 nlohmann::json to_json(const std::vector<pipeline::ZeroShotResult>& results, bool examples) {
   nlohmann::json tasks = nlohmann::json::array();
   for (const pipeline::ZeroShotResult& r : results) {
     nlohmann::json task{{"task", r.task},
-                        {"examples", r.score.examples.size()},
+                        {"examples", counted(r.score)},
                         {"skipped", r.skipped},
                         {"acc", share(r.score.accuracy)},
                         {"acc_norm", share(r.score.accuracy_normed)}};
@@ -36,7 +41,7 @@ void print_table(const std::vector<pipeline::ZeroShotResult>& results) {
     return fmt::format("{:6.2f} +- {:4.2f} %", 100 * s.value, 100 * s.error);
   };
   for (const pipeline::ZeroShotResult& r : results) {
-    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, r.score.examples.size(), cell(r.score.accuracy),
+    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, counted(r.score), cell(r.score.accuracy),
                cell(r.score.accuracy_normed));
     sum += r.score.accuracy.value;
   }

@@ -51,6 +51,8 @@ Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, 
   const size_t cut = std::min(alone.size(), whole.size());
   Encoded result{.context = {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)},
                  .continuation = {whole.begin() + static_cast<std::ptrdiff_t>(cut), whole.end()}};
+  if (result.continuation.empty())
+    fail(ErrorKind::kInvalidArgument, "an answer adds no token to its context");
   if (result.context.empty()) {  // the first token needs something to be predicted from
     const auto prefix = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
     if (!prefix) fail(ErrorKind::kInvalidArgument, "an empty context needs a tokenizer with BOS or EOS");
@@ -221,10 +223,17 @@ ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tok
   ChoiceScore score;
   score.examples.resize(examples.size());
   for (size_t i = 0; i < examples.size(); ++i) {
-    score.examples[i].log_likelihoods.assign(examples[i].choices(), 0.0);
-    for (Sequence& s : sequences_of(tokenizer, examples[i], i, weights.config().max_length))
-      sequences.push_back(std::move(s));
+    try {
+      for (Sequence& s : sequences_of(tokenizer, examples[i], i, weights.config().max_length))
+        sequences.push_back(std::move(s));
+      score.examples[i].log_likelihoods.assign(examples[i].choices(), 0.0);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kInvalidArgument) throw;
+      if (++score.unscored == 1) score.first_unscored = fmt::format("example {}: {}", i + 1, error.what());
+    }
   }
+  if (sequences.empty() && score.unscored > 0)
+    fail(ErrorKind::kInvalidArgument, "no example can be scored; {}", score.first_unscored);
   std::stable_sort(sequences.begin(), sequences.end(),
                    [](const Sequence& a, const Sequence& b) { return a.length() > b.length(); });
   const model::Head head = weights.head(compute);
@@ -248,6 +257,7 @@ ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tok
   std::vector<bool> right, right_normed;
   for (size_t i = 0; i < examples.size(); ++i) {
     ChoiceResult& result = score.examples[i];
+    if (result.log_likelihoods.empty()) continue;
     std::vector<double> normed = result.log_likelihoods;
     for (size_t c = 0; c < normed.size(); ++c)
       normed[c] /= static_cast<double>(std::max<int64_t>(1, examples[i].characters[c]));

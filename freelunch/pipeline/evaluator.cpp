@@ -27,7 +27,8 @@ Evaluator::Evaluator(const EvaluationOptions& options, const OpenedModel& opened
   settings_.length = options.length.value_or(std::min<int64_t>(opened.model->config().max_length, 2048));
   settings_.windows = options.windows;
   settings_.from_end = options.from_end;
-  tokens_ = evaluation_tokens(options.text, options.field, settings_, opened.require_tokenizer(), sinks.log);
+  tokens_ = evaluation_tokens(options.text, options.field.value_or("text"), settings_,
+                              opened.require_tokenizer(), sinks.log);
   if (static_cast<int64_t>(tokens_.size()) < settings_.length) {
     fail(ErrorKind::kInvalidArgument,
          "the evaluation text has {} tokens, fewer than one window of {}; set `evaluate-length`",

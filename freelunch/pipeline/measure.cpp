@@ -47,11 +47,15 @@ std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks si
     read.push_back(evaluate::read_examples(task, plan.limit, sinks.log));
   std::vector<ZeroShotResult> results;
   for (size_t i = 0; i < plan.tasks.size(); ++i) {
+    evaluate::ChoiceScore score =
+        evaluate::score_choices(model::WeightView(*opened.model), opened.require_tokenizer(),
+                                read[i].examples, compute, sinks.progress);
+    if (score.unscored > 0)
+      sinks.log.log(LogLevel::kWarning,
+                    fmt::format("task {}, {}; examples that cannot be scored: {} of {}", plan.tasks[i].name,
+                                score.first_unscored, score.unscored, score.examples.size()));
     results.push_back(
-        {.task = plan.tasks[i].name,
-         .skipped = read[i].skipped,
-         .score = evaluate::score_choices(model::WeightView(*opened.model), opened.require_tokenizer(),
-                                          read[i].examples, compute, sinks.progress)});
+        {.task = plan.tasks[i].name, .skipped = read[i].skipped + score.unscored, .score = std::move(score)});
   }
   return results;
 }

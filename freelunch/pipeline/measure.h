@@ -41,7 +41,7 @@ struct ZeroShotPlan {
 
 struct ZeroShotResult {
   std::string task;
-  int64_t skipped = 0;  ///< items of the file that could not be read
+  int64_t skipped = 0;  ///< items of the file that could not be read or scored
   evaluate::ChoiceScore score;
 };
 

@@ -45,7 +45,9 @@ RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute,
   inputs.opened = open_model(plan.model, reads ? TokenizerUse::kRequired : TokenizerUse::kNone);
   if (!plan.dense.empty()) inputs.dense = model::LanguageModel::open(plan.dense);
   inputs.windows = calibration_windows(plan, inputs.opened, sinks.log);
-  inputs.evaluator = std::make_unique<Evaluator>(plan.evaluation, inputs.opened, compute, sinks);
+  EvaluationOptions evaluation = plan.evaluation;
+  if (!evaluation.field) evaluation.field = plan.calibration.field;
+  inputs.evaluator = std::make_unique<Evaluator>(evaluation, inputs.opened, compute, sinks);
   inputs.opened.tokenizer.reset();
   return inputs;
 }

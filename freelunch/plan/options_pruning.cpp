@@ -100,21 +100,6 @@ std::vector<PlanOption> pruning_options() {
                Use::kStatistics, kStatisticsNames, field(&P::statistics))});
 }
 
-namespace {
-
-/// One option for the texts of calibration and of evaluation.
-PlanOption field_row() {
-  PlanOption row =
-      R::text("field", "Field of JSON texts, of calibration and of evaluation, that holds the text",
-              Use::kCalibration, field(&P::calibration, &CalibrationOptions::field));
-  row.assign = [](P& plan, const json& v) {
-    plan.calibration.field = plan.evaluation.field = v.get<std::string>();
-  };
-  return row;
-}
-
-}  // namespace
-
 std::vector<PlanOption> calibration_options() {
   using C = CalibrationOptions;
   return grouped<P>(
@@ -125,7 +110,8 @@ std::vector<PlanOption> calibration_options() {
            .with(Effect::kInput),
        R::flag("lines", "Treat each line of a plain text as a document", Use::kCalibration,
                field(&P::calibration, &C::one_document_a_line)),
-       field_row(),
+       R::text("field", "Field of a JSON text that holds the text", Use::kCalibration,
+               field(&P::calibration, &C::field)),
        R::number("samples", "Number of windows to train on", Use::kCalibration, from_to(1, 1 << 24),
                  field(&P::calibration, &C::samples)),
        R::number("length", "Tokens per window", Use::kCalibration, from_to(2, 1 << 24),

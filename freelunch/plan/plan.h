@@ -56,7 +56,7 @@ struct CalibrationOptions {
 
 struct EvaluationOptions {
   std::filesystem::path text;           ///< empty: no evaluation
-  std::string field = "text";           ///< of JSON texts: holds a document
+  std::optional<std::string> field;     ///< of JSON texts: holds a document; absent: that of the calibration
   std::optional<int64_t> length;        ///< tokens; absent: the model's maximum, at most 2048
   std::optional<int64_t> windows = 10;  ///< absent: all
   bool from_end = false;                ///< the last windows of the text instead of the first

@@ -6,7 +6,7 @@ namespace freelunch::study {
 namespace {
 
 TaskRecord record_of(const evaluate::ChoiceScore& score) {
-  return {.examples = static_cast<int64_t>(score.examples.size()),
+  return {.examples = static_cast<int64_t>(score.examples.size()) - score.unscored,
           .acc = score.accuracy.value,
           .acc_stderr = score.accuracy.error,
           .acc_norm = score.accuracy_normed.value,

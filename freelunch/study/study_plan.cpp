@@ -226,8 +226,7 @@ std::vector<Evaluation> read_evaluations(const json& file, const std::filesystem
     check_keys(e, "[[evaluate]]", {"name", "text", "field", "windows", "length", "from_end"});
     CompressPlan plan;
     plan.evaluation.text = folder / text_in(needed(e, "text", "[[evaluate]]"), "evaluate.text");
-    if (e.contains("field")) in_file("[[evaluate]]", [&] { set_option(plan, "field", e["field"]); });
-    for (const char* key : {"windows", "length", "from-end"}) {
+    for (const char* key : {"field", "windows", "length", "from-end"}) {
       if (const std::string spelled = key_of(key); e.contains(spelled))
         in_file("[[evaluate]]", [&] { set_option(plan, std::string("evaluate-") + key, e[spelled]); });
     }

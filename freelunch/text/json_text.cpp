@@ -1,10 +1,10 @@
 #include "freelunch/text/json_text.h"
 
-#include <array>
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 
 #include "freelunch/base/error.h"
-#include "freelunch/base/json_nesting.h"
 
 namespace freelunch::text {
 namespace {

@@ -4,6 +4,7 @@
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <fstream>
@@ -130,7 +131,8 @@ class Xz final : public Unpacker {
     in.remove_prefix(before - stream_.avail_in);
     complete_ = result == LZMA_STREAM_END;
     if (result == LZMA_MEMLIMIT_ERROR)
-      fail(ErrorKind::kUnsupported, "xz: its dictionary needs more than {} MiB of memory", kMemory >> 20U);
+      fail(ErrorKind::kUnsupported, "xz: its dictionary needs more than {} MiB of memory; unpack it first",
+           kMemory >> 20U);
     if (result != LZMA_OK && result != LZMA_STREAM_END && result != LZMA_BUF_ERROR)
       fail(ErrorKind::kBadFile, "a broken xz file (code {})", static_cast<int>(result));
     return out.size() - stream_.avail_out;
@@ -152,6 +154,8 @@ class Zstd final : public Unpacker {
     ZSTD_outBuffer to{out.data(), out.size(), 0};
     const size_t result = ZSTD_decompressStream(stream_.get(), &to, &from);
     in.remove_prefix(from.pos);
+    if (ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge)
+      fail(ErrorKind::kUnsupported, "zstd: its window needs more than 128 MiB of memory; unpack it first");
     if (ZSTD_isError(result) != 0)
       fail(ErrorKind::kBadFile, "a broken zstd file ({})", ZSTD_getErrorName(result));
     if (from.pos > 0 || to.pos > 0) complete_ = result == 0;

@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 import torch
-from freelunch_command import call, refusal, run_json
+from freelunch_command import call, refusal, run, run_json
 from reference import perplexity_of_ids
 from transformers import AutoTokenizer
 
@@ -38,27 +38,27 @@ def expected(dense_model):
 def measure(dense, tmp_path):
     """(name of the file, its bytes, options) -> what the command measures on it."""
 
-    def run(name, content, *options):
+    def perplexity(name, content, *options):
         path = tmp_path / name
         path.write_bytes(content)
         return run_json("perplexity", dense, "--text", path, "--length", LENGTH, "--compute", "fp32",
                         *options)["perplexity"]
 
-    return run
+    return perplexity
 
 
 @pytest.fixture
 def refused(dense, tmp_path):
     """(exit code, name of the file, its bytes) -> the line that refuses it."""
 
-    def run(code, name, content, *options):
+    def line_of(code, name, content, *options):
         path = tmp_path / name
         path.write_bytes(content)
         line = refusal(code, "perplexity", dense, "--text", path, "--length", LENGTH, *options)
         assert name in line
         return line
 
-    return run
+    return line_of
 
 
 def lines(documents, field="text", **more):
@@ -220,6 +220,44 @@ def test_calibration_and_evaluation_take_the_field(dense, tmp_path, train_text):
                           "--evaluate-length", 32, *options)
         figures.append((report["figures"], (output / "model.safetensors").read_bytes()))
     assert figures[0] == figures[1]
+    (tmp_path / "b.jsonl").write_bytes(lines(documents, field="raw", content="x"))
+    report = run_json("compress", dense, "--output", tmp_path / "other", "--calibration", tmp_path / "b.json.gz",
+                      "--samples", 8, "--held-out", 2, "--length", 32, "--repair", "none", "--evaluate",
+                      tmp_path / "b.jsonl", "--evaluate-length", 32, "--field", "content", "--evaluate-field", "raw")
+    assert report["figures"] == figures[0][0]
     (tmp_path / "c.jsonl").write_bytes(lines(documents, field="content"))
     assert "content, url" in refusal(3, "compress", dense, "--output", tmp_path / "out", "--calibration",
                                      tmp_path / "c.jsonl", "--samples", 8, "--length", 32)
+
+
+def test_a_study_takes_the_fields_and_compressed_texts(dense, tmp_path, train_text):
+    """Its cell has the figure that compress has."""
+    text = train_text.read_text()
+    documents = [text[i:i + 2000] for i in range(0, len(text), 2000)]
+    (tmp_path / "a.json.xz").write_bytes(lzma.compress(lines(documents, field="content")))
+    (tmp_path / "b.bz2").write_bytes(bz2.compress(lines(documents[:3], field="raw")))
+    study = f"""
+models = ["{dense}"]
+[calibration]
+text = "a.json.xz"
+field = "content"
+samples = 8
+held_out = 2
+length = 32
+[[evaluate]]
+name = "b"
+text = "b.bz2"
+field = "raw"
+length = 32
+[[grid]]
+criterion = "wanda"
+repair = "none"
+"""
+    (tmp_path / "study.toml").write_bytes(b"\xef\xbb\xbf" + study.replace("\n", "\r\n").encode())
+    run("study", tmp_path / "study.toml", "-o", tmp_path / "study", "--compute", "fp32")
+    [cell] = [json.loads(path.read_text()) for path in (tmp_path / "study/cells").glob("*.json")]
+    report = run_json("compress", dense, "--output", tmp_path / "out", "--calibration", tmp_path / "a.json.xz", "--field",
+                      "content", "--samples", 8, "--held-out", 2, "--length", 32, "--repair", "none", "--compute", "fp32",
+                      "--evaluate", tmp_path / "b.bz2", "--evaluate-field", "raw", "--evaluate-length", 32)
+    # a study measures before the weights are rounded for saving
+    assert cell["figures"]["b"]["perplexity"] == pytest.approx(report["figures"]["repaired"]["perplexity"], rel=1e-3)

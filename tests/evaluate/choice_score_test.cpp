@@ -147,5 +147,18 @@ TEST_F(ChoiceScoreTest, RefusesAnAnswerThatIsLongerThanTheModelReads) {
   expect_refusal(question("ab", {std::string(80, 'c'), "d"}), "80 tokens");
 }
 
+TEST_F(ChoiceScoreTest, AnExampleThatCannotBeScoredDoesNotEndTheOthers) {
+  const ChoiceExample good = question("ab", {" c", " d"});
+  const ChoiceScore alone = score({good});
+  for (const ChoiceExample& odd : {question("ab", {std::string(80, 'c'), "d"}), question("ab", {"", "d"})}) {
+    const ChoiceScore s = score({odd, good});
+    EXPECT_EQ(s.unscored, 1);
+    EXPECT_EQ(s.first_unscored.find("example 1: an answer"), 0) << s.first_unscored;
+    EXPECT_TRUE(s.examples[0].log_likelihoods.empty());
+    EXPECT_NEAR(s.examples[1].log_likelihoods[0], alone.examples[0].log_likelihoods[0], 1e-4);
+    EXPECT_EQ(s.accuracy.value, alone.accuracy.value);
+  }
+}
+
 }  // namespace
 }  // namespace freelunch::evaluate

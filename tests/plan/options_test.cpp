@@ -101,7 +101,7 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
   }
   {
     const auto& [text, text_field, length, windows, from_end] = evaluation;
-    add("evaluation text", text.string()), add("evaluated field", text_field);
+    add("evaluation text", text.string()), add_optional("evaluated field", text_field);
     add_optional("evaluated length", length);
     add_optional("evaluated windows", windows), add("from end", from_end);
   }
