@@ -19,6 +19,21 @@ bool is_named_like_json(const std::string& name) {
 
 bool is_json_space(int c) { return c == ' ' || c == '\t' || c == '\n'; }
 
+/// Whether text starts as an object does, {"key": whatever follows. Such text is JSON even if it is broken,
+/// so that a fault in it is reported instead of being read as plain text.
+bool starts_as_object(std::string_view text) {
+  const auto skip_space = [&] { text.remove_prefix(std::min(text.find_first_not_of(" \t\n"), text.size())); };
+  if (!text.starts_with('{')) return false;
+  text.remove_prefix(1);
+  skip_space();
+  if (!text.starts_with('"')) return false;
+  const size_t quote = text.find('"', 1);
+  if (quote == std::string_view::npos) return false;
+  text.remove_prefix(quote + 1);
+  skip_space();
+  return text.starts_with(':');
+}
+
 /// The text of an array's element, up to the comma or bracket that ends it, which stays.
 std::string read_element(TextStream& text) {
   std::string element;
@@ -52,7 +67,7 @@ bool is_array(TextStream& text) {
   if (c == '{' || c == '"') {
     const std::string element = read_element(text);
     taken += element;
-    result = parse_json(element).fault.empty();
+    result = starts_as_object(element) || parse_json(element).fault.empty();
   }
   text.unread(taken);
   return result;
@@ -66,7 +81,8 @@ std::optional<JsonForm> json_form(TextStream& text) {
   std::string line;
   while (text.line(line) && is_blank(line)) blank += line;
   const std::string_view content = strip(line);
-  const bool object = content.starts_with('{') && parse_json(content).value.is_object();
+  const bool object =
+      starts_as_object(content) || (content.starts_with('{') && parse_json(content).value.is_object());
   const bool bracket = content.starts_with('[');
   const size_t start = bracket ? line.find('[') : 0;
   blank += line.substr(0, start);

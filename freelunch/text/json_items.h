@@ -20,10 +20,10 @@ enum class JsonForm {
   kArray   ///< the elements of one array
 };
 
-/// Whether the text is JSON, and in which form; puts back what it read. It is if its first line is an object,
-/// or if it is an array whose first element is an object or a string. If the file is named like JSON (.json,
-/// .jsonl, .ndjson, perhaps with .gz or the like behind), it is JSON lines otherwise, whatever its first
-/// line.
+/// Whether the text is JSON, and in which form; puts back what it read. It is if its first line is an object
+/// or starts as one, or if it is an array whose first element is an object or a string. If the file is named
+/// like JSON (.json, .jsonl, .ndjson, perhaps with .gz or the like behind), it is JSON lines otherwise,
+/// whatever its first line.
 std::optional<JsonForm> json_form(TextStream& text);
 
 /// The values of a file, one after the other, in bounded memory.

@@ -183,6 +183,11 @@ def test_json_that_is_no_document_is_refused_with_its_place(content, reason, ref
     assert reason in refused(3, "bad.json", content)
 
 
+@pytest.mark.parametrize("content", [b'{"text": "a"\n{"text": "b"}\n', b'[{"text": a}]'])
+def test_broken_json_is_not_taken_for_plain_text(content, refused):
+    assert "1: not valid JSON" in refused(3, "named.txt", content).replace("element", "line")
+
+
 def test_null_documents_are_left_out_with_their_number(dense, tmp_path, expected):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": null}\n' + LINES + b'{"text": null}\n')
     result = call("perplexity", dense, "--text", tmp_path / "a.jsonl", "--length", LENGTH, "--compute", "fp32", "--json")
