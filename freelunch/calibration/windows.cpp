@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "freelunch/base/error.h"
 
@@ -49,6 +50,13 @@ std::vector<std::string> all_of(const Documents& documents) {
   return all;
 }
 
+std::optional<int64_t> first_token(const tokenizer::Tokenizer& tokenizer, WindowStart start) {
+  if (start == WindowStart::kNever) return {};
+  if (start == WindowStart::kTokenizer && !tokenizer.adds_bos()) return {};
+  if (!tokenizer.bos()) fail(ErrorKind::kInvalidArgument, "the tokenizer has no beginning-of-text token");
+  return *tokenizer.bos();
+}
+
 }  // namespace
 
 Documents documents_of(const std::vector<std::string>& list) {
@@ -70,10 +78,13 @@ std::vector<int64_t> joined_tokens(const Documents& documents, const tokenizer::
   return tokens;
 }
 
-at::Tensor token_windows(const Documents& documents, const tokenizer::Tokenizer& tokenizer, WindowRule rule,
-                         int64_t count, int64_t length, RandomStream& random) {
+at::Tensor token_windows(const Documents& documents, const tokenizer::Tokenizer& tokenizer,
+                         const WindowShape& shape, RandomStream& random) {
+  const std::optional<int64_t> bos = first_token(tokenizer, shape.bos);
+  const int64_t count = shape.count;
+  const int64_t length = shape.length - (bos ? 1 : 0);  // of text
   const int64_t needed = count * length;
-  const std::vector<int64_t> tokens = rule == WindowRule::kConsecutive
+  const std::vector<int64_t> tokens = shape.rule == WindowRule::kConsecutive
                                           ? joined_tokens(documents, tokenizer, needed, /*add_special=*/false)
                                           : crops(all_of(documents), tokenizer, count, length, random);
   if (static_cast<int64_t>(tokens.size()) < needed) {
@@ -82,7 +93,9 @@ at::Tensor token_windows(const Documents& documents, const tokenizer::Tokenizer&
          "`length`",
          tokens.size(), count, length, needed);
   }
-  return at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + needed)).view({count, length});
+  const at::Tensor text =
+      at::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + needed)).view({count, length});
+  return bos ? at::cat({at::full({count, 1}, *bos, text.options()), text}, 1) : text;
 }
 
 }  // namespace freelunch::calibration

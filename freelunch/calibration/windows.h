@@ -21,6 +21,24 @@ enum class WindowRule {
 inline constexpr EnumNames<WindowRule, 2> kWindowRuleNames{
     {{WindowRule::kConsecutive, "consecutive"}, {WindowRule::kCrop, "crop"}}};
 
+/// Whether a window starts with the beginning-of-text token (BOS), which then takes the place of one token of
+/// text.
+enum class WindowStart {
+  kTokenizer,  ///< if the tokenizer puts one in front of a text
+  kAlways,
+  kNever
+};
+inline constexpr EnumNames<WindowStart, 3> kWindowStartNames{{{WindowStart::kTokenizer, "tokenizer"},
+                                                              {WindowStart::kAlways, "always"},
+                                                              {WindowStart::kNever, "never"}}};
+
+struct WindowShape {
+  WindowRule rule = WindowRule::kConsecutive;
+  WindowStart bos = WindowStart::kTokenizer;
+  int64_t count = 0;
+  int64_t length = 0;  ///< tokens, BOS included
+};
+
 /// Gives one document after the other, as long as they are wanted: text::for_each_document of a file.
 using Documents = std::function<void(const text::Visit&)>;
 /// The documents of a list, which must outlive the result.
@@ -32,10 +50,10 @@ Documents documents_of(const std::vector<std::string>& list);
 std::vector<int64_t> joined_tokens(const Documents& documents, const tokenizer::Tokenizer& tokenizer,
                                    int64_t most, bool add_special);
 
-/// Takes `count` windows of `length` tokens: (count, length) int64 on the CPU. kCrop holds all documents.
-/// Throws InvalidArgument, with the numbers, if the documents have too few tokens or if none is longer than a
-/// window.
-at::Tensor token_windows(const Documents& documents, const tokenizer::Tokenizer& tokenizer, WindowRule rule,
-                         int64_t count, int64_t length, RandomStream& random);
+/// Takes windows of tokens: (count, length) int64 on the CPU. WindowRule::kCrop holds all documents. Throws
+/// InvalidArgument, with the numbers, if the documents have too few tokens or if none is longer than a
+/// window, and if BOS is wanted but the tokenizer has none.
+at::Tensor token_windows(const Documents& documents, const tokenizer::Tokenizer& tokenizer,
+                         const WindowShape& shape, RandomStream& random);
 
 }  // namespace freelunch::calibration

@@ -35,8 +35,12 @@ at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& open
     text::for_each_document(options.text, format, log, visit);
   };
   RandomStream random(plan.seed, "calibration windows");
-  return calibration::token_windows(documents, opened.require_tokenizer(), options.rule,
-                                    options.samples + options.held_out, options.length, random);
+  return calibration::token_windows(documents, opened.require_tokenizer(),
+                                    {.rule = options.rule,
+                                     .bos = options.bos,
+                                     .count = options.samples + options.held_out,
+                                     .length = options.length},
+                                    random);
 }
 
 RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute, Sinks sinks) {

@@ -121,7 +121,12 @@ std::vector<PlanOption> calibration_options() {
        R::word("windows",
                "How windows are taken: consecutive from the start of the text, or random crops of documents "
                "longer than a window",
-               Use::kCalibration, calibration::kWindowRuleNames, field(&P::calibration, &C::rule))});
+               Use::kCalibration, calibration::kWindowRuleNames, field(&P::calibration, &C::rule)),
+       R::word("bos",
+               "Whether each window starts with the beginning-of-text token: tokenizer (if the tokenizer "
+               "puts one "
+               "in front of a text), always or never",
+               Use::kCalibration, calibration::kWindowStartNames, field(&P::calibration, &C::bos))});
 }
 
 }  // namespace freelunch::pipeline

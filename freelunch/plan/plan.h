@@ -49,6 +49,7 @@ struct CalibrationOptions {
   bool one_document_a_line = false;
   std::string field = "text";  ///< of JSON texts: holds a document
   calibration::WindowRule rule = calibration::WindowRule::kConsecutive;
+  calibration::WindowStart bos = calibration::WindowStart::kTokenizer;
   int64_t samples = 128;
   int64_t length = 512;
   int64_t held_out = 8;  ///< number of further windows, used only to choose and to check
