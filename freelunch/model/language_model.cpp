@@ -70,6 +70,49 @@ std::optional<fs::path> gguf_inside(const fs::path& folder) {
   return std::nullopt;
 }
 
+/// Compares part by part, so that no second copy of an embedding is in memory.
+bool same_values(const checkpoint::Checkpoint& file, const TensorInfo& a, const TensorInfo& b) {
+  if (a.shape != b.shape || a.shape.empty()) return false;
+  const int64_t rows = a.shape[0];
+  const int64_t width = rows == 0 ? 0 : static_cast<int64_t>(a.elements()) / rows;
+  constexpr int64_t kRowsAtOnce = 1024;
+  std::vector<float> first;
+  std::vector<float> second;
+  for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
+    const int64_t count = std::min(kRowsAtOnce, rows - row);
+    first.resize(static_cast<size_t>(count * width));
+    second.resize(first.size());
+    file.read_f32_rows(a, row, count, first);
+    file.read_f32_rows(b, row, count, second);
+    if (first != second) return false;
+  }
+  return true;
+}
+
+/// Decides from configuration and files whether the head is the embedding, as transformers 5 does: a head
+/// that differs from the embedding is used although the configuration says that they are tied. If the files
+/// of a tied model hold the matrix under the head's name only, the embedding is read from there: that name is
+/// in the result.
+NameTable decide_head(const checkpoint::Checkpoint& file, NameTable names, const fs::path& path,
+                      Config& config) {
+  const std::string head_name = role_name(names, WeightRole::kHead, -1);
+  const TensorInfo* head = file.find(head_name);
+  const TensorInfo* embedding = file.find(role_name(names, WeightRole::kEmbedding, -1));
+  if (head == nullptr && embedding != nullptr && !config.tied_embeddings) {
+    fail(ErrorKind::kBadFile,
+         "{}: no file holds '{}', and the configuration says that it is not the embedding; if it is, set "
+         "'tie_word_embeddings' to true",
+         path.filename().string(), head_name);
+  }
+  if (head == nullptr || !config.tied_embeddings) return names;
+  if (embedding == nullptr) {
+    names.roles = with(names.roles, {{WeightRole::kEmbedding, names.find(WeightRole::kHead)->name}});
+  } else if (!same_values(file, *head, *embedding)) {
+    config.tied_embeddings = false;
+  }
+  return names;
+}
+
 }  // namespace
 
 std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
@@ -97,9 +140,8 @@ void LanguageModel::open_folder() {
       checkpoint_->find(role_name(body, WeightRole::kEmbedding, -1)) != nullptr) {
     names = body;
   }
-  // Files of tied models may hold a copy of the head. Files without a head are tied, even if the
-  // configuration denies it.
-  if (checkpoint_->find(role_name(names, WeightRole::kHead, -1)) == nullptr) config_.tied_embeddings = true;
+  const NameTable ours = names;
+  names = decide_head(*checkpoint_, names, path_, config_);
   check_blocks(names);
   folder_ = layout(config_, names);
   check_complete(folder_);
@@ -107,7 +149,7 @@ void LanguageModel::open_folder() {
   for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
   for (const TensorInfo& info : checkpoint_->tensors()) {
     if (const auto it = known.find(info.name); it != known.end()) {
-      add_parts(*it->second, names);
+      add_parts(*it->second, ours);
     } else {
       add({.name = info.name,
            .stored_name = info.name,
@@ -226,6 +268,7 @@ std::vector<SavedTensor> LanguageModel::hugging_face_tensors() const {
   for (const TensorInfo& info : checkpoint_->tensors()) {
     if (const auto it = known.find(info.name); it != known.end()) {
       result.push_back(saved_from(*it->second));
+      if (result.back().is_one_part()) result.back().name = result.back().parts[0].tensor->name;
     } else {
       const TensorSlice whole{.group_rows = info.shape.empty() ? 1 : info.shape[0]};
       result.push_back({.name = info.name,

@@ -53,12 +53,16 @@ void write_config(const model::LanguageModel& model, const OutputOptions& option
   ordered_json config = ordered_json::parse(stream);
   const bool was_archive = config.contains("quantization_config") || config.contains("sparsity_config") ||
                            config.contains("compression_config");
-  if (!archive && !was_archive && !options.dtype) {  // byte for byte
+  // The files may hold a head of their own although the configuration denies it.
+  const bool tied = model.config().tied_embeddings;
+  const bool same_head = model::parse_config(config.dump(), "config.json").tied_embeddings == tied;
+  if (!archive && !was_archive && !options.dtype && same_head) {  // byte for byte
     fs::copy_file(config_path, folder / "config.json");
     return;
   }
   for (const char* key : {"quantization_config", "sparsity_config", "compression_config"}) config.erase(key);
   if (options.dtype) config[config.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name(*options.dtype);
+  if (!same_head) config["tie_word_embeddings"] = tied;
   if (archive) config["quantization_config"] = archive_config();
   write_json(folder / "config.json", config);
 }

@@ -22,10 +22,6 @@ OpenedModel open_model(const fs::path& path, TokenizerUse use) {
   OpenedModel opened{.model = model::LanguageModel::open(path), .tokenizer = nullptr};
   if (use == TokenizerUse::kNone) return opened;
   opened.tokenizer = open_tokenizer(*opened.model);
-  if (opened.tokenizer->size() > opened.model->config().vocabulary) {
-    fail(ErrorKind::kBadFile, "'{}': the tokenizer has ids up to {}, but the embedding has {} rows",
-         path.string(), opened.tokenizer->size() - 1, opened.model->config().vocabulary);
-  }
   return opened;
 }
 

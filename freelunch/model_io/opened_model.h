@@ -19,7 +19,7 @@ struct OpenedModel {
 enum class TokenizerUse { kRequired, kNone };
 
 /// Opens a Hugging Face folder, a sparse archive or a GGUF file, and its tokenizer unless `use` is kNone.
-/// Reads no tensor. Throws BadFile if a file is missing or broken or if a token id exceeds the embedding,
+/// Reads no tensor. Throws BadFile if a file is missing or broken,
 /// Unsupported for an unknown architecture or tokenizer.
 OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use);
 

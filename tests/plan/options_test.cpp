@@ -94,9 +94,9 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
     add("plain zeros", plain_zeros);
   }
   {
-    const auto& [text, one_document_a_line, text_field, rule, samples, length, held_out] = calibration;
+    const auto& [text, one_document_a_line, text_field, rule, bos, samples, length, held_out] = calibration;
     add("calibration text", text.string()), add("field", text_field);
-    add("lines", one_document_a_line), add("windows", rule);
+    add("lines", one_document_a_line), add("windows", rule), add("bos", bos);
     add("samples", samples), add("length", length), add("held out", held_out);
   }
   {

@@ -59,10 +59,11 @@ void SafetensorsCheckpoint::open_index(const fs::path& index) {
     add_shard(index.parent_path() / shard);
   }
   for (const auto& [tensor, shard] : shard_of) {
+    // A tensor that no shard holds may not be needed; the model refuses what it needs and does not find.
     const TensorInfo* info = find(tensor);
-    if (info == nullptr || info->file != shard) {
-      fail(ErrorKind::kBadFile, "safetensors: {} places tensor '{}' in '{}', which does not hold it",
-           content.name(), printable(tensor), printable(shard));
+    if (info != nullptr && info->file != shard) {
+      fail(ErrorKind::kBadFile, "safetensors: {} places tensor '{}' in '{}', but it is in '{}'",
+           content.name(), printable(tensor), printable(shard), info->file);
     }
   }
 }
