@@ -150,8 +150,10 @@ std::string TextStream::rest() {
 }
 
 void TextStream::unread(std::string_view text) {
-  text_.replace(0, begin_, text);
-  begin_ = 0;
+  // Into the place of what was taken, so that the rest, which may be a whole file, does not move each time.
+  const size_t place = std::min(begin_, text.size());
+  begin_ -= place;
+  text_.replace(begin_, place, text);
 }
 
 }  // namespace freelunch::text

@@ -74,6 +74,16 @@ TEST_F(TextStreamTest, WhatIsPutBackIsReadNext) {
   EXPECT_FALSE(stream.line(line));
 }
 
+TEST_F(TextStreamTest, MoreOrLessThanWasTakenMayBePutBack) {
+  for (const std::string& back : {""s, "x"s, "xy"s, "xyz"s, "0123456789"s}) {
+    TextStream stream = open("abcd");
+    EXPECT_EQ(stream.get(), 'a');
+    EXPECT_EQ(stream.get(), 'b');
+    stream.unread(back);
+    EXPECT_EQ(stream.rest(), back + "cd");
+  }
+}
+
 TEST_F(TextStreamTest, AMarkInTheMiddleStays) { EXPECT_EQ(read("a\xEF\xBB\xBF"), "a\xEF\xBB\xBF"); }
 
 }  // namespace
