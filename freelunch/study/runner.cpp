@@ -148,10 +148,7 @@ class StudyRun {
   /// The scratch file for what depends only on the dense model and the cell's calibration windows. Cells with
   /// the same windows share it.
   model::TensorFile& dense_scratch(const Cell& cell) {
-    const pipeline::CalibrationOptions& c = cell.plan.calibration;
-    const std::string key =
-        fmt::format("{} {} {} {} {} {} {} {}", c.text.string(), c.field, c.one_document_a_line,
-                    static_cast<int>(c.rule), c.samples, c.length, c.held_out, cell.plan.seed);
+    const std::string key = windows_key(cell);
     if (!dense_scratch_ || dense_key_ != key) {
       dense_scratch_.reset();
       dense_scratch_ = std::make_unique<model::TensorFile>(folder_ / "dense.scratch");

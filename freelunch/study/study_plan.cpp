@@ -276,6 +276,12 @@ std::string prefix_key(const Cell& cell, size_t stages) {
   return digest(key.dump());
 }
 
+std::string windows_key(const Cell& cell) {
+  json key{{"text", cell.plan.calibration.text.string()}, {"seed", cell.plan.seed}};
+  add_settings(key, cell.plan, Use::kCalibration);
+  return key.dump();
+}
+
 json learning_rates(const Cell& cell) {
   json rates = json::object();
   for (const Stage& stage : later_stages(cell.plan))

@@ -46,6 +46,8 @@ bool varies_in_study(const pipeline::OptionFacts& option);
 /// A digest of all settings that decide a cell's weights after the choice of masks (`solve` included) and the
 /// next `stages` stages, default learning rates included. Cells with equal keys share the work.
 std::string prefix_key(const Cell& cell, size_t stages);
+/// Everything that decides a cell's calibration windows: the text, the options of calibration and the seed.
+std::string windows_key(const Cell& cell);
 /// The peak learning rate of each stage after the choice of masks, by the name of the stage. Cell::settings
 /// holds only rates that the study file names; defaults may change with the version, so a result records the
 /// rates it was run with and is outdated when they differ.

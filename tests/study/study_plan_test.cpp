@@ -69,6 +69,22 @@ TEST_F(StudyPlanTest, SharesPrefixesThatAreEqualAndOnlyThose) {
   EXPECT_NE(prefix_key(sizes[0], 0), prefix_key(sizes[1], 0));
 }
 
+TEST_F(StudyPlanTest, CellsHaveTheSameWindowsIfEveryOptionOfCalibrationIsTheSame) {
+  const auto differ = [&](const std::string& option) {
+    const auto two = cells("[[grid]]\nrepair = 'sublayer'\n" + option);
+    return two.size() == 2 && windows_key(two[0]) != windows_key(two[1]);
+  };
+  EXPECT_TRUE(differ("bos = ['always', 'never']"));
+  EXPECT_TRUE(differ("field = ['text', 'content']"));
+  EXPECT_TRUE(differ("windows = ['consecutive', 'crop']"));
+  EXPECT_TRUE(differ("lines = [true, false]"));
+  EXPECT_TRUE(differ("samples = [4, 8]"));
+  EXPECT_TRUE(differ("length = [64, 128]"));
+  EXPECT_TRUE(differ("held_out = [4, 8]"));
+  EXPECT_TRUE(differ("seed = [0, 1]"));
+  EXPECT_FALSE(differ("learning_rate = [1e-3, 2e-3]"));
+}
+
 TEST_F(StudyPlanTest, SensitivityDampingMakesCellsOnlyWhereItCounts) {
   const auto all = cells(
       "[[grid]]\nrepair = 'solve'\nsensitivity = ['none', 'kronecker']\nsensitivity_damping = [0.1, 0.01]");
