@@ -39,7 +39,7 @@ ChoiceTask parse_task(const std::string& text);
 
 struct ReadExamples {
   std::vector<ChoiceExample> examples;
-  int64_t skipped = 0;  ///< items that are no example of the task
+  int64_t skipped = 0;  ///< items of the file that could not be read
 };
 
 /// Reads JSON lines or a JSON array (text::json_form) with the fields of the public data sets, or with the

@@ -78,15 +78,18 @@ bool same_values(const checkpoint::Checkpoint& file, const TensorInfo& a, const 
   constexpr int64_t kRowsAtOnce = 1024;
   std::vector<float> first;
   std::vector<float> second;
-  for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
+  bool same = true;
+  for (int64_t row = 0; same && row < rows; row += kRowsAtOnce) {
     const int64_t count = std::min(kRowsAtOnce, rows - row);
     first.resize(static_cast<size_t>(count * width));
     second.resize(first.size());
     file.read_f32_rows(a, row, count, first);
     file.read_f32_rows(b, row, count, second);
-    if (first != second) return false;
+    same = first == second;
   }
-  return true;
+  file.release(a);
+  file.release(b);
+  return same;
 }
 
 /// Decides from configuration and files whether the head is the embedding, as transformers 5 does: a head
@@ -140,7 +143,7 @@ void LanguageModel::open_folder() {
       checkpoint_->find(role_name(body, WeightRole::kEmbedding, -1)) != nullptr) {
     names = body;
   }
-  const NameTable ours = names;
+  const NameTable canonical = names;
   names = decide_head(*checkpoint_, names, path_, config_);
   check_blocks(names);
   folder_ = layout(config_, names);
@@ -149,7 +152,7 @@ void LanguageModel::open_folder() {
   for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
   for (const TensorInfo& info : checkpoint_->tensors()) {
     if (const auto it = known.find(info.name); it != known.end()) {
-      add_parts(*it->second, ours);
+      add_parts(*it->second, canonical);
     } else {
       add({.name = info.name,
            .stored_name = info.name,

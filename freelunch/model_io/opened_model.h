@@ -19,8 +19,9 @@ struct OpenedModel {
 enum class TokenizerUse { kRequired, kNone };
 
 /// Opens a Hugging Face folder, a sparse archive or a GGUF file, and its tokenizer unless `use` is kNone.
-/// Reads no tensor. Throws BadFile if a file is missing or broken,
-/// Unsupported for an unknown architecture or tokenizer.
+/// Reads no tensor, but for embedding and head of a folder that holds both although its configuration says
+/// that they are one. Throws BadFile if a file is missing or broken, Unsupported for an unknown architecture
+/// or tokenizer.
 OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use);
 
 }  // namespace freelunch::pipeline

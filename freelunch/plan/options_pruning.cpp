@@ -124,8 +124,7 @@ std::vector<PlanOption> calibration_options() {
                Use::kCalibration, calibration::kWindowRuleNames, field(&P::calibration, &C::rule)),
        R::word("bos",
                "Whether each window starts with the beginning-of-text token: tokenizer (if the tokenizer "
-               "puts one "
-               "in front of a text), always or never",
+               "puts one in front of a text), always or never",
                Use::kCalibration, calibration::kWindowStartNames, field(&P::calibration, &C::bos))});
 }
 

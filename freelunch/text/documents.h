@@ -18,10 +18,11 @@ struct TextFormat {
 /// Called with each document; returns whether it wants the next one.
 using Visit = std::function<bool(std::string&& document)>;
 
-/// Reads the documents of a text file in order, as long as they are wanted, in the memory of one document.
-/// JSON lines and JSON arrays (json_form) give one document for each object or string, anything else is plain
-/// text; see docs/formats/texts.md. Documents that are null are left out, with a warning of how many. Throws
-/// BadFile for an absent or malformed file and for one without any document, and whatever TextStream throws.
+/// Reads the documents of a text file in order, as long as they are wanted, in the memory of one
+/// document, or of the longest line if that is more. JSON lines and JSON arrays (json_form) give one document
+/// for each object or string, anything else is plain text; see docs/formats/texts.md. Documents that are null
+/// are left out, with a warning of how many. Throws BadFile for a file that is absent, malformed or without a
+/// document, and the errors of TextStream.
 void for_each_document(const std::filesystem::path& path, const TextFormat& format, LogSink& log,
                        const Visit& visit);
 

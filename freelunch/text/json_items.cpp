@@ -19,8 +19,8 @@ bool is_named_like_json(const std::string& name) {
 
 bool is_json_space(int c) { return c == ' ' || c == '\t' || c == '\n'; }
 
-/// Whether text starts as an object does, {"key": whatever follows. Such text is JSON even if it is broken,
-/// so that a fault in it is reported instead of being read as plain text.
+/// Whether text starts as an object does: with a brace, a string and a colon. It is then taken for JSON even
+/// if the rest is broken, so that the fault is reported and the text is not read as plain text.
 bool starts_as_object(std::string_view text) {
   const auto skip_space = [&] { text.remove_prefix(std::min(text.find_first_not_of(" \t\n"), text.size())); };
   if (!text.starts_with('{')) return false;

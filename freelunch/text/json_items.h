@@ -20,13 +20,14 @@ enum class JsonForm {
   kArray   ///< the elements of one array
 };
 
-/// Whether the text is JSON, and in which form; puts back what it read. It is if its first line is an object
-/// or starts as one, or if it is an array whose first element is an object or a string. If the file is named
-/// like JSON (.json, .jsonl, .ndjson, perhaps with .gz or the like behind), it is JSON lines otherwise,
-/// whatever its first line.
+/// Whether the text is JSON, and in which form; puts back what it read. It is JSON lines if its first line is
+/// an object or starts as one, and an array if it starts with a bracket and an object or a string. Any other
+/// text is JSON lines if the file has a name of JSON (.json, .jsonl or .ndjson, also before the extension of
+/// a compression), and no JSON if it has not.
 std::optional<JsonForm> json_form(TextStream& text);
 
-/// The values of a file, one after the other, in bounded memory.
+/// The values of a file, one after the other. The memory is that of the longest line, which for an array on
+/// one line is the file.
 class JsonItems {
  public:
   JsonItems(TextStream& text, JsonForm form) : text_(text), form_(form) {}

@@ -15,7 +15,8 @@ constexpr std::string_view kHalfPair = "\xEF\xB7\x90";  // U+FDD0, which is neve
 
 bool is_hex(char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; }
 
-/// The UTF-16 unit of "\uXXXX" at a position, or 0.
+/// The UTF-16 unit that an escape such as \ud83d stands for, or 0 if there is no such escape at this
+/// position.
 unsigned unit_at(std::string_view text, size_t at) {
   if (at + 6 > text.size() || text[at] != '\\' || text[at + 1] != 'u') return 0;
   for (size_t i = at + 2; i < at + 6; ++i) {

@@ -8,7 +8,7 @@ namespace freelunch::text {
 /// JSON text read as Python's json.loads() does: NaN, Infinity, -Infinity and numbers too large for a double
 /// are accepted, and so is half a surrogate pair (\ud800), in strings that nobody asks for.
 struct PythonJson {
-  nlohmann::json value;  ///< such numbers are null; each half of a pair is kHalfPair
+  nlohmann::json value;  ///< such numbers are null; half of a pair is U+FDD0
   std::string fault;     ///< what is wrong with the text; empty if it could be read
   bool has_half_pair = false;
 

@@ -15,9 +15,9 @@ class ByteStream {
   virtual size_t read(std::span<char> out) = 0;
 };
 
-/// Opens a file that may be compressed with gzip, zstd, bzip2 or xz, which its first bytes say, whatever its
-/// name is; any number of compressed parts may follow each other. The file is read once, from its beginning,
-/// so that a pipe will do. Throws BadFile if there is no such file, Io if it cannot be opened.
+/// Opens a file that may be compressed with gzip, zstd, bzip2 or xz. The first bytes decide; the name does
+/// not matter. Any number of compressed parts may follow each other. The file is read once, from its
+/// beginning, so that a pipe will do. Throws BadFile if there is no such file, Io if it cannot be opened.
 std::unique_ptr<ByteStream> open_unpacked(const std::filesystem::path& path);
 
 }  // namespace freelunch::text

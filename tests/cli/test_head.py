@@ -44,9 +44,9 @@ def measured(folder, text):
 
 
 def expect_the_figure_of_transformers(folder, text):
-    theirs = perplexity(folder, text.read_text(), LENGTH)[0]
-    assert measured(folder, text) == pytest.approx(theirs, rel=1e-4)
-    return theirs
+    expected = perplexity(folder, text.read_text(), LENGTH)[0]
+    assert measured(folder, text) == pytest.approx(expected, rel=1e-4)
+    return expected
 
 
 @pytest.fixture

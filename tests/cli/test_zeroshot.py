@@ -109,8 +109,8 @@ def test_white_space_and_letters_are_those_of_python(task, dense, log_likelihood
                         "--examples")["tasks"]
     assert report["examples"] == len(items)
     for item, ours in zip(items, report["scored"], strict=True):
-        theirs = [log_likelihood(*request) for request in pairs(task, item)[0]]
-        assert ours["log_likelihoods"] == pytest.approx(theirs, rel=1e-5, abs=1e-3), item
+        expected = [log_likelihood(*request) for request in pairs(task, item)[0]]
+        assert ours["log_likelihoods"] == pytest.approx(expected, rel=1e-5, abs=1e-3), item
 
 
 @pytest.mark.parametrize("form", ["crlf", "marked", "packed", "utf-16", "array"])
