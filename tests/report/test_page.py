@@ -68,6 +68,13 @@ def test_a_page_without_divergences_draws_the_rest(report_probe, tmp_path):
     expect_drawn(chromium(), page_of(report, report_probe), 6, tmp_path)
 
 
+@pytest.mark.parametrize("seconds, shown", [(1439.6, "24 min 0 s"), (99.94, "99.9 s"), (125.4, "2 min 5 s")])
+def test_times_are_rounded_to_whole_seconds_before_they_are_split(seconds, shown, report_probe, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(page_of(sample() | {"seconds": seconds}, report_probe))
+    assert shown in open_page(chromium(), page, "--dump-dom").stdout
+
+
 if __name__ == "__main__":
     program, picture, *report = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
