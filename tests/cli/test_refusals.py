@@ -118,12 +118,6 @@ def name_twice(header):
     return "{" + f'"a": {entry}, "a": {entry}' + "}"
 
 
-def add_large_id(folder):
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["added_tokens"].append(dict(id=9999, content="<x>", special=True))
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-
-
 # folder -> the harm, exit code, what the line must name
 DAMAGED_FOLDERS = {
     "other_sizes": (edit_json("config.json", intermediate_size=999), 3, "gate_proj"),
@@ -135,7 +129,6 @@ DAMAGED_FOLDERS = {
     "cut_weights": (cut, 3, "incomplete"),
     "no_tokenizer": (remove("tokenizer.json"), 3, "tokenizer.json"),
     "deep_tokenizer": (write("tokenizer.json", b'{"model":' * 10000 + b"1" + b"}" * 10000), 3, "tokenizer.json"),
-    "id_beyond_the_vocabulary": (add_large_id, 3, "9999"),
     "nan": (edit_tensors(lambda t: t["model.layers.1.mlp.up_proj.weight"][0, 0].fill_(float("nan"))), 3,
             "model.layers.1.mlp.up_proj.weight"),
     "infinity": (edit_tensors(lambda t: t["model.embed_tokens.weight"].fill_(float("inf"))), 3,
