@@ -15,13 +15,19 @@ nlohmann::json to_json(const std::vector<pipeline::ZeroShotResult>& results, boo
   nlohmann::json tasks = nlohmann::json::array();
   for (const pipeline::ZeroShotResult& r : results) {
     nlohmann::json task{{"task", r.task},
-                        {"examples", r.score.examples.size()},
+                        {"examples", r.score.scored},
+                        {"skipped", static_cast<int64_t>(r.score.examples.size()) - r.score.scored},
                         {"acc", share(r.score.accuracy)},
                         {"acc_norm", share(r.score.accuracy_normed)}};
     if (examples) {
-      for (const evaluate::ChoiceResult& e : r.score.examples)
+      for (const evaluate::ChoiceResult& e : r.score.examples) {
+        if (!e.skipped.empty()) {
+          task["scored"].push_back({{"skipped", e.skipped}});
+          continue;
+        }
         task["scored"].push_back(
             {{"log_likelihoods", e.log_likelihoods}, {"best", e.best}, {"best_norm", e.best_normed}});
+      }
     }
     tasks.push_back(task);
   }
@@ -35,7 +41,7 @@ void print_table(const std::vector<pipeline::ZeroShotResult>& results) {
     return fmt::format("{:6.2f} +- {:4.2f} %", 100 * s.value, 100 * s.error);
   };
   for (const pipeline::ZeroShotResult& r : results) {
-    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, r.score.examples.size(), cell(r.score.accuracy),
+    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, r.score.scored, cell(r.score.accuracy),
                cell(r.score.accuracy_normed));
     sum += r.score.accuracy.value;
   }

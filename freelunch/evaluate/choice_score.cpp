@@ -40,7 +40,22 @@ struct Sequence {
 struct Encoded {
   std::vector<TokenId> context, continuation;
 };
+
+std::optional<TokenId> prefix_of(const tokenizer::Tokenizer& tokenizer) {
+  return tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+}
+
+/// An empty context is BOS or EOS, and the continuation gets no special tokens. If it begins with that token
+/// itself, that is the context.
+Encoded encode_alone(const tokenizer::Tokenizer& tokenizer, TokenId prefix, const std::string& continuation) {
+  std::vector<TokenId> ids = tokenizer.encode(continuation, /*add_special=*/false);
+  if (!ids.empty() && ids.front() == prefix) ids.erase(ids.begin());
+  return {.context = {prefix}, .continuation = std::move(ids)};
+}
+
 Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, std::string continuation) {
+  if (const auto prefix = prefix_of(tokenizer); context.empty() && prefix)
+    return encode_alone(tokenizer, *prefix, continuation);
   const size_t end = context.find_last_not_of(" \t\n\r\v\f");
   const size_t kept = end == std::string::npos ? 0 : end + 1;
   continuation = context.substr(kept) + continuation;
@@ -51,7 +66,7 @@ Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, 
   Encoded result{.context = {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)},
                  .continuation = {whole.begin() + static_cast<std::ptrdiff_t>(cut), whole.end()}};
   if (result.context.empty()) {  // the first token needs something to be predicted from
-    const auto prefix = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+    const auto prefix = prefix_of(tokenizer);
     if (!prefix) fail(ErrorKind::kInvalidArgument, "an empty context needs a tokenizer with BOS or EOS");
     result.context = {*prefix};
   }
@@ -87,6 +102,8 @@ std::vector<Sequence> sequences_of(const tokenizer::Tokenizer& tokenizer, const 
   std::vector<TokenId> last_context;
   for (size_t choice = 0; choice < example.choices(); ++choice) {
     Encoded pair = encode_pair(tokenizer, example.context(choice), example.continuation(choice));
+    if (pair.continuation.empty())
+      fail(ErrorKind::kInvalidArgument, "answer {} has no tokens of its own", choice + 1);
     const auto total = static_cast<int64_t>(pair.context.size() + pair.continuation.size());
     const int64_t surplus = total - 1 - max_length;  // the last token is predicted, not read
     if (surplus > 0) {
@@ -210,20 +227,58 @@ Share share_of(const std::vector<bool>& right) {
   return {.value = mean, .error = n > 1 ? std::sqrt(mean * (1 - mean) / (n - 1)) : 0};
 }
 
+/// The sequences of all examples, sorted out: those that cannot be scored are marked as skipped.
+std::vector<Sequence> encode_examples(const tokenizer::Tokenizer& tokenizer,
+                                      const std::vector<ChoiceExample>& examples, int64_t max_length,
+                                      ChoiceScore& score) {
+  std::vector<Sequence> sequences;
+  score.examples.resize(examples.size());
+  for (size_t i = 0; i < examples.size(); ++i) {
+    ChoiceResult& result = score.examples[i];
+    result.skipped = examples[i].fault;
+    if (!result.skipped.empty()) continue;
+    try {
+      for (Sequence& s : sequences_of(tokenizer, examples[i], i, max_length))
+        sequences.push_back(std::move(s));
+      result.log_likelihoods.assign(examples[i].choices(), 0.0);
+      ++score.scored;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kInvalidArgument && error.kind() != ErrorKind::kBadFile) throw;
+      result.skipped = error.what();
+    }
+  }
+  if (score.scored == 0) {
+    const std::string why = score.examples.empty() ? "there are none" : score.examples.front().skipped;
+    fail(ErrorKind::kBadFile, "no example can be scored: {}", why);
+  }
+  return sequences;
+}
+
+void rank_answers(const std::vector<ChoiceExample>& examples, ChoiceScore& score) {
+  std::vector<bool> right, right_normed;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    ChoiceResult& result = score.examples[i];
+    if (!result.skipped.empty()) continue;
+    std::vector<double> normed = result.log_likelihoods;
+    for (size_t c = 0; c < normed.size(); ++c)
+      normed[c] /= static_cast<double>(std::max<int64_t>(1, examples[i].characters[c]));
+    result.best = argmax(result.log_likelihoods);
+    result.best_normed = argmax(normed);
+    right.push_back(result.best == examples[i].gold);
+    right_normed.push_back(result.best_normed == examples[i].gold);
+  }
+  score.accuracy = share_of(right);
+  score.accuracy_normed = share_of(right_normed);
+}
+
 }  // namespace
 
 ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tokenizer& tokenizer,
                           const std::vector<ChoiceExample>& examples, const backend::Compute& compute,
                           ProgressSink& progress) {
   const at::NoGradGuard no_grad;
-  std::vector<Sequence> sequences;
   ChoiceScore score;
-  score.examples.resize(examples.size());
-  for (size_t i = 0; i < examples.size(); ++i) {
-    score.examples[i].log_likelihoods.assign(examples[i].choices(), 0.0);
-    for (Sequence& s : sequences_of(tokenizer, examples[i], i, weights.config().max_length))
-      sequences.push_back(std::move(s));
-  }
+  std::vector<Sequence> sequences = encode_examples(tokenizer, examples, weights.config().max_length, score);
   std::stable_sort(sequences.begin(), sequences.end(),
                    [](const Sequence& a, const Sequence& b) { return a.length() > b.length(); });
   const model::Head head = weights.head(compute);
@@ -244,20 +299,22 @@ ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tok
     progress.advance(static_cast<int64_t>(next), "");
   }
   progress.end();
-  std::vector<bool> right, right_normed;
-  for (size_t i = 0; i < examples.size(); ++i) {
-    ChoiceResult& result = score.examples[i];
-    std::vector<double> normed = result.log_likelihoods;
-    for (size_t c = 0; c < normed.size(); ++c)
-      normed[c] /= static_cast<double>(std::max<int64_t>(1, examples[i].characters[c]));
-    result.best = argmax(result.log_likelihoods);
-    result.best_normed = argmax(normed);
-    right.push_back(result.best == examples[i].gold);
-    right_normed.push_back(result.best_normed == examples[i].gold);
-  }
-  score.accuracy = share_of(right);
-  score.accuracy_normed = share_of(right_normed);
+  rank_answers(examples, score);
   return score;
+}
+
+std::string skipped_text(const ChoiceScore& score) {
+  constexpr int64_t kShown = 3;
+  const int64_t skipped = static_cast<int64_t>(score.examples.size()) - score.scored;
+  if (skipped == 0) return "";
+  std::string reasons;
+  int64_t shown = 0;
+  for (size_t i = 0; i < score.examples.size() && shown < kShown; ++i) {
+    if (score.examples[i].skipped.empty()) continue;
+    reasons += fmt::format("{}example {}: {}", shown++ == 0 ? "" : "; ", i + 1, score.examples[i].skipped);
+  }
+  return fmt::format("skipped {} of {} examples: {}{}", skipped, score.examples.size(), reasons,
+                     skipped > kShown ? "; ..." : "");
 }
 
 }  // namespace freelunch::evaluate

@@ -258,10 +258,17 @@ std::vector<ChoiceExample> read_examples(const ChoiceTask& task, std::optional<i
     if (strip(line).empty()) continue;
     const std::string where = fmt::format("{}, line {}", task.file.filename().string(), number);
     const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object()) fail(ErrorKind::kBadFile, "{}: not a JSON object", where);
-    examples.push_back(entry->second(Item(object, where)));
+    try {
+      if (!object.is_object()) fail(ErrorKind::kBadFile, "{}: not a JSON object", where);
+      examples.push_back(entry->second(Item(object, where)));
+    } catch (const Error& error) {
+      examples.push_back({.contexts = {}, .continuations = {}, .characters = {}, .fault = error.what()});
+    }
   }
   if (examples.empty()) fail(ErrorKind::kBadFile, "task '{}' contains no examples", task.file.string());
+  const bool none = std::all_of(examples.begin(), examples.end(),
+                                [](const ChoiceExample& example) { return !example.fault.empty(); });
+  if (none) fail(ErrorKind::kBadFile, "{}", examples.front().fault);
   return examples;
 }
 

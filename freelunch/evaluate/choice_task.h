@@ -15,6 +15,7 @@ struct ChoiceExample {
       continuations;                ///< one per answer, or one for all contexts; with its leading space
   std::vector<int64_t> characters;  ///< of each answer without that space: the divisor of acc_norm
   int64_t gold = 0;                 ///< index of the right answer
+  std::string fault = {};           ///< why the line cannot be read; empty: it can
 
   size_t choices() const { return std::max(contexts.size(), continuations.size()); }
   const std::string& context(size_t i) const { return contexts[contexts.size() == 1 ? 0 : i]; }
@@ -36,8 +37,8 @@ struct ChoiceTask {
 ChoiceTask parse_task(const std::string& text);
 
 /// Reads a .jsonl file with the fields of the public data sets, or with the flattened fields of
-/// docs/methods/zero_shot.md; only the first `limit` examples if given. Throws BadFile, naming the file, the
-/// line and the fault.
+/// docs/methods/zero_shot.md; only the first `limit` examples if given. A line that cannot be read is an
+/// example with a fault. Throws BadFile, naming the file, the line and the fault, if no line can be read.
 std::vector<ChoiceExample> read_examples(const ChoiceTask& task, std::optional<int64_t> limit);
 
 }  // namespace freelunch::evaluate

@@ -28,7 +28,7 @@ std::vector<int64_t> tokens_of(const PerplexityPlan& plan, const tokenizer::Toke
 
 evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks) {
   const backend::Compute compute = resolve(plan.compute);
-  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
+  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired, sinks.log);
   const bool papers = plan.protocol == evaluate::Protocol::kPapers;
   evaluate::PerplexitySettings settings{
       .protocol = plan.protocol,
@@ -44,7 +44,7 @@ evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks)
 
 std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks) {
   const backend::Compute compute = resolve(plan.compute);
-  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired);
+  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired, sinks.log);
   std::vector<std::vector<evaluate::ChoiceExample>> examples;  // all read before anything long starts
   for (const evaluate::ChoiceTask& task : plan.tasks)
     examples.push_back(evaluate::read_examples(task, plan.limit));
@@ -54,6 +54,8 @@ std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks si
         {.task = plan.tasks[i].name,
          .score = evaluate::score_choices(model::WeightView(*opened.model), opened.require_tokenizer(),
                                           examples[i], compute, sinks.progress)});
+    if (const std::string skipped = skipped_text(results.back().score); !skipped.empty())
+      sinks.log.log(LogLevel::kWarning, fmt::format("{}: {}", plan.tasks[i].name, skipped));
   }
   return results;
 }
