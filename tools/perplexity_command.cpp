@@ -29,8 +29,10 @@ pipeline::Option<PerplexityPlan> windows_option() {
 
 std::vector<pipeline::Option<PerplexityPlan>> perplexity_options() {
   using R = pipeline::Rows<PerplexityPlan>;
-  return {R::path("text", "Plain text, .jsonl or .jsonl.gz with a \"text\" field", Use::kEveryRun,
+  return {R::path("text", "Plain text, JSON lines or a JSON array, perhaps compressed", Use::kEveryRun,
                   pipeline::field(&PerplexityPlan::text)),
+          R::text("field", "Field of a JSON text that holds the text", Use::kEveryRun,
+                  pipeline::field(&PerplexityPlan::field)),
           R::number("length", "Tokens per window", Use::kEveryRun, pipeline::from_to(2, 1 << 24),
                     pipeline::field(&PerplexityPlan::length))
               .without_it("the model's maximum, at most 2048; 512 with protocol llama.cpp"),

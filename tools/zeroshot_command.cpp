@@ -9,25 +9,25 @@
 namespace freelunch::tools {
 namespace {
 
+/// The examples that the accuracies are of.
+int64_t counted(const evaluate::ChoiceScore& score) {
+  return static_cast<int64_t>(score.examples.size()) - score.unscored;
+}
+
 nlohmann::json share(const evaluate::Share& s) { return {{"value", s.value}, {"stderr", s.error}}; }
 
 nlohmann::json to_json(const std::vector<pipeline::ZeroShotResult>& results, bool examples) {
   nlohmann::json tasks = nlohmann::json::array();
   for (const pipeline::ZeroShotResult& r : results) {
     nlohmann::json task{{"task", r.task},
-                        {"examples", r.score.scored},
-                        {"skipped", static_cast<int64_t>(r.score.examples.size()) - r.score.scored},
+                        {"examples", counted(r.score)},
+                        {"skipped", r.skipped},
                         {"acc", share(r.score.accuracy)},
                         {"acc_norm", share(r.score.accuracy_normed)}};
     if (examples) {
-      for (const evaluate::ChoiceResult& e : r.score.examples) {
-        if (!e.skipped.empty()) {
-          task["scored"].push_back({{"skipped", e.skipped}});
-          continue;
-        }
+      for (const evaluate::ChoiceResult& e : r.score.examples)
         task["scored"].push_back(
             {{"log_likelihoods", e.log_likelihoods}, {"best", e.best}, {"best_norm", e.best_normed}});
-      }
     }
     tasks.push_back(task);
   }
@@ -41,7 +41,7 @@ void print_table(const std::vector<pipeline::ZeroShotResult>& results) {
     return fmt::format("{:6.2f} +- {:4.2f} %", 100 * s.value, 100 * s.error);
   };
   for (const pipeline::ZeroShotResult& r : results) {
-    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, r.score.scored, cell(r.score.accuracy),
+    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, counted(r.score), cell(r.score.accuracy),
                cell(r.score.accuracy_normed));
     sum += r.score.accuracy.value;
   }
@@ -61,7 +61,7 @@ std::vector<pipeline::Option<pipeline::ZeroShotPlan>> zeroshot_options() {
 void add_tasks(CLI::App& command, Session& session, pipeline::ZeroShotPlan& plan) {
   static const std::string help = [] {
     std::string text =
-        "JSONL files, each FILE or NAME=FILE; the task of a FILE follows from its name's start: ";
+        "Files of JSON lines, each FILE or NAME=FILE; the task of a FILE follows from its name's start: ";
     std::string_view separator;
     for (const std::string& name : evaluate::known_tasks()) {
       text += fmt::format("{}{}", separator, name);

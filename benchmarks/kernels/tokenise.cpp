@@ -1,8 +1,8 @@
 // Text to token ids, by the tokenizer of a model that the user names.
 #include <memory>
 
-#include "freelunch/calibration/text.h"
 #include "freelunch/model_io/opened_model.h"
+#include "freelunch/text/documents.h"
 #include "kernels/registration.h"
 #include "kernels/table.h"
 
@@ -15,7 +15,8 @@ void register_tokenise(const TokeniserInput& input) {
   }
   const auto opened = std::make_shared<pipeline::OpenedModel>(
       pipeline::open_model(input.model, pipeline::TokenizerUse::kRequired));
-  const auto documents = std::make_shared<std::vector<std::string>>(calibration::read_documents(input.text));
+  const auto documents =
+      std::make_shared<std::vector<std::string>>(text::read_documents(input.text, {}, silent_sinks().log));
   const auto encode_all = [opened, documents] {
     size_t tokens = 0;
     for (const std::string& document : *documents)

@@ -42,14 +42,17 @@ Sequence sequence_at(std::string_view text, size_t i) {
 
 }  // namespace
 
-bool is_valid_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
+size_t valid_utf8_prefix(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
     const Sequence s = sequence_at(text, i);
-    if (!s.valid) return false;
+    if (!s.valid) break;
     i += s.length;
   }
-  return true;
+  return i;
 }
+
+bool is_valid_utf8(std::string_view text) { return valid_utf8_prefix(text) == text.size(); }
 
 std::string replace_invalid_utf8(std::string_view text) {
   std::string out;

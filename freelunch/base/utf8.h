@@ -6,6 +6,8 @@ namespace freelunch {
 
 /// Whether a text is valid UTF-8.
 bool is_valid_utf8(std::string_view text);
+/// The length of the longest beginning that is.
+size_t valid_utf8_prefix(std::string_view text);
 
 /// Replaces each maximal subpart of an ill-formed sequence by one U+FFFD (Unicode 15, section 3.9; Python and
 /// web browsers do the same).

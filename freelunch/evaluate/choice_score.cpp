@@ -9,6 +9,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
+#include "freelunch/base/white_space.h"
 #include "freelunch/model/forward.h"
 
 namespace freelunch::evaluate {
@@ -36,7 +37,8 @@ struct Sequence {
 };
 
 /// Context and continuation as token ids. The two are tokenised as one text, which is split after as many
-/// tokens as the context alone has. Trailing spaces of the context belong to the continuation.
+/// tokens as the context alone has. White space at the end of the context (Python's rstrip) belongs to the
+/// continuation.
 struct Encoded {
   std::vector<TokenId> context, continuation;
 };
@@ -50,14 +52,14 @@ std::optional<TokenId> prefix_of(const tokenizer::Tokenizer& tokenizer) {
 Encoded encode_alone(const tokenizer::Tokenizer& tokenizer, TokenId prefix, const std::string& continuation) {
   std::vector<TokenId> ids = tokenizer.encode(continuation, /*add_special=*/false);
   if (!ids.empty() && ids.front() == prefix) ids.erase(ids.begin());
+  if (ids.empty()) fail(ErrorKind::kInvalidArgument, "an answer adds no token to its context");
   return {.context = {prefix}, .continuation = std::move(ids)};
 }
 
 Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, std::string continuation) {
   if (const auto prefix = prefix_of(tokenizer); context.empty() && prefix)
     return encode_alone(tokenizer, *prefix, continuation);
-  const size_t end = context.find_last_not_of(" \t\n\r\v\f");
-  const size_t kept = end == std::string::npos ? 0 : end + 1;
+  const size_t kept = strip_end(context).size();
   continuation = context.substr(kept) + continuation;
   context.resize(kept);
   const std::vector<TokenId> whole = tokenizer.encode(context + continuation);
@@ -65,6 +67,8 @@ Encoded encode_pair(const tokenizer::Tokenizer& tokenizer, std::string context, 
   const size_t cut = std::min(alone.size(), whole.size());
   Encoded result{.context = {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)},
                  .continuation = {whole.begin() + static_cast<std::ptrdiff_t>(cut), whole.end()}};
+  if (result.continuation.empty())
+    fail(ErrorKind::kInvalidArgument, "an answer adds no token to its context");
   if (result.context.empty()) {  // the first token needs something to be predicted from
     const auto prefix = prefix_of(tokenizer);
     if (!prefix) fail(ErrorKind::kInvalidArgument, "an empty context needs a tokenizer with BOS or EOS");
@@ -102,8 +106,6 @@ std::vector<Sequence> sequences_of(const tokenizer::Tokenizer& tokenizer, const 
   std::vector<TokenId> last_context;
   for (size_t choice = 0; choice < example.choices(); ++choice) {
     Encoded pair = encode_pair(tokenizer, example.context(choice), example.continuation(choice));
-    if (pair.continuation.empty())
-      fail(ErrorKind::kInvalidArgument, "answer {} has no tokens of its own", choice + 1);
     const auto total = static_cast<int64_t>(pair.context.size() + pair.continuation.size());
     const int64_t surplus = total - 1 - max_length;  // the last token is predicted, not read
     if (surplus > 0) {
@@ -227,58 +229,28 @@ Share share_of(const std::vector<bool>& right) {
   return {.value = mean, .error = n > 1 ? std::sqrt(mean * (1 - mean) / (n - 1)) : 0};
 }
 
-/// The sequences of all examples, sorted out: those that cannot be scored are marked as skipped.
-std::vector<Sequence> encode_examples(const tokenizer::Tokenizer& tokenizer,
-                                      const std::vector<ChoiceExample>& examples, int64_t max_length,
-                                      ChoiceScore& score) {
-  std::vector<Sequence> sequences;
-  score.examples.resize(examples.size());
-  for (size_t i = 0; i < examples.size(); ++i) {
-    ChoiceResult& result = score.examples[i];
-    result.skipped = examples[i].fault;
-    if (!result.skipped.empty()) continue;
-    try {
-      for (Sequence& s : sequences_of(tokenizer, examples[i], i, max_length))
-        sequences.push_back(std::move(s));
-      result.log_likelihoods.assign(examples[i].choices(), 0.0);
-      ++score.scored;
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kInvalidArgument && error.kind() != ErrorKind::kBadFile) throw;
-      result.skipped = error.what();
-    }
-  }
-  if (score.scored == 0) {
-    const std::string why = score.examples.empty() ? "there are none" : score.examples.front().skipped;
-    fail(ErrorKind::kBadFile, "no example can be scored: {}", why);
-  }
-  return sequences;
-}
-
-void rank_answers(const std::vector<ChoiceExample>& examples, ChoiceScore& score) {
-  std::vector<bool> right, right_normed;
-  for (size_t i = 0; i < examples.size(); ++i) {
-    ChoiceResult& result = score.examples[i];
-    if (!result.skipped.empty()) continue;
-    std::vector<double> normed = result.log_likelihoods;
-    for (size_t c = 0; c < normed.size(); ++c)
-      normed[c] /= static_cast<double>(std::max<int64_t>(1, examples[i].characters[c]));
-    result.best = argmax(result.log_likelihoods);
-    result.best_normed = argmax(normed);
-    right.push_back(result.best == examples[i].gold);
-    right_normed.push_back(result.best_normed == examples[i].gold);
-  }
-  score.accuracy = share_of(right);
-  score.accuracy_normed = share_of(right_normed);
-}
-
 }  // namespace
 
 ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tokenizer& tokenizer,
                           const std::vector<ChoiceExample>& examples, const backend::Compute& compute,
                           ProgressSink& progress) {
   const at::NoGradGuard no_grad;
+  std::vector<Sequence> sequences;
   ChoiceScore score;
-  std::vector<Sequence> sequences = encode_examples(tokenizer, examples, weights.config().max_length, score);
+  score.examples.resize(examples.size());
+  for (size_t i = 0; i < examples.size(); ++i) {
+    try {
+      for (Sequence& s : sequences_of(tokenizer, examples[i], i, weights.config().max_length))
+        sequences.push_back(std::move(s));
+      score.examples[i].log_likelihoods.assign(examples[i].choices(), 0.0);
+    } catch (const Error& error) {
+      const bool odd_text = error.kind() == ErrorKind::kBadFile;  // with a token without a row in the embedding
+      if (error.kind() != ErrorKind::kInvalidArgument && !odd_text) throw;
+      if (++score.unscored == 1) score.first_unscored = fmt::format("example {}: {}", i + 1, error.what());
+    }
+  }
+  if (sequences.empty() && score.unscored > 0)
+    fail(ErrorKind::kInvalidArgument, "no example can be scored; {}", score.first_unscored);
   std::stable_sort(sequences.begin(), sequences.end(),
                    [](const Sequence& a, const Sequence& b) { return a.length() > b.length(); });
   const model::Head head = weights.head(compute);
@@ -299,22 +271,21 @@ ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tok
     progress.advance(static_cast<int64_t>(next), "");
   }
   progress.end();
-  rank_answers(examples, score);
-  return score;
-}
-
-std::string skipped_text(const ChoiceScore& score) {
-  constexpr int64_t kShown = 3;
-  const int64_t skipped = static_cast<int64_t>(score.examples.size()) - score.scored;
-  if (skipped == 0) return "";
-  std::string reasons;
-  int64_t shown = 0;
-  for (size_t i = 0; i < score.examples.size() && shown < kShown; ++i) {
-    if (score.examples[i].skipped.empty()) continue;
-    reasons += fmt::format("{}example {}: {}", shown++ == 0 ? "" : "; ", i + 1, score.examples[i].skipped);
+  std::vector<bool> right, right_normed;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    ChoiceResult& result = score.examples[i];
+    if (result.log_likelihoods.empty()) continue;
+    std::vector<double> normed = result.log_likelihoods;
+    for (size_t c = 0; c < normed.size(); ++c)
+      normed[c] /= static_cast<double>(std::max<int64_t>(1, examples[i].characters[c]));
+    result.best = argmax(result.log_likelihoods);
+    result.best_normed = argmax(normed);
+    right.push_back(result.best == examples[i].gold);
+    right_normed.push_back(result.best_normed == examples[i].gold);
   }
-  return fmt::format("skipped {} of {} examples: {}{}", skipped, score.examples.size(), reasons,
-                     skipped > kShown ? "; ..." : "");
+  score.accuracy = share_of(right);
+  score.accuracy_normed = share_of(right_normed);
+  return score;
 }
 
 }  // namespace freelunch::evaluate

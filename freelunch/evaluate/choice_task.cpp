@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "freelunch/base/error.h"
+#include "freelunch/base/white_space.h"
+#include "freelunch/text/json_items.h"
 #include "freelunch/tokenizer/letter_case.h"
 
 namespace freelunch::evaluate {
@@ -17,13 +18,16 @@ using nlohmann::json;
 /// One line of a file. Its errors name the file and the line.
 class Item {
  public:
-  Item(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
+  explicit Item(const text::JsonItem& item) : json_(item.json), object_(item.json.value), where_(item.where) {
+    if (!json_.fault.empty()) refuse("not valid JSON: " + json_.fault);
+    if (!object_.is_object()) refuse("not a JSON object");
+  }
 
   bool has(const char* field) const { return object_.contains(field); }
   std::string text(const char* field) const {
     const json& value = at(field);
     if (!value.is_string()) refuse(fmt::format("field \"{}\" is not a string", field));
-    return value.get<std::string>();
+    return whole(value.get_ref<const std::string&>());
   }
   std::vector<std::string> texts(const char* field) const {
     const json& value = at(field);
@@ -32,6 +36,7 @@ class Item {
     if (!list.is_array() || list.empty() ||
         !std::all_of(list.begin(), list.end(), [](const json& s) { return s.is_string(); }))
       refuse(fmt::format("field \"{}\" is not a list of strings", field));
+    for (const json& one : list) whole(one.get_ref<const std::string&>());
     return list.get<std::vector<std::string>>();
   }
   /// The right answer: "gold", "label" or "answer" as an index (or true/false, or winogrande's "1"/"2"), or
@@ -49,9 +54,7 @@ class Item {
     } else {
       refuse("needs one of \"gold\", \"label\", \"answer\", \"answerKey\"");
     }
-    if (index < 0 || index >= static_cast<int64_t>(choices))
-      refuse(fmt::format("the right answer is number {} of {}", index, choices));
-    return index;
+    return index >= 0 && index < static_cast<int64_t>(choices) ? index : -1;
   }
   [[noreturn]] void refuse(const std::string& what) const {
     fail(ErrorKind::kBadFile, "{}: {}", where_, what);
@@ -83,15 +86,16 @@ class Item {
     refuse(fmt::format("no choice has the label \"{}\"", key));
   }
 
-  const json& object_;
-  std::string where_;
-};
+  /// Refuses half of a surrogate pair, which is no character.
+  const std::string& whole(const std::string& text) const {
+    if (json_.is_broken(text)) refuse("a text has half of a surrogate pair, which is no character");
+    return text;
+  }
 
-std::string strip(const std::string& text) {
-  constexpr const char* kSpace = " \t\n\r\v\f";
-  const size_t begin = text.find_first_not_of(kSpace);
-  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
+  const text::PythonJson& json_;
+  const json& object_;
+  const std::string& where_;
+};
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
@@ -100,7 +104,7 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 
 /// Cleans HellaSwag's texts as the LM evaluation harness does.
 std::string clean_hellaswag(const std::string& raw) {
-  std::string text = strip(raw);
+  std::string text(strip(raw));
   replace_all(text, " [title]", ". ");
   for (size_t open = text.find('['); open != std::string::npos; open = text.find('[', open)) {
     const size_t close = text.find(']', open);
@@ -167,11 +171,12 @@ ChoiceExample winogrande(const Item& item) {
   for (const char* option : {"option1", "option2"}) {
     example.contexts.push_back(sentence.substr(0, blank) + item.text(option));
   }
-  const std::string rest = strip(sentence.substr(blank + 1));
+  const std::string rest(strip(std::string_view(sentence).substr(blank + 1)));
   example.continuations = {fmt::format(" {}", rest)};
   // the harness divides by the length of its "choices", which are the contexts here
   for (const std::string& context : example.contexts) example.characters.push_back(count_characters(context));
   example.gold = item.gold(2, /*first_answer=*/1);
+  if (example.gold < 0) item.refuse("the right answer is neither 1 nor 2");
   return example;
 }
 
@@ -244,32 +249,38 @@ ChoiceTask parse_task(const std::string& text) {
   return {.name = "choices", .file = file};
 }
 
-std::vector<ChoiceExample> read_examples(const ChoiceTask& task, std::optional<int64_t> limit) {
+ReadExamples read_examples(const ChoiceTask& task, std::optional<int64_t> limit, LogSink& log) {
   const auto entry =
       std::find_if(kTasks.begin(), kTasks.end(), [&](const auto& t) { return t.first == task.name; });
-  std::ifstream stream(task.file);
-  if (!stream)
-    fail(ErrorKind::kBadFile, "cannot open task '{}': {}", task.file.string(), system_error_text());
-  std::vector<ChoiceExample> examples;
-  int64_t number = 0;
-  for (std::string line; std::getline(stream, line);) {
-    ++number;
-    if (limit && static_cast<int64_t>(examples.size()) >= *limit) break;
-    if (strip(line).empty()) continue;
-    const std::string where = fmt::format("{}, line {}", task.file.filename().string(), number);
-    const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  text::TextStream stream(task.file);
+  text::JsonItems items(stream, text::json_form(stream).value_or(text::JsonForm::kLines));
+  ReadExamples read;
+  std::string first_fault, first_wrong;
+  int64_t wrong = 0;
+  while (!limit || static_cast<int64_t>(read.examples.size()) < *limit) {
+    const std::optional<text::JsonItem> item = items.next();
+    if (!item) break;
     try {
-      if (!object.is_object()) fail(ErrorKind::kBadFile, "{}: not a JSON object", where);
-      examples.push_back(entry->second(Item(object, where)));
+      read.examples.push_back(entry->second(Item(*item)));
+      if (read.examples.back().gold < 0 && ++wrong == 1) first_wrong = item->where;
     } catch (const Error& error) {
-      examples.push_back({.contexts = {}, .continuations = {}, .characters = {}, .fault = error.what()});
+      if (++read.skipped == 1) first_fault = error.what();
     }
   }
-  if (examples.empty()) fail(ErrorKind::kBadFile, "task '{}' contains no examples", task.file.string());
-  const bool none = std::all_of(examples.begin(), examples.end(),
-                                [](const ChoiceExample& example) { return !example.fault.empty(); });
-  if (none) fail(ErrorKind::kBadFile, "{}", examples.front().fault);
-  return examples;
+  if (read.examples.empty() && read.skipped > 0) fail(ErrorKind::kBadFile, "{}", first_fault);
+  if (read.examples.empty()) fail(ErrorKind::kBadFile, "task '{}' contains no examples", task.file.string());
+  if (wrong == static_cast<int64_t>(read.examples.size()))
+    fail(ErrorKind::kBadFile,
+         "{}: the right answer is none of the answers, here and in all items ({}); a test set?", first_wrong,
+         wrong);
+  if (read.skipped > 0)
+    log.log(LogLevel::kWarning, fmt::format("{}; items skipped: {}, {} are left", first_fault, read.skipped,
+                                            read.examples.size()));
+  if (wrong > 0)
+    log.log(LogLevel::kWarning,
+            fmt::format("{}: the right answer is none of the answers; such items count as wrong: {} of {}",
+                        first_wrong, wrong, read.examples.size()));
+  return read;
 }
 
 }  // namespace freelunch::evaluate

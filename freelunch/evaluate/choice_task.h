@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "freelunch/base/sinks.h"
+
 namespace freelunch::evaluate {
 
 /// A multiple-choice question. Each answer is scored by its likelihood as the continuation of a context.
@@ -14,8 +16,7 @@ struct ChoiceExample {
   std::vector<std::string>
       continuations;                ///< one per answer, or one for all contexts; with its leading space
   std::vector<int64_t> characters;  ///< of each answer without that space: the divisor of acc_norm
-  int64_t gold = 0;                 ///< index of the right answer
-  std::string fault = {};           ///< why the line cannot be read; empty: it can
+  int64_t gold = 0;  ///< index of the right answer; -1: none of them, so that every answer is wrong
 
   size_t choices() const { return std::max(contexts.size(), continuations.size()); }
   const std::string& context(size_t i) const { return contexts[contexts.size() == 1 ? 0 : i]; }
@@ -36,9 +37,16 @@ struct ChoiceTask {
 /// InvalidArgument for an unknown NAME.
 ChoiceTask parse_task(const std::string& text);
 
-/// Reads a .jsonl file with the fields of the public data sets, or with the flattened fields of
-/// docs/methods/zero_shot.md; only the first `limit` examples if given. A line that cannot be read is an
-/// example with a fault. Throws BadFile, naming the file, the line and the fault, if no line can be read.
-std::vector<ChoiceExample> read_examples(const ChoiceTask& task, std::optional<int64_t> limit);
+struct ReadExamples {
+  std::vector<ChoiceExample> examples;
+  int64_t skipped = 0;  ///< items that are no example of the task
+};
+
+/// Reads JSON lines or a JSON array (text::json_form) with the fields of the public data sets, or with the
+/// flattened fields of docs/methods/zero_shot.md; only the first `limit` examples if given. Items that cannot
+/// be read are skipped, with one warning that counts them and says what is wrong with the first. An item
+/// whose right answer is an index outside its answers counts as wrong, as in lm-eval, with a warning. Throws
+/// BadFile if no item is left, naming the file, the line and the fault.
+ReadExamples read_examples(const ChoiceTask& task, std::optional<int64_t> limit, LogSink& log);
 
 }  // namespace freelunch::evaluate

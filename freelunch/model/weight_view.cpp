@@ -73,6 +73,12 @@ at::Tensor WeightView::rows(const ModelTensor& tensor, const at::Tensor& index, 
 
 at::Tensor WeightView::embed(const at::Tensor& tokens, at::Device device, const at::Tensor& positions) const {
   const Config& c = config();
+  // A tokenizer may know more tokens than the embedding has rows: an image token, say, that no text contains.
+  const int64_t last = tokens.numel() == 0 ? -1 : tokens.max().item<int64_t>();
+  if (last >= c.vocabulary) {
+    fail(ErrorKind::kBadFile, "a text has the token with id {}, but the embedding of the model has {} rows",
+         last, c.vocabulary);
+  }
   at::Tensor x = rows(dense_->embedding(), tokens, device);
   if (c.embedding_scale != 1) x.mul_(c.embedding_scale);
   if (c.embedding_width != c.width)

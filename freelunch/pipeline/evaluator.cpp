@@ -3,22 +3,32 @@
 #include <algorithm>
 
 #include "freelunch/base/error.h"
-#include "freelunch/calibration/text.h"
+#include "freelunch/calibration/windows.h"
 #include "freelunch/evaluate/final_stream.h"
 
 namespace freelunch::pipeline {
 
+std::vector<int64_t> evaluation_tokens(const std::filesystem::path& path, const std::string& field,
+                                       const evaluate::PerplexitySettings& settings,
+                                       const tokenizer::Tokenizer& tokenizer, LogSink& log) {
+  const bool first = settings.windows.has_value() && !settings.from_end;
+  const calibration::Documents documents = [&](const text::Visit& visit) {
+    text::for_each_document(path, {.one_document_a_line = false, .field = field}, log, visit);
+  };
+  return calibration::joined_tokens(documents, tokenizer,
+                                    first ? *settings.windows * settings.length : INT64_MAX,
+                                    /*add_special=*/true);
+}
+
 Evaluator::Evaluator(const EvaluationOptions& options, const OpenedModel& opened,
-                     const backend::Compute& compute, ProgressSink& progress)
-    : compute_(compute), progress_(progress) {
+                     const backend::Compute& compute, Sinks sinks)
+    : compute_(compute), progress_(sinks.progress) {
   if (options.text.empty()) return;
-  for (const std::string& document : calibration::read_documents(options.text)) {
-    const auto ids = opened.require_tokenizer().encode(document, tokens_.empty());
-    tokens_.insert(tokens_.end(), ids.begin(), ids.end());
-  }
   settings_.length = options.length.value_or(std::min<int64_t>(opened.model->config().max_length, 2048));
   settings_.windows = options.windows;
   settings_.from_end = options.from_end;
+  tokens_ = evaluation_tokens(options.text, options.field.value_or("text"), settings_,
+                              opened.require_tokenizer(), sinks.log);
   if (static_cast<int64_t>(tokens_.size()) < settings_.length) {
     fail(ErrorKind::kInvalidArgument,
          "the evaluation text has {} tokens, fewer than one window of {}; set `evaluate-length`",

@@ -10,12 +10,18 @@
 
 namespace freelunch::pipeline {
 
+/// The tokens of an evaluation text, its documents one after the other; of the first windows only, if the
+/// settings want no others. The tokenizer's special tokens are added once, to the first document.
+std::vector<int64_t> evaluation_tokens(const std::filesystem::path& text, const std::string& field,
+                                       const evaluate::PerplexitySettings& settings,
+                                       const tokenizer::Tokenizer& tokenizer, LogSink& log);
+
 /// The evaluation text of a run, tokenised once, and how to score it.
 class Evaluator {
  public:
   /// Throws InvalidArgument if the text has fewer tokens than one window.
   Evaluator(const EvaluationOptions& options, const OpenedModel& opened, const backend::Compute& compute,
-            ProgressSink& progress);
+            Sinks sinks);
 
   /// Whether the plan asks for an evaluation.
   bool wanted() const { return !tokens_.empty(); }

@@ -14,12 +14,13 @@ namespace freelunch::pipeline {
 /// How the documents of a text become one token stream.
 enum class Join {
   kNone,     ///< documents are tokenised one by one and their tokens joined; a plain file is one document
-  kWikitext  ///< calibration::join_wikitext
+  kWikitext  ///< text::join_wikitext
 };
 
 struct PerplexityPlan {
   std::filesystem::path model;
   std::filesystem::path text;
+  std::string field = "text";  ///< of a JSON text: holds a document
   Join join = Join::kNone;
   evaluate::Protocol protocol = evaluate::Protocol::kPapers;
   std::optional<int64_t> length;  ///< absent: min(model's maximum, 2048), or 512 under llama.cpp's protocol
@@ -40,6 +41,7 @@ struct ZeroShotPlan {
 
 struct ZeroShotResult {
   std::string task;
+  int64_t skipped = 0;  ///< items of the file that could not be read or scored
   evaluate::ChoiceScore score;
 };
 

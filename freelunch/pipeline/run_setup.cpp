@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "freelunch/backend/backend.h"
-#include "freelunch/calibration/text.h"
 #include "freelunch/memory/process_memory.h"
 #include "freelunch/pipeline/run_budget.h"
 #include "freelunch/pipeline/same_model.h"
@@ -28,14 +27,20 @@ void check_plan(const CompressPlan& plan) {
   check_repair(plan);
 }
 
-at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened) {
+at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened, LogSink& log) {
   const CalibrationOptions& options = plan.calibration;
   if (options.text.empty()) return {};
-  const auto documents =
-      calibration::read_documents(options.text, {.one_document_a_line = options.one_document_a_line});
+  const calibration::Documents documents = [&](const text::Visit& visit) {
+    const text::TextFormat format{.one_document_a_line = options.one_document_a_line, .field = options.field};
+    text::for_each_document(options.text, format, log, visit);
+  };
   RandomStream random(plan.seed, "calibration windows");
-  return calibration::token_windows(documents, opened.require_tokenizer(), options.rule,
-                                    options.samples + options.held_out, options.length, random);
+  return calibration::token_windows(documents, opened.require_tokenizer(),
+                                    {.rule = options.rule,
+                                     .bos = options.bos,
+                                     .count = options.samples + options.held_out,
+                                     .length = options.length},
+                                    random);
 }
 
 RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute, Sinks sinks) {
@@ -43,8 +48,10 @@ RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute,
   const bool reads = !plan.calibration.text.empty() || !plan.evaluation.text.empty();
   inputs.opened = open_model(plan.model, reads ? TokenizerUse::kRequired : TokenizerUse::kNone, sinks.log);
   if (!plan.dense.empty()) inputs.dense = open_weights(plan.dense, sinks.log);
-  inputs.windows = calibration_windows(plan, inputs.opened);
-  inputs.evaluator = std::make_unique<Evaluator>(plan.evaluation, inputs.opened, compute, sinks.progress);
+  inputs.windows = calibration_windows(plan, inputs.opened, sinks.log);
+  EvaluationOptions evaluation = plan.evaluation;
+  if (!evaluation.field) evaluation.field = plan.calibration.field;
+  inputs.evaluator = std::make_unique<Evaluator>(evaluation, inputs.opened, compute, sinks);
   inputs.opened.tokenizer.reset();
   return inputs;
 }

@@ -12,7 +12,7 @@ void check_plan(const CompressPlan& plan);
 
 /// The plan's calibration windows, (samples + held_out, length) int64 on the CPU; undefined without a
 /// calibration text.
-at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened);
+at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& opened, LogSink& log);
 
 /// What a run reads before its first stage.
 struct RunInputs {

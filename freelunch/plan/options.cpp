@@ -78,6 +78,9 @@ std::vector<PlanOption> evaluation_options() {
                     {R::path("evaluate", "Text to measure perplexity on, before and after", Use::kEvaluation,
                              field(&P::evaluation, &E::text))
                          .with(Effect::kInput),
+                     R::text("evaluate-field", "Field of a JSON text that holds the text", Use::kEvaluation,
+                             field(&P::evaluation, &E::field))
+                         .without_it("that of the calibration"),
                      windows,
                      R::number("evaluate-length", "Tokens per window", Use::kEvaluation, from_to(2, 1 << 24),
                                field(&P::evaluation, &E::length))

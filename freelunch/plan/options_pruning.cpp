@@ -104,11 +104,14 @@ std::vector<PlanOption> calibration_options() {
   using C = CalibrationOptions;
   return grouped<P>(
       "Calibration",
-      {R::path("calibration", "Text to calibrate on: plain text, .jsonl or .jsonl.gz with a \"text\" field",
+      {R::path("calibration",
+               "Text to calibrate on: plain text, JSON lines or a JSON array, perhaps compressed",
                Use::kCalibration, field(&P::calibration, &C::text))
            .with(Effect::kInput),
        R::flag("lines", "Treat each line of a plain text as a document", Use::kCalibration,
                field(&P::calibration, &C::one_document_a_line)),
+       R::text("field", "Field of a JSON text that holds the text", Use::kCalibration,
+               field(&P::calibration, &C::field)),
        R::number("samples", "Number of windows to train on", Use::kCalibration, from_to(1, 1 << 24),
                  field(&P::calibration, &C::samples)),
        R::number("length", "Tokens per window", Use::kCalibration, from_to(2, 1 << 24),
@@ -118,7 +121,12 @@ std::vector<PlanOption> calibration_options() {
        R::word("windows",
                "How windows are taken: consecutive from the start of the text, or random crops of documents "
                "longer than a window",
-               Use::kCalibration, calibration::kWindowRuleNames, field(&P::calibration, &C::rule))});
+               Use::kCalibration, calibration::kWindowRuleNames, field(&P::calibration, &C::rule)),
+       R::word("bos",
+               "Whether each window starts with the beginning-of-text token: tokenizer (if the tokenizer "
+               "puts one "
+               "in front of a text), always or never",
+               Use::kCalibration, calibration::kWindowStartNames, field(&P::calibration, &C::bos))});
 }
 
 }  // namespace freelunch::pipeline

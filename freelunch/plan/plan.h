@@ -47,7 +47,9 @@ inline constexpr EnumNames<StatisticsSource, 2> kStatisticsNames{
 struct CalibrationOptions {
   std::filesystem::path text;
   bool one_document_a_line = false;
+  std::string field = "text";  ///< of JSON texts: holds a document
   calibration::WindowRule rule = calibration::WindowRule::kConsecutive;
+  calibration::WindowStart bos = calibration::WindowStart::kTokenizer;
   int64_t samples = 128;
   int64_t length = 512;
   int64_t held_out = 8;  ///< number of further windows, used only to choose and to check
@@ -55,6 +57,7 @@ struct CalibrationOptions {
 
 struct EvaluationOptions {
   std::filesystem::path text;           ///< empty: no evaluation
+  std::optional<std::string> field;     ///< of JSON texts: holds a document; absent: that of the calibration
   std::optional<int64_t> length;        ///< tokens; absent: the model's maximum, at most 2048
   std::optional<int64_t> windows = 10;  ///< absent: all
   bool from_end = false;                ///< the last windows of the text instead of the first

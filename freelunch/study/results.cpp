@@ -40,8 +40,8 @@ std::string without_seed(const json& settings) {
 /// started from.
 std::string unrepaired(const json& settings) {
   json copy = settings;
-  for (const char* key :
-       {"seed", "solve", "stages", "repair", "guard", "text", "samples", "length", "held_out", "windows"})
+  for (const char* key : {"seed", "solve", "stages", "repair", "guard", "text", "samples", "length",
+                          "held_out", "windows", "bos"})
     copy.erase(key);
   return copy.dump();
 }

@@ -150,8 +150,8 @@ class StudyRun {
   model::TensorFile& dense_scratch(const Cell& cell) {
     const pipeline::CalibrationOptions& c = cell.plan.calibration;
     const std::string key =
-        fmt::format("{} {} {} {} {} {} {}", c.text.string(), c.one_document_a_line, static_cast<int>(c.rule),
-                    c.samples, c.length, c.held_out, cell.plan.seed);
+        fmt::format("{} {} {} {} {} {} {} {}", c.text.string(), c.field, c.one_document_a_line,
+                    static_cast<int>(c.rule), c.samples, c.length, c.held_out, cell.plan.seed);
     if (!dense_scratch_ || dense_key_ != key) {
       dense_scratch_.reset();
       dense_scratch_ = std::make_unique<model::TensorFile>(folder_ / "dense.scratch");
@@ -173,7 +173,7 @@ class StudyRun {
                    .teacher = *model_->opened().model,
                    .patterns = patterns,
                    .compute = compute_,
-                   .windows = pipeline::calibration_windows(plan, model_->opened()),
+                   .windows = pipeline::calibration_windows(plan, model_->opened(), sinks_.log),
                    .held_out = plan.calibration.held_out,
                    .scratch = scratch,
                    .dense_scratch = dense_scratch(cell),

@@ -3,26 +3,16 @@
 #include <toml++/toml.h>
 
 #include <charconv>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/json_nesting.h"
 #include "freelunch/base/utf8.h"
+#include "freelunch/text/text_stream.h"
 
 namespace freelunch::study {
 namespace {
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) fail(ErrorKind::kBadFile, "cannot open study '{}': {}", path.string(), system_error_text());
-  std::ostringstream text;
-  text << stream.rdbuf();
-  std::string content = text.str();
-  if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);  // the byte order mark
-  return content;
-}
 
 /// The first of "<0>", "<1>", ... that does not occur in the text.
 std::string unused_mark(std::string_view text) {
@@ -100,7 +90,7 @@ std::string without_marks(std::string_view text, std::string_view mark) {
 }  // namespace
 
 nlohmann::json read_study_file(const std::filesystem::path& path) {
-  const std::string content = read_text(path);
+  const std::string content = text::TextStream(path).rest();
   const std::string file = path.filename().string();
   try {
     if (path.extension() == ".json") {

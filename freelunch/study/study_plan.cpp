@@ -223,10 +223,10 @@ CompressPlan base_plan(const json& file, const std::filesystem::path& folder,
 std::vector<Evaluation> read_evaluations(const json& file, const std::filesystem::path& folder) {
   std::vector<Evaluation> evaluations;
   for (const json& e : needed(file, "evaluate", "the file")) {
-    check_keys(e, "[[evaluate]]", {"name", "text", "windows", "length", "from_end"});
+    check_keys(e, "[[evaluate]]", {"name", "text", "field", "windows", "length", "from_end"});
     CompressPlan plan;
     plan.evaluation.text = folder / text_in(needed(e, "text", "[[evaluate]]"), "evaluate.text");
-    for (const char* key : {"windows", "length", "from-end"}) {
+    for (const char* key : {"field", "windows", "length", "from-end"}) {
       if (const std::string spelled = key_of(key); e.contains(spelled))
         in_file("[[evaluate]]", [&] { set_option(plan, std::string("evaluate-") + key, e[spelled]); });
     }

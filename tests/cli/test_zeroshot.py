@@ -1,11 +1,12 @@
 """Zero-shot scores follow the rules of lm-eval: PyTorch computes them here, one (context, continuation) at a time."""
+import bz2
 import json
 import random
 import re
 
 import pytest
 import torch
-from freelunch_command import refusal, run_json
+from freelunch_command import call, refusal, run_json
 from transformers import AutoTokenizer
 
 TASKS = ["boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa", "piqa", "choices"]
@@ -75,6 +76,77 @@ def make_item(task, rng):
     return dict(context=words(90), choices=[words(4), words(9), "日本 é"], gold=rng.randint(0, 2))
 
 
+SPACES = [chr(c) for c in range(0x110000) if chr(c).isspace()]
+NO_SPACES = ["\u200b", "\ufeff", "\u180e", "\u2060", "\x1b"]
+
+
+def odd_items(task):
+    """Items whose white space and letters ASCII's rules read otherwise than Python's."""
+    answers = dict(choices=dict(text=["b\u2003", "\x1fc d", "e\u3000"], label=["A", "B", "C"]), answerKey="B")
+    if task == "hellaswag":
+        return [dict(activity_label=f"{a} Ab", ctx_a=f"ab{a}", ctx_b=b, label="1",
+                     endings=[f"{a}x y{a}", f"z [a{a}b] c", f"d [a\nb] e{a}", f"  {a}  f"])
+                for a, b in zip(["\xa0", "\u3000", "\x1c", "\x85", "\u2028", "\u200b"],
+                                ["ǆEP \u0130X", "ΑΣΣΑΣ", "ŉ A", "ﬁN", "ᾳ Ω", "\U00010428a"])]
+    if task == "winogrande":
+        return [dict(sentence=f"ab cd{a}_{a}ef gh{a}", option1=f"x{a}", option2="y", answer="2") for a in SPACES]
+    if task == "piqa":
+        return [dict(goal=f"{a}ab{a}", sol1=f"{a}cd", sol2=f"ef{a}", label=0) for a in SPACES]
+    if task == "openbookqa":
+        return [dict(question_stem=f"ab cd{a}", **answers) for a in SPACES + NO_SPACES]
+    contexts = [f"ab{a}cd{b}{a}" for a in SPACES + NO_SPACES for b in (" ", "\u3000", "e")]
+    return [dict(context=c, choices=["f g", "\xa0h"], gold=0) for c in contexts]
+
+
+ODD_TASKS = ["hellaswag", "winogrande", "piqa", "openbookqa", "choices"]
+
+
+@pytest.mark.parametrize("task", ODD_TASKS)
+def test_white_space_and_letters_are_those_of_python(task, dense, log_likelihood, tmp_path):
+    items = odd_items(task)
+    (tmp_path / f"{task}.json").write_text(json.dumps(items))
+    [report] = run_json("zeroshot", dense, "--tasks", tmp_path / f"{task}.json", "--compute", "fp32",
+                        "--examples")["tasks"]
+    assert report["examples"] == len(items)
+    for item, ours in zip(items, report["scored"], strict=True):
+        theirs = [log_likelihood(*request) for request in pairs(task, item)[0]]
+        assert ours["log_likelihoods"] == pytest.approx(theirs, rel=1e-5, abs=1e-3), item
+
+
+@pytest.mark.parametrize("form", ["crlf", "marked", "packed", "utf-16", "array"])
+def test_task_files_come_in_every_form_of_text(form, items, scored, dense, tmp_path):
+    lines = "".join(json.dumps(i) + "\n" for i in items["arc_easy"])
+    content = {"crlf": lines.replace("\n", "\r\n").encode(), "marked": lines.encode("utf-8-sig"),
+               "packed": bz2.compress(lines.encode()), "utf-16": lines.encode("utf-16"),
+               "array": json.dumps(items["arc_easy"], indent=2).encode()}[form]
+    (tmp_path / "arc_easy.json").write_bytes(content)
+    assert run_json("zeroshot", dense, "--tasks", tmp_path / "arc_easy.json", "--compute", "fp32", "--examples"
+                    )["tasks"] == [scored["arc_easy"]]
+
+
+def test_odd_items_are_skipped_with_one_warning_that_counts_them(items, scored, dense, tmp_path):
+    odd = ["{", "[1]", '{"goal": null, "sol1": "a", "sol2": "b", "label": 0}', '{"goal": "a", "sol1": "b"}',
+           '{"goal": "a \\udc00", "sol1": "a", "sol2": "b", "label": 0}']
+    lines = [json.dumps(dict(i, idx=float("nan"))) for i in items["piqa"]]
+    (tmp_path / "piqa.jsonl").write_text("\n".join(lines[:7] + odd + lines[7:]))
+    result = call("zeroshot", dense, "--tasks", tmp_path / "piqa.jsonl", "--compute", "fp32", "--examples", "--json")
+    [report] = json.loads(result.stdout)["tasks"]
+    assert report == dict(scored["piqa"], skipped=len(odd))
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1 and "piqa.jsonl, line 8: not valid JSON" in warnings[0]
+    assert "items skipped: 5, 40 are left" in warnings[0]
+
+
+def test_a_right_answer_that_is_no_answer_counts_as_wrong(items, scored, dense, tmp_path):
+    """lm-eval: gold = gold if gold < len(choices) else -100, and acc = 1.0 if pred == gold else 0.0."""
+    extra = [dict(items["piqa"][0], label=label) for label in (2, -1)]
+    (tmp_path / "piqa.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items["piqa"] + extra))
+    result = call("zeroshot", dense, "--tasks", tmp_path / "piqa.jsonl", "--compute", "fp32", "--json")
+    [report] = json.loads(result.stdout)["tasks"]
+    assert report["acc"]["value"] == pytest.approx(scored["piqa"]["acc"]["value"] * 40 / 42)
+    assert "2 of 42" in result.stderr and "line 41" in result.stderr
+
+
 @pytest.fixture(scope="module")
 def items():
     rng = random.Random(0)
@@ -140,8 +212,8 @@ def test_accuracy_and_its_error_follow_from_the_answers(task, metric, answer, it
 
 @pytest.mark.parametrize("line, reason", [
     ('{"context": "a"}', "choices"),
-    ('{"context": "a", "choices": ["b"], "gold": 1}', "number 1 of 1"),
-    ("[]", "not a JSON object"),
+    ('{"context": "a", "choices": ["b"], "gold": 1}', "none of the answers"),
+    ("7", "not a JSON object"),
     ("", "no examples"),
 ], ids=["field missing", "gold out of range", "not an object", "empty"])
 def test_a_bad_task_file_is_refused_with_the_reason(line, reason, dense, tmp_path):

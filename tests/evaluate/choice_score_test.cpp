@@ -57,7 +57,7 @@ class ChoiceScoreTest : public TinyModelTest {
       score({example});
       FAIL() << "nothing was thrown";
     } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kBadFile);
+      EXPECT_EQ(error.kind(), ErrorKind::kInvalidArgument);
       EXPECT_THAT(error.what(), HasSubstr(why));
     }
   }
@@ -143,27 +143,26 @@ TEST_F(ChoiceScoreTest, AnEmptyContextIsTheTextsBeginning) {
   expect_refusal(question("", {"cd", "ef"}), "BOS or EOS");
 }
 
+TEST_F(ChoiceScoreTest, RefusesAnAnswerThatIsLongerThanTheModelReads) {
+  expect_refusal(question("ab", {std::string(80, 'c'), "d"}), "80 tokens");
+}
+
 TEST_F(ChoiceScoreTest, AnEmptyContextIsNotRepeatedByItsAnswer) {
   const ChoiceScore s = score({question("", {"cde"})}, Letters(3, {}));
   EXPECT_NEAR(s.examples[0].log_likelihoods[0], by_hand("c", "de"), 1e-3);
 }
 
-TEST_F(ChoiceScoreTest, AnOddExampleIsSkippedAndTheOthersKeepTheirPlaces) {
-  ChoiceExample faulty;
-  faulty.fault = "no answers";
-  const std::vector<ChoiceExample> all{question("ab", {std::string(80, 'c'), "d"}),
-                                       question("ab", {"cd", "ef"}), faulty};
-  const ChoiceScore s = score(all);
-  EXPECT_EQ(s.scored, 1);
-  EXPECT_THAT(s.examples[0].skipped, HasSubstr("80 tokens"));
-  EXPECT_NEAR(s.examples[1].log_likelihoods[0], by_hand("ab", "cd"), 1e-3);
-  EXPECT_EQ(s.accuracy.error, 0);  // of one example
-  EXPECT_THAT(skipped_text(s), HasSubstr("skipped 2 of 3 examples: example 1: "));
-  EXPECT_THAT(skipped_text(s), HasSubstr("example 3: no answers"));
-}
-
-TEST_F(ChoiceScoreTest, RefusesAnAnswerThatIsLongerThanTheModelReads) {
-  expect_refusal(question("ab", {std::string(80, 'c'), "d"}), "80 tokens");
+TEST_F(ChoiceScoreTest, AnExampleThatCannotBeScoredDoesNotEndTheOthers) {
+  const ChoiceExample good = question("ab", {" c", " d"});
+  const ChoiceScore alone = score({good});
+  for (const ChoiceExample& odd : {question("ab", {std::string(80, 'c'), "d"}), question("ab", {"", "d"})}) {
+    const ChoiceScore s = score({odd, good});
+    EXPECT_EQ(s.unscored, 1);
+    EXPECT_EQ(s.first_unscored.find("example 1: an answer"), 0) << s.first_unscored;
+    EXPECT_TRUE(s.examples[0].log_likelihoods.empty());
+    EXPECT_NEAR(s.examples[1].log_likelihoods[0], alone.examples[0].log_likelihoods[0], 1e-4);
+    EXPECT_EQ(s.accuracy.value, alone.accuracy.value);
+  }
 }
 
 }  // namespace

@@ -13,13 +13,19 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+class Lines : public LogSink {
+ public:
+  void log(LogLevel, std::string_view line) override { lines.emplace_back(line); }
+  std::vector<std::string> lines;
+};
+
 class ChoiceTaskTest : public ::testing::Test {
  protected:
   void TearDown() override { std::filesystem::remove(test_folder()); }
   std::vector<ChoiceExample> read(const std::string& task, const std::string& lines,
                                   std::optional<int64_t> limit = {}) {
     std::ofstream(test_folder(), std::ios::binary) << lines;
-    return read_examples({.name = task, .file = test_folder()}, limit);
+    return read_examples({.name = task, .file = test_folder()}, limit, log_).examples;
   }
   ChoiceExample one(const std::string& task, const std::string& line) { return read(task, line).at(0); }
   std::string refusal(const std::string& task, const std::string& lines) {
@@ -32,6 +38,7 @@ class ChoiceTaskTest : public ::testing::Test {
     ADD_FAILURE() << "read: " << lines;
     return "";
   }
+  Lines log_;
 };
 
 TEST_F(ChoiceTaskTest, BoolqAsksAboutThePassage) {
@@ -106,15 +113,15 @@ TEST_F(ChoiceTaskTest, ReadsAtMostTheLimitAndSkipsEmptyLines) {
 }
 
 TEST_F(ChoiceTaskTest, SaysWhichLineLacksWhat) {
-  const std::string good = R"({"context": "C", "choices": ["a", "b"], "gold": 0})";
-  const auto mixed = read("choices", good + "\n" + R"({"context": "C", "gold": 0})");
-  EXPECT_EQ(mixed.at(0).fault, "");
-  EXPECT_THAT(mixed.at(1).fault, HasSubstr("line 2: needs a field \"choices\""));
+  EXPECT_THAT(refusal("choices",
+                      "\n"
+                      R"({"context": "C", "gold": 0})"),
+              HasSubstr("line 2: needs a field \"choices\""));
   EXPECT_THAT(refusal("choices", R"({"context": "C", "choices": ["a", "b"]})"), HasSubstr("\"gold\""));
   EXPECT_THAT(refusal("choices", R"({"context": "C", "choices": ["a", "b"], "gold": 2})"),
-              HasSubstr("number 2 of 2"));
+              HasSubstr("none of the answers"));
   EXPECT_THAT(refusal("choices", R"({"context": "C", "choices": ["a", "b"], "gold": -1})"),
-              HasSubstr("number -1 of 2"));
+              HasSubstr("none of the answers"));
   EXPECT_THAT(refusal("choices", R"({"context": 1, "choices": ["a", "b"], "gold": 0})"),
               HasSubstr("\"context\" is not a string"));
   EXPECT_THAT(refusal("choices", R"({"context": "C", "choices": [], "gold": 0})"),
@@ -127,6 +134,29 @@ TEST_F(ChoiceTaskTest, SaysWhichLineLacksWhat) {
       HasSubstr("blank"));
   EXPECT_THAT(refusal("choices", "[1, 2]"), HasSubstr("line 1: not a JSON object"));
   EXPECT_THAT(refusal("choices", "\n\n"), HasSubstr("no examples"));
+}
+
+TEST_F(ChoiceTaskTest, SkipsItemsThatAreNoExamplesAndCountsThem) {
+  const std::string good = R"({"context": "C", "choices": ["a", "b"], "gold": 0})"
+                           "\n";
+  const auto examples = read("choices", good + "{\n" +
+                                            R"({"context": null, "choices": ["a"], "gold": 0})"
+                                            "\n" +
+                                            good);
+  EXPECT_EQ(examples.size(), 2);
+  ASSERT_EQ(log_.lines.size(), 1);
+  EXPECT_THAT(log_.lines[0], HasSubstr("line 2: not valid JSON"));
+  EXPECT_THAT(log_.lines[0], HasSubstr("items skipped: 2, 2 are left"));
+}
+
+TEST_F(ChoiceTaskTest, ARightAnswerOutsideTheAnswersCountsAsWrong) {
+  const std::string lines =
+      R"([{"context": "C", "choices": ["a", "b"], "gold": 1}, {"context": "C", "choices": ["a", "b"], "gold": 2}])";
+  const auto examples = read("choices", lines);
+  EXPECT_EQ(examples.at(1).gold, -1);
+  ASSERT_EQ(log_.lines.size(), 1);
+  EXPECT_THAT(log_.lines[0], HasSubstr("element 2: the right answer is none of the answers"));
+  EXPECT_THAT(log_.lines[0], HasSubstr("1 of 2"));
 }
 
 TEST(ParseTask, TakesTheTaskFromTheOptionOrTheFileName) {

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """make_seeds.py FOLDER: well-formed files of every kind the fuzz targets read, small enough to be mutated quickly."""
+import bz2
 import gzip
 import hashlib
 import json
+import lzma
 import pathlib
 import struct
 import sys
@@ -178,6 +180,16 @@ for target in ("gguf", "gguf_model"):
 for name, content in {"lines": b'{"text": "one"}\n\n{"text": "tw\\u00f6", "url": null}\n', "plain": b"one\ntwo\n\nthree"}.items():
     seed("text", name, content)
     seed("text", name + "-packed", gzip.compress(content, mtime=0))
+    seed("text", name + "-members", gzip.compress(content, mtime=0) * 2 + bytes(3))
+    seed("text", name + "-bzip2", bz2.compress(content) * 2)
+    seed("text", name + "-xz", lzma.compress(content) * 2)
+    # a frame that holds its content as it is: magic, a byte of flags, the window, the size of the last block
+    seed("text", name + "-zstd", bytes.fromhex("28b52ffd0058") + struct.pack("<I", len(content) << 3 | 1)[:3] + content)
+    seed("text", name + "-utf16", content.decode().encode("utf-16"))
+    seed("text", name + "-crlf", b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+seed("text", "array", json.dumps([{"text": "a"}, "b", {"text": None, "n": float("nan")}]))
+seed("text", "python", '{"text": "a", "x": [NaN, -Infinity, 1e999], "y": "\\ud800"}\n')
+dictionary("text", JSON + ["NaN", "Infinity", "-Infinity", "\\udc00", '"text"'])
 for name, example in {
     "boolq": {"passage": "a", "question": "b", "answer": True}, "rte": {"sentence1": "a", "sentence2": "b", "label": 0}, "winogrande": {"sentence": "a _ b", "option1": "c", "option2": "d", "answer": "1"},
     "hellaswag": {"ctx_a": "a [title]", "ctx_b": "b", "activity_label": "c", "endings": ["d [x]", "e"], "label": "1"}, "piqa": {"goal": "a", "sol1": "b", "sol2": "c", "label": 1},

@@ -3,6 +3,7 @@
 //
 //   tokenizer_probe ids TOKENIZER        for each text a count and its ids, int32 little endian
 //   tokenizer_probe round TOKENIZER      each text encoded without special tokens and decoded again
+//   tokenizer_probe characters -         for each code point C: "b" if it is stripped, else capitalize(CACAC)
 //   tokenizer_probe write X.gguf.json    the tokenizer.json that a converted folder gets
 #include <filesystem>
 #include <fstream>
@@ -12,7 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "freelunch/base/utf8.h"
+#include "freelunch/base/white_space.h"
 #include "freelunch/tokenizer/gguf_vocabulary.h"
+#include "freelunch/tokenizer/letter_case.h"
 #include "freelunch/tokenizer/tokenizer_folder.h"
 #include "freelunch/tokenizer/tokenizer_json.h"
 
@@ -71,6 +75,17 @@ void each_text(const std::string& path, bool back) {
   }
 }
 
+/// Separated by byte 255, which UTF-8 does not have. Surrogates give an empty text. "b" stands for white
+/// space, which is stripped at both ends.
+void each_character() {
+  for (char32_t c = 0; c < 0x110000; ++c) {
+    std::string text;
+    if (c < 0xD800 || c > 0xDFFF) freelunch::append_utf8(text, c);
+    const bool stripped = freelunch::strip(text + "." + text) == "." && freelunch::strip_end(text).empty();
+    std::cout << (stripped ? "b" : capitalize(text + "A" + text + "A" + text)) << '\xFF';
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -78,6 +93,8 @@ int main(int argc, char** argv) {
   try {
     if (a.at(0) == "write") {
       std::cout << tokenizer_json_from_gguf(gguf_vocabulary(a.at(1))).dump();
+    } else if (a.at(0) == "characters") {
+      each_character();
     } else {
       each_text(a.at(1), a.at(0) == "round");
     }

@@ -34,7 +34,8 @@ inline std::string example_text(const PlanOption& option) {
     case ValueKind::kText:
       break;
   }
-  const std::map<std::string_view, std::string> texts{{"pattern", "2:4"}, {"device", "cpu"}};
+  const std::map<std::string_view, std::string> texts{
+      {"pattern", "2:4"}, {"device", "cpu"}, {"field", "content"}, {"evaluate-field", "raw"}};
   return texts.at(option.name);
 }
 

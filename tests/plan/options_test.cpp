@@ -94,13 +94,15 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
     add("plain zeros", plain_zeros);
   }
   {
-    const auto& [text, one_document_a_line, rule, samples, length, held_out] = calibration;
-    add("calibration text", text.string()), add("lines", one_document_a_line), add("windows", rule);
+    const auto& [text, one_document_a_line, text_field, rule, bos, samples, length, held_out] = calibration;
+    add("calibration text", text.string()), add("field", text_field);
+    add("lines", one_document_a_line), add("windows", rule), add("bos", bos);
     add("samples", samples), add("length", length), add("held out", held_out);
   }
   {
-    const auto& [text, length, windows, from_end] = evaluation;
-    add("evaluation text", text.string()), add_optional("evaluated length", length);
+    const auto& [text, text_field, length, windows, from_end] = evaluation;
+    add("evaluation text", text.string()), add_optional("evaluated field", text_field);
+    add_optional("evaluated length", length);
     add_optional("evaluated windows", windows), add("from end", from_end);
   }
   {
