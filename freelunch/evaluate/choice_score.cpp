@@ -244,7 +244,8 @@ ChoiceScore score_choices(const model::WeightView& weights, const tokenizer::Tok
         sequences.push_back(std::move(s));
       score.examples[i].log_likelihoods.assign(examples[i].choices(), 0.0);
     } catch (const Error& error) {
-      const bool odd_text = error.kind() == ErrorKind::kBadFile;  // with a token without a row in the embedding
+      const bool odd_text =
+          error.kind() == ErrorKind::kBadFile;  // with a token without a row in the embedding
       if (error.kind() != ErrorKind::kInvalidArgument && !odd_text) throw;
       if (++score.unscored == 1) score.first_unscored = fmt::format("example {}: {}", i + 1, error.what());
     }

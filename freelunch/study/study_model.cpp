@@ -34,9 +34,9 @@ Measurements StudyModel::measure(const model::WeightView& weights) {
     const evaluate::ChoiceScore score = evaluate::score_choices(weights, opened_.require_tokenizer(),
                                                                 examples_[i], compute_, sinks_.progress);
     if (score.unscored > 0)
-      sinks_.log.log(LogLevel::kWarning,
-                     fmt::format("task {}, {}; examples that cannot be scored: {} of {}", study_.tasks[i].name,
-                                 score.first_unscored, score.unscored, score.examples.size()));
+      sinks_.log.log(LogLevel::kWarning, fmt::format("task {}, {}; examples that cannot be scored: {} of {}",
+                                                     study_.tasks[i].name, score.first_unscored,
+                                                     score.unscored, score.examples.size()));
     measured.tasks[study_.tasks[i].name] = record_of(score);
   }
   return measured;
