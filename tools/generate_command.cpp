@@ -40,7 +40,10 @@ void add_generate(CLI::App& app, Session& session) {
     with_sinks(session, [&](Sinks sinks) {
       const pipeline::Generation g = pipeline::generate_text(options->plan, sinks);
       if (options->json) {
-        const nlohmann::json json{{"prompt", g.prompt}, {"tokens", g.tokens}, {"text", g.text}};
+        const nlohmann::json json{{"prompt", g.prompt},
+                                  {"tokens", g.tokens},
+                                  {"text", g.text},
+                                  {"ending", name_in(evaluate::kEndingNames, g.ending)}};
         fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
       } else {
         fmt::print("{}\n", replace_invalid_utf8(options->plan.prompt + g.text));

@@ -10,6 +10,15 @@
 namespace freelunch::tools {
 namespace {
 
+/// "  not used: NAME, NAME"; nothing for an empty list.
+void print_names(std::string_view what, const nlohmann::json& names) {
+  if (names.empty()) return;
+  std::string line;
+  for (const auto& name : names)
+    line += fmt::format("{}{}", line.empty() ? "" : ", ", name.get<std::string>());
+  fmt::print("  {}: {}\n", what, line);
+}
+
 void print_inspection(const nlohmann::json& report) {
   fmt::print("{}: {} ({}), {} parameters, {} on disk, {} as a sparse archive\n",
              report["path"].get<std::string>(), report["architecture"].get<std::string>(),
@@ -23,11 +32,13 @@ void print_inspection(const nlohmann::json& report) {
       report["kv_heads"].get<int64_t>(), report["head_dim"].get<int64_t>(),
       report["max_length"].get<int64_t>());
   const auto& pattern = report["sparsity"]["pattern"];
-  fmt::print("  zeros: {:.4f} % of the block matrices{}, {:.4f} % of the model\n\n",
+  fmt::print("  zeros: {:.4f} % of the block matrices{}, {:.4f} % of the model\n",
              100 * report["sparsity"]["matrices"].get<double>(),
              pattern.is_string() ? fmt::format(" ({})", pattern.get<std::string>()) : "",
              100 * report["sparsity"]["whole_model"].get<double>());
-  fmt::print("{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", "tensor", "dtype", "shape", "on disk",
+  print_names("tensors not used", report["ignored"]["tensors"]);
+  print_names("keys of config.json not used", report["ignored"]["config_keys"]);
+  fmt::print("\n{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", "tensor", "dtype", "shape", "on disk",
              "archive", "zeros", "pattern");
   for (const auto& tensor : report["tensors"]) {
     const bool counted = tensor.contains("sparsity");

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/special_tokens.h"
 #include "freelunch/base/error.h"
 
 namespace freelunch::model {
@@ -55,11 +56,6 @@ RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, 
          "{}: rope scaling '{}' is not supported; this version handles linear and llama3", name, kind);
   }
   return {.kind = RopeScalingKind::kLinear, .factor = metadata.get_float(prefix + "rope.scaling.factor")};
-}
-
-std::optional<int64_t> token_id(const GgufMetadata& metadata, const char* key) {
-  if (!metadata.has(key)) return std::nullopt;
-  return static_cast<int64_t>(metadata.get_uint(key));
 }
 
 void read_attention(const GgufMetadata& metadata, const std::string& prefix, const GgufForm& form,
@@ -222,8 +218,8 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   }
   config.vocabulary = embedding->shape[0];
   config.tied_embeddings = file.find("output.weight") == nullptr;
-  config.bos = token_id(metadata, "tokenizer.ggml.bos_token_id");
-  config.eos = token_id(metadata, "tokenizer.ggml.eos_token_id");
+  config.bos = special_token(metadata, "tokenizer.ggml.bos_token_id", config.vocabulary);
+  config.eos = special_token(metadata, "tokenizer.ggml.eos_token_id", config.vocabulary);
   read_attention(metadata, prefix, form, config);
   read_experts(metadata, prefix, config);
   // biases have no key: the model has those whose tensors the file holds

@@ -1,6 +1,7 @@
 #include "freelunch/architecture/name_table.h"
 
 #include <algorithm>
+#include <array>
 
 namespace freelunch::model {
 
@@ -9,6 +10,12 @@ const RoleName* NameTable::find(WeightRole role) const {
   const auto it =
       std::find_if(names.begin(), names.end(), [&](const RoleName& n) { return n.role == role.kind; });
   return it == names.end() ? nullptr : &*it;
+}
+
+bool is_derived_buffer(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kEnds{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                                                  ".attention.bias", ".attention.masked_bias"};
+  return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return name.ends_with(end); });
 }
 
 std::vector<RoleName> with(std::vector<RoleName> names, const std::vector<RoleName>& changes) {

@@ -36,6 +36,9 @@ struct NameTable {
   const RoleName* find(WeightRole role) const;
 };
 
+/// True for buffers of old Hugging Face files that follow from the configuration, such as causal masks.
+bool is_derived_buffer(std::string_view name);
+
 /// `names` with `changes`: entries of the same role are replaced, others are added at the end.
 std::vector<RoleName> with(std::vector<RoleName> names, const std::vector<RoleName>& changes);
 

@@ -1,5 +1,9 @@
 #include "freelunch/base/printable.h"
 
+#include <fmt/core.h>
+
+#include <algorithm>
+
 #include "freelunch/base/utf8.h"
 
 namespace freelunch {
@@ -31,6 +35,14 @@ std::string printable(std::string_view text, size_t longest) {
     i += c.length;
   }
   return cut ? shown + "..." : shown;
+}
+
+std::string first_of(const std::vector<std::string>& names, size_t most) {
+  std::string text;
+  for (size_t i = 0; i < std::min(most, names.size()); ++i)
+    text += fmt::format("{}'{}'", i == 0 ? "" : ", ", printable(names[i]));
+  if (names.size() > most) text += fmt::format(" and {} more", names.size() - most);
+  return text;
 }
 
 }  // namespace freelunch

@@ -8,6 +8,8 @@ namespace freelunch::checkpoint {
 
 void Checkpoint::release(const TensorInfo&) const {}
 
+std::string Checkpoint::shared_with(const std::string&) const { return {}; }
+
 void Checkpoint::build_index() const {
   const std::vector<TensorInfo>& all = tensors();
   index_.reserve(all.size());

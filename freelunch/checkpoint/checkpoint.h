@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -37,6 +38,14 @@ class Checkpoint {
   /// A hint that the tensor is not needed soon: its pages leave resident memory and are read again on the
   /// next access.
   virtual void release(const TensorInfo& tensor) const;
+
+  /// What opening passed over in the files, one line each, for the user.
+  virtual std::vector<std::string> notes() const { return {}; }
+
+  /// The name under which the file stores the tensor `name`, if it says that the two share memory:
+  /// save_model of safetensors stores one of them and names the others in "__metadata__". Empty: no such
+  /// entry.
+  virtual std::string shared_with(const std::string& name) const;
 
   /// nullptr if no tensor has this name.
   const TensorInfo* find(std::string_view name) const;

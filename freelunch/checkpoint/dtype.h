@@ -5,7 +5,8 @@
 
 namespace freelunch::checkpoint {
 
-/// The encoding of a stored tensor's elements. The quantised types are the block formats of ggml.
+/// The encoding of a stored tensor's elements: the types of safetensors, then the block formats of ggml,
+/// which are the quantised ones.
 enum class DType {
   kF64,
   kF32,
@@ -15,8 +16,20 @@ enum class DType {
   kI32,
   kI16,
   kI8,
+  kU64,
+  kU32,
+  kU16,
   kU8,
   kBool,
+  kC64,
+  kF8_E5M2,
+  kF8_E4M3,
+  kF8_E8M0,
+  kF8_E5M2FNUZ,
+  kF8_E4M3FNUZ,
+  kF6_E2M3,
+  kF6_E3M2,
+  kF4,
   kQ4_0,
   kQ4_1,
   kQ5_0,
@@ -33,7 +46,8 @@ enum class DType {
 /// The name in safetensors headers ("BF16", "I64", "BOOL") or in ggml ("Q4_1", "Q6_K", "IQ4_NL").
 std::string_view name(DType dtype);
 
-/// Elements in one block: 1 for plain types, 32 or 256 for quantised ones.
+/// Elements in the smallest whole number of bytes: 1 for most plain types, 2 or 4 for those of 4 and 6 bits;
+/// in one block, 32 or 256, for quantised ones.
 int64_t block_elements(DType dtype);
 
 /// Bytes of one block; the size of an element for plain types.

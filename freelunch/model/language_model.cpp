@@ -11,8 +11,11 @@
 #include "freelunch/architecture/architecture.h"
 #include "freelunch/architecture/gguf_config.h"
 #include "freelunch/architecture/hf_config.h"
+#include "freelunch/architecture/special_tokens.h"
 #include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
 #include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
+#include "freelunch/model/stored_head.h"
 
 namespace freelunch::model {
 namespace {
@@ -21,12 +24,12 @@ using checkpoint::DType;
 using checkpoint::TensorInfo;
 namespace fs = std::filesystem;
 
-Config read_config(const fs::path& path) {
+std::string read_text(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) fail(ErrorKind::kBadFile, "cannot open '{}': {}", path.string(), system_error_text());
   std::ostringstream text;
   text << stream.rdbuf();
-  return parse_config(text.str(), path.filename().string());
+  return text.str();
 }
 
 using checkpoint::shape_text;
@@ -70,52 +73,6 @@ std::optional<fs::path> gguf_inside(const fs::path& folder) {
   return std::nullopt;
 }
 
-/// Compares part by part, so that no second copy of an embedding is in memory.
-bool same_values(const checkpoint::Checkpoint& file, const TensorInfo& a, const TensorInfo& b) {
-  if (a.shape != b.shape || a.shape.empty()) return false;
-  const int64_t rows = a.shape[0];
-  const int64_t width = rows == 0 ? 0 : static_cast<int64_t>(a.elements()) / rows;
-  constexpr int64_t kRowsAtOnce = 1024;
-  std::vector<float> first;
-  std::vector<float> second;
-  bool same = true;
-  for (int64_t row = 0; same && row < rows; row += kRowsAtOnce) {
-    const int64_t count = std::min(kRowsAtOnce, rows - row);
-    first.resize(static_cast<size_t>(count * width));
-    second.resize(first.size());
-    file.read_f32_rows(a, row, count, first);
-    file.read_f32_rows(b, row, count, second);
-    same = first == second;
-  }
-  file.release(a);
-  file.release(b);
-  return same;
-}
-
-/// Decides from configuration and files whether the head is the embedding, as transformers 5 does: a head
-/// that differs from the embedding is used although the configuration says that they are tied. If the files
-/// of a tied model hold the matrix under the head's name only, the embedding is read from there: that name is
-/// in the result.
-NameTable decide_head(const checkpoint::Checkpoint& file, NameTable names, const fs::path& path,
-                      Config& config) {
-  const std::string head_name = role_name(names, WeightRole::kHead, -1);
-  const TensorInfo* head = file.find(head_name);
-  const TensorInfo* embedding = file.find(role_name(names, WeightRole::kEmbedding, -1));
-  if (head == nullptr && embedding != nullptr && !config.tied_embeddings) {
-    fail(ErrorKind::kBadFile,
-         "{}: no file holds '{}', and the configuration says that it is not the embedding; if it is, set "
-         "'tie_word_embeddings' to true",
-         path.filename().string(), head_name);
-  }
-  if (head == nullptr || !config.tied_embeddings) return names;
-  if (embedding == nullptr) {
-    names.roles = with(names.roles, {{WeightRole::kEmbedding, names.find(WeightRole::kHead)->name}});
-  } else if (!same_values(file, *head, *embedding)) {
-    config.tied_embeddings = false;
-  }
-  return names;
-}
-
 }  // namespace
 
 std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
@@ -131,11 +88,18 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
          path.string());
   }
   if (model->gguf_ != nullptr) model->restore_dtypes();
+  const std::vector<std::string> notes = model->checkpoint_->notes();
+  model->warnings_.insert(model->warnings_.end(), notes.begin(), notes.end());
   return model;
 }
 
 void LanguageModel::open_folder() {
-  config_ = read_config(path_ / "config.json");
+  const std::string text = read_text(path_ / "config.json");
+  config_ = parse_config(text, "config.json");
+  std::vector<int64_t> ends;
+  if (const fs::path file = path_ / "generation_config.json"; fs::exists(file))
+    ends = end_tokens_of(read_text(file), "generation_config.json");
+  set_end_tokens(ends.empty() ? end_tokens_of(text, "config.json") : ends);
   checkpoint_ = checkpoint::open_safetensors(path_);
   NameTable names = architecture_of_model_type(config_.architecture, "model").hugging_face;
   const NameTable body = without_base_prefix(names);
@@ -143,16 +107,17 @@ void LanguageModel::open_folder() {
       checkpoint_->find(role_name(body, WeightRole::kEmbedding, -1)) != nullptr) {
     names = body;
   }
-  const NameTable canonical = names;
-  names = decide_head(*checkpoint_, names, path_, config_);
+  const StoredHead head = find_head(*checkpoint_, config_, names, path_.filename().string());
+  config_.tied_embeddings = head.tied;
+  if (!head.warning.empty()) warnings_.push_back(head.warning);
   check_blocks(names);
   folder_ = layout(config_, names);
-  check_complete(folder_);
-  std::map<std::string_view, const StoredTensor*> known;
-  for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
+  const std::vector<StoredTensor> stored = layout(config_, head.names);
+  check_complete(stored);
+  for (size_t i = 0; i < stored.size(); ++i) folder_by_stored_name_.emplace(stored[i].name, i);
   for (const TensorInfo& info : checkpoint_->tensors()) {
-    if (const auto it = known.find(info.name); it != known.end()) {
-      add_parts(*it->second, canonical);
+    if (const auto it = folder_by_stored_name_.find(info.name); it != folder_by_stored_name_.end()) {
+      add_parts(stored[it->second], names);
     } else {
       add({.name = info.name,
            .stored_name = info.name,
@@ -163,6 +128,26 @@ void LanguageModel::open_folder() {
            .role = {}});
     }
   }
+  warn_of_unknown();
+}
+
+void LanguageModel::set_end_tokens(const std::vector<int64_t>& ids) {
+  for (const int64_t id : ids) {
+    if (id >= 0 && id < config_.vocabulary) end_tokens_.push_back(id);
+  }
+}
+
+/// transformers does not use these tensors either, but a user should know of them.
+void LanguageModel::warn_of_unknown() {
+  const Architecture& architecture = architecture_of_model_type(config_.architecture, "model");
+  std::vector<std::string> unknown;
+  for (const ModelTensor& tensor : tensors_) {
+    const bool second_head = tensor.name == architecture.hugging_face.find(WeightRole::kHead)->name;
+    if (!tensor.role && !is_derived_buffer(tensor.name) && !second_head) unknown.push_back(tensor.name);
+  }
+  if (unknown.empty()) return;
+  warnings_.push_back(fmt::format("{} has no tensors {}: copied, otherwise ignored", config_.architecture,
+                                  first_of(unknown)));
 }
 
 void LanguageModel::open_gguf() {
@@ -170,6 +155,8 @@ void LanguageModel::open_gguf() {
   gguf_ = file.get();
   checkpoint_ = std::move(file);
   config_ = config_from_gguf(*gguf_, path_.filename().string());
+  end_tokens_ = end_tokens_of(gguf_->metadata(), config_.vocabulary);
+  warnings_ = unusable_special_tokens(gguf_->metadata(), config_.vocabulary);
   const Architecture& architecture = architecture_of_model_type(config_.architecture, "model");
   check_blocks(architecture.gguf.names);
   const std::vector<StoredTensor> stored = layout(config_, architecture.gguf.names);
@@ -235,6 +222,10 @@ void LanguageModel::check_complete(const std::vector<StoredTensor>& needed) cons
       fail(ErrorKind::kBadFile, "{}: tensor '{}' is {}, but the configuration asks for {}", where,
            stored.name, shape_text(info->shape), shape_text(stored.shape));
     }
+    if (!checkpoint::converts_to_f32(info->dtype)) {
+      fail(ErrorKind::kUnsupported, "{}: tensor '{}' has dtype {}, which weights cannot have here", where,
+           stored.name, checkpoint::name(info->dtype));
+    }
   }
 }
 
@@ -266,12 +257,9 @@ std::vector<SavedTensor> LanguageModel::hugging_face_tensors() const {
     for (const StoredTensor& stored : folder_) result.push_back(saved_from(stored));
     return result;
   }
-  std::map<std::string_view, const StoredTensor*> known;
-  for (const StoredTensor& stored : folder_) known.emplace(stored.name, &stored);
   for (const TensorInfo& info : checkpoint_->tensors()) {
-    if (const auto it = known.find(info.name); it != known.end()) {
-      result.push_back(saved_from(*it->second));
-      if (result.back().is_one_part()) result.back().name = result.back().parts[0].tensor->name;
+    if (const auto it = folder_by_stored_name_.find(info.name); it != folder_by_stored_name_.end()) {
+      result.push_back(saved_from(folder_[it->second]));
     } else {
       const TensorSlice whole{.group_rows = info.shape.empty() ? 1 : info.shape[0]};
       result.push_back({.name = info.name,

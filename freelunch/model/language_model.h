@@ -58,12 +58,18 @@ struct SavedTensor {
 class LanguageModel {
  public:
   /// Opens a Hugging Face folder (dense, or a sparse archive), a GGUF file, or a folder with model.gguf in
-  /// place of config.json. Throws what the readers throw, and BadFile naming the first tensor that the
-  /// architecture needs and the checkpoint lacks or holds in another shape.
+  /// place of config.json. Throws what the readers throw, BadFile naming the first tensor that the
+  /// architecture needs and the checkpoint lacks or holds in another shape, and Unsupported if such a tensor
+  /// has a dtype that is not read.
   static std::unique_ptr<LanguageModel> open(const std::filesystem::path& path);
 
   const Config& config() const { return config_; }
   const std::filesystem::path& path() const { return path_; }
+  /// What was assumed about the files or passed over in them, one line each, for the user.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  /// The tokens that end a text, at which generation stops: eos_token_id of generation_config.json if it has
+  /// one, else of config.json; of GGUF, the tokens EOS, EOT and EOM. Only ids that the embedding has.
+  const std::vector<int64_t>& end_tokens() const { return end_tokens_; }
   const std::vector<ModelTensor>& tensors() const { return tensors_; }
   /// nullptr if this model has none. Block -1 stands for the tensors outside the blocks.
   const ModelTensor* find(int64_t block, WeightRole role) const;
@@ -107,6 +113,8 @@ class LanguageModel {
   void add_parts(const StoredTensor& stored, const NameTable& named);
   void check_blocks(const NameTable& names) const;
   void check_complete(const std::vector<StoredTensor>& needed) const;
+  void warn_of_unknown();
+  void set_end_tokens(const std::vector<int64_t>& ids);
   SavedTensor saved_from(const StoredTensor& stored) const;
 
   std::filesystem::path path_;
@@ -117,6 +125,11 @@ class LanguageModel {
   std::map<std::string, size_t> by_name_;
   std::map<std::pair<int64_t, WeightRole>, size_t> by_role_;
   std::vector<StoredTensor> folder_;  ///< layout of the known tensors in a Hugging Face folder
+  /// Index into `folder_` by name in the checkpoint, if that is a Hugging Face folder. The names can differ:
+  /// a tied matrix may be stored under the name of the head.
+  std::map<std::string, size_t> folder_by_stored_name_;
+  std::vector<int64_t> end_tokens_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace freelunch::model

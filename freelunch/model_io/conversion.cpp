@@ -34,13 +34,13 @@ void convert(const fs::path& in, const fs::path& out, const OutputOptions& optio
   validate(options);
   if (options.format == Format::kGguf) {
     prepare_file(out, overwrite);
-    const OpenedModel opened = open_model(in, TokenizerUse::kNone);
-    export_gguf(opened, model::WeightView(*opened.model), out, options, sinks.progress);
+    const OpenedModel opened = open_model(in, TokenizerUse::kNone, sinks.log);
+    export_gguf(opened, model::WeightView(*opened.model), out, options, sinks);
     return;
   }
   checkpoint::OutputFolder output(out, overwrite);
   // The tokenizer's files are copied or written from the metadata; no text is encoded.
-  const OpenedModel opened = open_model(in, TokenizerUse::kNone);
+  const OpenedModel opened = open_model(in, TokenizerUse::kNone, sinks.log);
   export_folder(opened, model::WeightView(*opened.model), output.path(), options, sinks.progress);
   output.commit();
 }

@@ -168,7 +168,7 @@ void export_folder(const OpenedModel& opened, const model::WeightView& weights, 
     std::vector<Planned> plan = plan_tensors(weights, options, advance);
     assign_files(plan, weights.dense(), options);
     write_config(*opened.model, options, folder);
-    write_tokenizer_files(*opened.model, folder);
+    write_other_files(*opened.model, folder);
     std::map<std::string, std::vector<const Planned*>> files;
     for (const Planned& planned : plan) files[planned.file].push_back(&planned);
     for (const auto& [file, members] : files) write_file(weights, members, folder / file, advance);
@@ -181,11 +181,11 @@ void export_folder(const OpenedModel& opened, const model::WeightView& weights, 
 }
 
 void export_model(const OpenedModel& opened, const model::WeightView& weights, const fs::path& folder,
-                  const OutputOptions& options, ProgressSink& progress) {
+                  const OutputOptions& options, Sinks sinks) {
   if (options.format == Format::kGguf) {
-    export_gguf(opened, weights, folder / "model.gguf", options, progress);
+    export_gguf(opened, weights, folder / "model.gguf", options, sinks);
   } else {
-    export_folder(opened, weights, folder, options, progress);
+    export_folder(opened, weights, folder, options, sinks.progress);
   }
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <map>
 #include <optional>
 
@@ -23,8 +22,6 @@ using model::ModelTensor;
 using model::SavedTensor;
 
 constexpr const char* kRopeFrequencies = "rope_freqs.weight";
-constexpr std::array<std::string_view, 5> kDerived{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
-                                                   ".attention.bias", ".attention.masked_bias"};
 
 /// A tensor of the file: one of the model's, one that only the input's GGUF has and that is copied, or
 /// rope_freqs.weight, which is computed from the configuration.
@@ -57,12 +54,6 @@ DType dtype_of(const model::WeightView& weights, const SavedTensor& tensor, cons
   return whole_blocks ? dtype : DType::kF16;
 }
 
-/// True for buffers of old Hugging Face files that follow from the configuration, such as causal masks.
-bool is_derived(const ModelTensor& tensor) {
-  return std::any_of(kDerived.begin(), kDerived.end(),
-                     [&](std::string_view end) { return tensor.name.ends_with(end); });
-}
-
 /// Refuses a folder with a tensor that the architecture does not know.
 void refuse_unknown(const model::LanguageModel& model) {
   const model::Architecture& architecture =
@@ -70,7 +61,7 @@ void refuse_unknown(const model::LanguageModel& model) {
   const model::RoleName* head = architecture.hugging_face.find(model::WeightRole::kHead);
   for (const ModelTensor& tensor : model.tensors()) {
     const bool second_head = model.config().tied_embeddings && head != nullptr && tensor.name == head->name;
-    if (tensor.role || is_derived(tensor) || second_head) continue;
+    if (tensor.role || model::is_derived_buffer(tensor.name) || second_head) continue;
     fail(ErrorKind::kUnsupported, "GGUF has no name for tensor '{}' of architecture '{}'", tensor.name,
          model.config().architecture);
   }
@@ -109,8 +100,8 @@ std::optional<uint32_t> file_type(const std::vector<Planned>& tensors) {
 }
 
 GgufMetadata file_metadata(const model::LanguageModel& model, const std::vector<Planned>& tensors,
-                           bool dtypes_kept) {
-  GgufMetadata metadata = gguf_metadata_of(model);
+                           bool dtypes_kept, LogSink& log) {
+  GgufMetadata metadata = gguf_metadata_of(model, log);
   for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.remove(key);
   const auto type = file_type(tensors);
   // a K-quant file mixes dtypes, and only its writer knows the number of the mixture
@@ -154,7 +145,7 @@ std::vector<size_t> groups_of(const std::vector<Planned>& tensors, const OutputO
 }  // namespace
 
 void export_gguf(const OpenedModel& opened, const model::WeightView& weights, const fs::path& file,
-                 const OutputOptions& options, ProgressSink& progress) {
+                 const OutputOptions& options, Sinks sinks) {
   const std::vector<Planned> tensors = plan_tensors(weights, options);
   const std::vector<size_t> groups = groups_of(tensors, options);
   const size_t files = groups.empty() ? 1 : groups.back() + 1;
@@ -164,9 +155,9 @@ void export_gguf(const OpenedModel& opened, const model::WeightView& weights, co
                                             return role.tensor->stored_dtype == planned.as.dtype;
                                           });
   });
-  const GgufMetadata metadata = file_metadata(*opened.model, tensors, dtypes_kept);
+  const GgufMetadata metadata = file_metadata(*opened.model, tensors, dtypes_kept, sinks.log);
   const std::string stem = (file.parent_path() / file.stem()).string();
-  progress.begin("save", static_cast<int64_t>(tensors.size()), "tensors");
+  sinks.progress.begin("save", static_cast<int64_t>(tensors.size()), "tensors");
   int64_t done = 0;
   for (size_t i = 0; i < files; ++i) {
     std::vector<checkpoint::TensorPlan> plan;
@@ -180,11 +171,11 @@ void export_gguf(const OpenedModel& opened, const model::WeightView& weights, co
       if (groups[t] != i) continue;
       throw_if_interrupted();
       write_tensor(weights, tensors[t], writer);
-      progress.advance(++done, "");
+      sinks.progress.advance(++done, "");
     }
     writer.finish();
   }
-  progress.end();
+  sinks.progress.end();
 }
 
 }  // namespace freelunch::pipeline

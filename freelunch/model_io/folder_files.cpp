@@ -2,6 +2,8 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "freelunch/architecture/hf_config.h"
 #include "freelunch/base/error.h"
@@ -16,7 +18,8 @@ using checkpoint::DType;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-void write_json(const fs::path& file, const ordered_json& object) {
+template <class Json>
+void write_json(const fs::path& file, const Json& object) {
   checkpoint::write_file_atomically(file, object.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
@@ -37,6 +40,77 @@ ordered_json archive_config() {
            {{"format", "sparse-bitmask"}, {"global_sparsity", 0.0}, {"sparsity_structure", "unstructured"}}}};
 }
 
+/// Weights and training state in any format, by the end of the name.
+bool is_weights(const fs::path& file) {
+  static const std::set<std::string> kEnds{".safetensors", ".gguf",    ".bin",  ".pt",        ".pth", ".ckpt",
+                                           ".h5",          ".msgpack", ".onnx", ".onnx_data", ".ot",  ".npz",
+                                           ".npy",         ".zip",     ".tar",  ".gz",        ".xz",  ".zst",
+                                           ".parquet",     ".tflite",  ".pb",   ".nemo",      ".mar", ".ggml",
+                                           ".engine",      ".plan",    ".pkl",  ".mlmodel"};
+  const std::string name = file.filename().string();
+  return kEnds.contains(file.extension().string()) || name.ends_with(".index.json") ||
+         name.find(".partial-") != std::string::npos;
+}
+
+/// What the output has of its own, and hidden files.
+bool is_written_here(const std::string& name) {
+  return name.starts_with(".") || name == "config.json" || name == "freelunch.json" || name == "report.html";
+}
+
+/// A folder inside the model's folder that is a model itself or the state of a training.
+bool is_model_inside(const fs::path& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path name = entry.path().filename();
+    if (name == "config.json" || is_weights(name)) return true;
+  }
+  return false;
+}
+
+void copy_folder(const fs::path& from, const fs::path& to, int depth) {
+  constexpr int kDeepest = 4;
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".")) continue;
+    if (fs::is_regular_file(entry)) {
+      if (is_weights(name) || (depth == 0 && is_written_here(name))) continue;
+      fs::create_directories(to);
+      fs::copy_file(entry.path(), to / name);
+    } else if (fs::is_directory(entry) && !fs::is_symlink(entry.symlink_status()) && depth < kDeepest &&
+               !name.ends_with(".partial") && !is_model_inside(entry.path())) {
+      copy_folder(entry.path(), to / name, depth + 1);
+    }
+  }
+}
+
+/// Copies what is not weights and not written here: what a tokenizer, a chat template or remote code needs
+/// has no fixed list of names.
+void copy_other_files(const fs::path& from, const fs::path& to) {
+  const fs::path relative = fs::weakly_canonical(to).lexically_relative(fs::weakly_canonical(from));
+  if (!relative.empty() && *relative.begin() != "..") {  // an output inside its input: files only
+    for (const auto& entry : fs::directory_iterator(from)) {
+      const std::string name = entry.path().filename().string();
+      if (fs::is_regular_file(entry) && !is_weights(name) && !is_written_here(name))
+        fs::copy_file(entry.path(), to / name);
+    }
+    return;
+  }
+  copy_folder(from, to, 0);
+}
+
+/// The chat templates in GGUF metadata as tokenizer_config.json holds them; null if there are none.
+json chat_template_json(const checkpoint::GgufMetadata& metadata) {
+  constexpr std::string_view kNamed = "tokenizer.chat_template.";
+  json list = json::array();
+  if (metadata.has("tokenizer.chat_template"))
+    list.push_back({{"name", "default"}, {"template", metadata.get_string("tokenizer.chat_template")}});
+  for (const std::string& key : metadata.keys()) {
+    if (key.starts_with(kNamed))
+      list.push_back({{"name", key.substr(kNamed.size())}, {"template", metadata.get_string(key)}});
+  }
+  if (list.empty()) return nullptr;
+  return list.size() == 1 && list[0]["name"] == "default" ? list[0]["template"] : list;
+}
+
 }  // namespace
 
 void write_config(const model::LanguageModel& model, const OutputOptions& options, const fs::path& folder) {
@@ -50,48 +124,42 @@ void write_config(const model::LanguageModel& model, const OutputOptions& option
   const fs::path config_path = model.path() / "config.json";
   std::ifstream stream(config_path);
   if (!stream) fail(ErrorKind::kIo, "cannot open '{}': {}", config_path.string(), system_error_text());
-  ordered_json config = ordered_json::parse(stream);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  ordered_json config = ordered_json::parse(text.str());
+  // the files may have decided what the head is
+  const bool tied = model.config().tied_embeddings;
+  const bool retied = model::parse_config(text.str(), "config.json").tied_embeddings != tied;
   const bool was_archive = config.contains("quantization_config") || config.contains("sparsity_config") ||
                            config.contains("compression_config");
-  // The files may hold a head of their own although the configuration denies it.
-  const bool tied = model.config().tied_embeddings;
-  const bool same_head = model::parse_config(config.dump(), "config.json").tied_embeddings == tied;
-  if (!archive && !was_archive && !options.dtype && same_head) {  // byte for byte
+  if (!archive && !was_archive && !options.dtype && !retied) {  // byte for byte
     fs::copy_file(config_path, folder / "config.json");
     return;
   }
   for (const char* key : {"quantization_config", "sparsity_config", "compression_config"}) config.erase(key);
+  if (retied) config["tie_word_embeddings"] = tied;
   if (options.dtype) config[config.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name(*options.dtype);
-  if (!same_head) config["tie_word_embeddings"] = tied;
   if (archive) config["quantization_config"] = archive_config();
   write_json(folder / "config.json", config);
 }
 
-void write_tokenizer_files(const model::LanguageModel& model, const fs::path& folder) {
-  if (model.gguf() == nullptr) {
-    for (const char* name :
-         {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
-          "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"}) {
-      if (fs::exists(model.path() / name)) fs::copy_file(model.path() / name, folder / name);
-    }
-    return;
-  }
+void write_other_files(const model::LanguageModel& model, const fs::path& folder) {
+  if (model.gguf() == nullptr) return copy_other_files(model.path(), folder);
   ordered_json generation = ordered_json::object();
   if (model.config().bos) generation["bos_token_id"] = *model.config().bos;
-  if (model.config().eos) generation["eos_token_id"] = *model.config().eos;
+  const std::vector<int64_t>& ends = model.end_tokens();
+  if (ends.size() == 1) generation["eos_token_id"] = ends[0];
+  if (ends.size() > 1) generation["eos_token_id"] = ends;
   write_json(folder / "generation_config.json", generation);
   const checkpoint::GgufMetadata& metadata = model.gguf()->metadata();
   if (!metadata.has("tokenizer.ggml.model")) return;
   const tokenizer::GgufVocabulary vocabulary = gguf_vocabulary(metadata);
-  const auto write = [&](const char* name, const json& object) {
-    checkpoint::write_file_atomically(folder / name,
-                                      object.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
-  };
-  write("tokenizer.json", tokenizer::tokenizer_json_from_gguf(vocabulary));
-  json config =
-      tokenizer::tokenizer_config_from_gguf(vocabulary, metadata.get_string("tokenizer.chat_template", ""));
+  write_json(folder / "tokenizer.json", tokenizer::tokenizer_json_from_gguf(vocabulary));
+  json config = tokenizer::tokenizer_config_from_gguf(vocabulary, "");
   config["model_max_length"] = model.config().max_length;
-  write("tokenizer_config.json", config);
+  if (const json templates = chat_template_json(metadata); !templates.is_null())
+    config["chat_template"] = templates;
+  write_json(folder / "tokenizer_config.json", config);
 }
 
 }  // namespace freelunch::pipeline

@@ -12,8 +12,9 @@ namespace freelunch::pipeline {
 void write_config(const model::LanguageModel& model, const OutputOptions& options,
                   const std::filesystem::path& folder);
 
-/// Copies the tokenizer's files, or writes them from GGUF metadata. Does nothing if the model has no
-/// tokenizer.
-void write_tokenizer_files(const model::LanguageModel& model, const std::filesystem::path& folder);
+/// Copies the other files of a model's folder and of folders inside it: all except weights and their indexes,
+/// hidden files, folders that are models themselves, and what freelunch writes (config.json, freelunch.json,
+/// report.html). From GGUF, writes generation_config.json and the tokenizer's files from the metadata.
+void write_other_files(const model::LanguageModel& model, const std::filesystem::path& folder);
 
 }  // namespace freelunch::pipeline

@@ -1,16 +1,11 @@
 #include "freelunch/model_io/gguf_tokenizer.h"
 
-#include <algorithm>
+#include "freelunch/architecture/special_tokens.h"
 
 namespace freelunch::pipeline {
 
 tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metadata) {
   tokenizer::GgufVocabulary v;
-  const auto id = [&](const char* key) -> std::optional<tokenizer::TokenId> {
-    if (!metadata.has(key)) return std::nullopt;
-    // an id too large for TokenId is beyond every vocabulary, and refused as that
-    return static_cast<tokenizer::TokenId>(std::min<uint64_t>(metadata.get_uint(key), INT32_MAX));
-  };
   const auto flag = [&](const char* key) -> std::optional<bool> {
     if (!metadata.has(key)) return std::nullopt;
     return metadata.get_bool(key);
@@ -20,6 +15,10 @@ tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metada
   v.tokens = metadata.get_strings("tokenizer.ggml.tokens");
   v.merges = metadata.get_strings("tokenizer.ggml.merges", {});
   v.token_types = metadata.get_ints("tokenizer.ggml.token_type", {});
+  const auto id = [&](const char* key) -> std::optional<tokenizer::TokenId> {
+    const auto found = model::special_token(metadata, key, static_cast<int64_t>(v.tokens.size()));
+    return found ? std::optional(static_cast<tokenizer::TokenId>(*found)) : std::nullopt;
+  };
   v.bos = id("tokenizer.ggml.bos_token_id");
   v.eos = id("tokenizer.ggml.eos_token_id");
   v.unk = id("tokenizer.ggml.unknown_token_id");

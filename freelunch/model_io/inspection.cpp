@@ -3,14 +3,18 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "freelunch/architecture/ignored_keys.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
 #include "freelunch/model/language_model.h"
 #include "freelunch/model/weight_view.h"
+#include "freelunch/model_io/opened_model.h"
 #include "freelunch/model_io/tensor_pieces.h"
 #include "freelunch/sparsity/mask.h"
 
@@ -113,10 +117,29 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   return entry;
 }
 
+/// Tensors and keys of the input that nothing here looks up.
+json ignored_of(const model::LanguageModel& model) {
+  std::set<std::string_view> used;
+  for (const ModelTensor& tensor : model.tensors()) {
+    if (tensor.role) used.insert(tensor.stored_name);
+  }
+  json tensors = json::array();
+  for (const checkpoint::TensorInfo& info : model.checkpoint().tensors()) {
+    if (!used.contains(info.name)) tensors.push_back(info.name);
+  }
+  json keys = json::array();
+  if (model.gguf() == nullptr) {
+    std::ifstream stream(model.path() / "config.json", std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(stream), {}};
+    keys = model::ignored_keys(text, "config.json");
+  }
+  return {{"tensors", std::move(tensors)}, {"config_keys", std::move(keys)}};
+}
+
 }  // namespace
 
 json inspect(const std::filesystem::path& path, Sinks sinks) {
-  const auto model = model::LanguageModel::open(path);
+  const auto model = open_weights(path, sinks.log);
   const model::Config& c = model->config();
   json tensors = json::array();
   Totals totals;
@@ -156,6 +179,7 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
            {{"matrices", share(totals.matrix_zeros, totals.matrix_elements)},
             {"whole_model", share(totals.zeros, totals.elements)},
             {"pattern", totals.pattern ? json(*totals.pattern) : json(nullptr)}}},
+          {"ignored", ignored_of(*model)},
           {"tensors", std::move(tensors)}};
 }
 

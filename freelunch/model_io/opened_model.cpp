@@ -3,6 +3,7 @@
 #include "freelunch/base/error.h"
 #include "freelunch/model_io/gguf_tokenizer.h"
 #include "freelunch/tokenizer/tokenizer_folder.h"
+#include "freelunch/tokenizer/wrapped_tokenizer.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -11,17 +12,33 @@ namespace fs = std::filesystem;
 
 std::unique_ptr<tokenizer::Tokenizer> open_tokenizer(const model::LanguageModel& model) {
   if (model.gguf() != nullptr) {
-    return tokenizer::from_gguf(gguf_vocabulary(model.gguf()->metadata()), model.path().filename().string());
+    const tokenizer::GgufVocabulary v = gguf_vocabulary(model.gguf()->metadata());
+    auto tokenizer = tokenizer::from_gguf(v, model.path().filename().string());
+    if (!v.bos && !v.eos) return tokenizer;
+    return std::make_unique<tokenizer::NamedEndsTokenizer>(std::move(tokenizer), v.bos, v.eos);
   }
   return tokenizer::from_folder(model.path());
 }
 
 }  // namespace
 
-OpenedModel open_model(const fs::path& path, TokenizerUse use) {
-  OpenedModel opened{.model = model::LanguageModel::open(path), .tokenizer = nullptr};
+std::unique_ptr<model::LanguageModel> open_weights(const fs::path& path, LogSink& log) {
+  auto model = model::LanguageModel::open(path);
+  for (const std::string& warning : model->warnings()) log.log(LogLevel::kWarning, warning);
+  return model;
+}
+
+OpenedModel open_model(const fs::path& path, TokenizerUse use, LogSink& log) {
+  OpenedModel opened{.model = open_weights(path, log), .tokenizer = nullptr};
   if (use == TokenizerUse::kNone) return opened;
   opened.tokenizer = open_tokenizer(*opened.model);
+  const int64_t rows = opened.model->config().vocabulary;
+  if (opened.tokenizer->size() <= rows) return opened;
+  log.log(LogLevel::kWarning,
+          fmt::format("the tokenizer has ids up to {}, but the embedding has {} rows; a text "
+                      "with a token beyond them is refused",
+                      opened.tokenizer->size() - 1, rows));
+  opened.tokenizer = std::make_unique<tokenizer::BoundedTokenizer>(std::move(opened.tokenizer), rows);
   return opened;
 }
 

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "freelunch/base/sinks.h"
 #include "freelunch/model/language_model.h"
 #include "freelunch/tokenizer/tokenizer.h"
 
@@ -19,9 +20,14 @@ struct OpenedModel {
 enum class TokenizerUse { kRequired, kNone };
 
 /// Opens a Hugging Face folder, a sparse archive or a GGUF file, and its tokenizer unless `use` is kNone.
-/// Reads no tensor, but for embedding and head of a folder that holds both although its configuration says
-/// that they are one. Throws BadFile if a file is missing or broken, Unsupported for an unknown architecture
-/// or tokenizer.
-OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use);
+/// Reads no tensor, except that a head and an embedding that config.json ties are compared. `log` receives
+/// what was assumed or ignored, as warnings. The tokenizer may have more tokens than the embedding has rows;
+/// its encode() throws BadFile for a text that holds such a token. Throws BadFile if a file is missing or
+/// broken, Unsupported for an unknown architecture or tokenizer.
+OpenedModel open_model(const std::filesystem::path& path, TokenizerUse use,
+                       LogSink& log = silent_sinks().log);
+
+/// Opens a model without its tokenizer and logs its warnings.
+std::unique_ptr<model::LanguageModel> open_weights(const std::filesystem::path& path, LogSink& log);
 
 }  // namespace freelunch::pipeline

@@ -47,10 +47,12 @@ void copy_pieces(const model::WeightView& weights, const SavedTensor& tensor, bo
                  const std::function<void(std::span<const std::byte>)>& visit) {
   const checkpoint::Checkpoint& source = weights.dense().checkpoint();
   const checkpoint::TensorInfo& info = *tensor.source;
-  const int64_t rows = rows_of(tensor);
+  int64_t rows = rows_of(tensor);
+  if (rows > 0 && info.bytes % static_cast<uint64_t>(rows) != 0) rows = 1;  // rows that end inside a byte
   const uint64_t row_bytes = rows == 0 ? 0 : info.bytes / static_cast<uint64_t>(rows);
   const int64_t step = rows_a_piece(static_cast<int64_t>(row_bytes));
-  const bool clears = plain_zeros && !checkpoint::is_quantised(info.dtype);
+  const bool clears =
+      plain_zeros && checkpoint::converts_to_f32(info.dtype) && !checkpoint::is_quantised(info.dtype);
   std::vector<std::byte> buffer;
   for (int64_t row = 0; row < rows; row += step) {
     throw_if_interrupted();

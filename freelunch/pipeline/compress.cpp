@@ -104,7 +104,7 @@ void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& pa
   count_zeros(run);
   output.keep_partial();  // whatever fails from here on, the work is done
   timed(report, run.compute.device, "save", [&](StageRecord&) {
-    export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks.progress);
+    export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks);
   });
   if (!in.evaluator->wanted()) return;
   timed(report, run.compute.device, "evaluate repaired", [&](StageRecord& record) {  // as it was written

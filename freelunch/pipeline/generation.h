@@ -6,6 +6,7 @@
 
 #include "freelunch/backend/compute.h"
 #include "freelunch/base/sinks.h"
+#include "freelunch/evaluate/generation.h"
 
 namespace freelunch::pipeline {
 
@@ -13,7 +14,7 @@ struct GenerationPlan {
   std::filesystem::path model;
   std::string prompt;
   int64_t tokens = 64;    ///< at most
-  bool past_end = false;  ///< continue after an end-of-sequence token
+  bool past_end = false;  ///< continue after the tokens that end a text
   backend::ComputeOptions compute;
 };
 
@@ -21,9 +22,11 @@ struct Generation {
   std::vector<int64_t> prompt;  ///< token ids, with those that the tokenizer adds in front
   std::vector<int64_t> tokens;  ///< generated token ids
   std::string text;             ///< of the generated tokens
+  evaluate::Ending ending = evaluate::Ending::kTokens;
 };
 
-/// Continues a prompt greedily. Throws Error.
+/// Continues a prompt greedily, up to one of the model's end tokens. Warns if the model's positions ended the
+/// text. Throws Error.
 Generation generate_text(const GenerationPlan& plan, Sinks sinks);
 
 }  // namespace freelunch::pipeline

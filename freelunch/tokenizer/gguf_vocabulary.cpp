@@ -243,6 +243,16 @@ void put_token(GgufVocabulary& v, int64_t id, const std::string& text, int32_t t
   v.token_types[static_cast<size_t>(id)] = type;
 }
 
+bool put_added_token(GgufVocabulary& v, int64_t id, const std::string& text, int32_t type,
+                     std::string_view file) {
+  if (id >= static_cast<int64_t>(v.tokens.size())) {
+    v.dropped.push_back(text);
+    return false;
+  }
+  put_token(v, id, text, type, file);
+  return true;
+}
+
 std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::string_view file) {
   return tokenizer_from_json(build(vocabulary, file), file);
 }

@@ -23,6 +23,7 @@ struct GgufVocabulary {
   std::optional<bool> add_space_prefix;   ///< add_dummy_prefix of SentencePiece; absent: true
   bool remove_extra_whitespaces = false;  ///< remove_extra_whitespaces of SentencePiece
   bool has_charsmap = false;              ///< SentencePiece normalises characters
+  std::vector<std::string> dropped;       ///< added tokens of a folder beyond the rows of the embedding
 };
 
 /// A vocabulary of `rows` ids (the rows of the embedding) that all are unused tokens, called [PAD0] and so
@@ -31,6 +32,11 @@ GgufVocabulary empty_vocabulary(int64_t rows);
 /// Sets the token of an id. Throws BadFile naming `file` if the id is not below the number of rows.
 void put_token(GgufVocabulary& vocabulary, int64_t id, const std::string& text, int32_t type,
                std::string_view file);
+
+/// The same for an added token, which is left out and listed as dropped if the embedding has no row for it,
+/// as llama.cpp's converter does. Returns whether it was put.
+bool put_added_token(GgufVocabulary& vocabulary, int64_t id, const std::string& text, int32_t type,
+                     std::string_view file);
 
 /// A tokenizer with the same ids as llama.cpp and the original Hugging Face folder. Throws Unsupported naming
 /// a model or pre-tokenizer that is not handled, BadFile for an inconsistent vocabulary.

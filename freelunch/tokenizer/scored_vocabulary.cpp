@@ -158,7 +158,9 @@ GgufVocabulary vocabulary_of_sentencepiece(std::string_view bytes, const Sentenc
         v.tokens[static_cast<size_t>(token.id)] == token.content &&
         v.token_types[static_cast<size_t>(token.id)] != kNormal)
       continue;  // the model has this token with its type
-    put(static_cast<size_t>(token.id), token.content, token.special ? kControl : kUserDefined, kAddedScore);
+    const int32_t type = token.special ? kControl : kUserDefined;
+    if (put_added_token(v, token.id, token.content, type, file))
+      v.scores[static_cast<size_t>(token.id)] = kAddedScore;
   }
   v.add_space_prefix = options.add_prefix.value_or(model.add_dummy_prefix);
   v.remove_extra_whitespaces = model.remove_extra_whitespaces;

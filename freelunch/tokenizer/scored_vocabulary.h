@@ -27,7 +27,8 @@ void set_scores_from_merges(GgufVocabulary& vocabulary, std::string_view file);
 
 /// The GGUF tokenizer of a SentencePiece .model and its companion files. Ids below `size` (the rows of the
 /// embedding) without a token become unused tokens. Throws Unsupported for word and character models and for
-/// models that normalise characters, BadFile for a broken file and for ids that are not below `size`.
+/// models that normalise characters, BadFile for a broken file and for
+/// ids of the model that are not below `size`.
 GgufVocabulary vocabulary_of_sentencepiece(std::string_view bytes, const SentencePieceOptions& options,
                                            int64_t size, std::string_view file);
 

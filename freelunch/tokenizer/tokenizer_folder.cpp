@@ -12,6 +12,7 @@
 #include "freelunch/tokenizer/sentencepiece_tokenizer.h"
 #include "freelunch/tokenizer/tokenizer_json.h"
 #include "freelunch/tokenizer/vocabulary_of_json.h"
+#include "freelunch/tokenizer/wrapped_tokenizer.h"
 
 namespace freelunch::tokenizer {
 namespace {
@@ -186,6 +187,43 @@ auto checked(const fs::path& folder, const Read& read_files) {
   }
 }
 
+std::optional<TokenId> id_of(const Tokenizer& tokenizer, const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  for (TokenId id = 0; id < tokenizer.size(); ++id) {
+    if (tokenizer.token_text(id) == text) return id;
+  }
+  return std::nullopt;
+}
+
+/// What transformers sets if the files name no BOS or EOS: only these classes have tokens of their own.
+std::string token_of_class(std::string_view tokenizer_class, bool bos) {
+  if (tokenizer_class.ends_with("Fast")) tokenizer_class.remove_suffix(4);
+  if (tokenizer_class == "GPT2Tokenizer" || tokenizer_class == "GPTNeoXTokenizer") return "<|endoftext|>";
+  if (tokenizer_class == "Qwen2Tokenizer") return bos ? "" : "<|endoftext|>";
+  if (tokenizer_class == "GemmaTokenizer") return bos ? "<bos>" : "<eos>";
+  return "";
+}
+
+/// Names BOS and EOS as transformers does. A folder whose files name neither keeps those of the vocabulary.
+std::unique_ptr<Tokenizer> with_named_ends(std::unique_ptr<Tokenizer> tokenizer, const fs::path& folder,
+                                           Source source) {
+  json config = read_object(folder / "tokenizer_config.json");
+  if (!config.contains("added_tokens_decoder"))
+    config.update(read_object(folder / "special_tokens_map.json"));
+  const json named_class = config.value("tokenizer_class", json());
+  const auto named = [&](const char* key, bool bos, std::optional<TokenId> own) -> std::optional<TokenId> {
+    if (config.contains(key)) return id_of(*tokenizer, named_token(config, key));
+    if (source != Source::kJson) return own;  // the classes that read these files have their tokens
+    return id_of(*tokenizer,
+                 named_class.is_string() ? token_of_class(named_class.get<std::string>(), bos) : "");
+  };
+  std::optional<TokenId> bos = named("bos_token", true, tokenizer->bos());
+  const std::optional<TokenId> eos = named("eos_token", false, tokenizer->eos());
+  if (!bos && !eos) return tokenizer;
+  if (!bos && tokenizer->adds_bos()) bos = tokenizer->bos();
+  return std::make_unique<NamedEndsTokenizer>(std::move(tokenizer), bos, eos);
+}
+
 GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
   const Companions companions = read_companions(folder);
   const SentencePieceOptions options = sentencepiece_options(companions);
@@ -219,23 +257,21 @@ std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const fs::path& folder, 
   });
 }
 
-std::string chat_template_of_folder(const fs::path& folder) {
-  const json config = read_object(folder / "tokenizer_config.json");
-  const auto it = config.find("chat_template");
-  if (it != config.end() && it->is_string()) return it->get<std::string>();
-  return fs::exists(folder / "chat_template.jinja") ? read(folder / "chat_template.jinja") : "";
-}
-
 std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
   auto tokenizer = checked(folder, [&]() -> std::unique_ptr<Tokenizer> {
-    switch (source_of(folder)) {
+    const Source source = source_of(folder);
+    switch (source) {
       case Source::kJson:
-        return from_tokenizer_json(read(folder / "tokenizer.json"), "tokenizer.json");
+        return with_named_ends(from_tokenizer_json(read(folder / "tokenizer.json"), "tokenizer.json"), folder,
+                               source);
       case Source::kModel:
-        return from_sentencepiece(read(folder / "tokenizer.model"),
-                                  sentencepiece_options(read_companions(folder)), "tokenizer.model");
+        return with_named_ends(
+            from_sentencepiece(read(folder / "tokenizer.model"),
+                               sentencepiece_options(read_companions(folder)), "tokenizer.model"),
+            folder, source);
       case Source::kVocabularyAndMerges:
-        return tokenizer_from_json(json_of_vocabulary_and_merges(folder), "vocab.json");
+        return with_named_ends(tokenizer_from_json(json_of_vocabulary_and_merges(folder), "vocab.json"),
+                               folder, source);
       case Source::kNone:
         return nullptr;
     }

@@ -16,8 +16,8 @@ using nlohmann::json;
 
 void read_added(const json& root, GgufVocabulary& v, std::string_view file) {
   for (const json& added : root.value("added_tokens", json::array())) {
-    put_token(v, added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
-              added.value("special", false) ? kControl : kUserDefined, file);
+    put_added_token(v, added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
+                    added.value("special", false) ? kControl : kUserDefined, file);
   }
 }
 

@@ -16,6 +16,7 @@ namespace freelunch::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string file_of(const std::string& header, size_t data) {
@@ -140,8 +141,9 @@ TEST_F(SafetensorsTest, RefusesBrokenTensors) {
   expect(one(R"({"dtype":"F32","shape":"x","data_offsets":[0,8]})", 8), "shape");
   expect(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615]})", 8), "'t'");
   expect(one(R"({"shape":[2],"data_offsets":[0,8]})", 8), "malformed");
-  expect(one(R"({"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})", 8), "F8_E4M3",
+  expect(one(R"({"dtype":"F9_E4M4","shape":[8],"data_offsets":[0,9]})", 9), "F9_E4M4",
          ErrorKind::kUnsupported);
+  expect(one(R"({"dtype":"F4","shape":[3],"data_offsets":[0,2]})", 2), "needs");  // ends inside a byte
   expect(
       file_of(
           R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
@@ -152,6 +154,22 @@ TEST_F(SafetensorsTest, RefusesBrokenTensors) {
           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
           12),
       "hole");
+}
+
+// Bits of an element, from the specification: github.com/huggingface/safetensors, enum Dtype.
+TEST_F(SafetensorsTest, OpensEveryDtypeOfTheSpecification) {
+  for (const auto& [dtype, bits] : std::map<std::string, int>{
+           {"BOOL", 8},        {"F4", 4},          {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},
+           {"F8_E5M2", 8},     {"F8_E4M3", 8},     {"F8_E8M0", 8}, {"I16", 16},    {"U16", 16}, {"F16", 16},
+           {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"BF16", 16},   {"I32", 32},    {"U32", 32}, {"F32", 32},
+           {"C64", 64},        {"F64", 64},        {"I64", 64},    {"U64", 64}}) {
+    const auto bytes = static_cast<size_t>(8 * bits / 8);
+    const std::string entry = "{\"t\":{\"dtype\":\"" + dtype + "\",\"shape\":[2,4],\"data_offsets\":[0," +
+                              std::to_string(bytes) + "]}}";
+    const auto file = SafetensorsCheckpoint::open(write(file_of(entry, bytes)));
+    EXPECT_EQ(name(file->at("t").dtype), dtype);
+    EXPECT_EQ(file->at("t").bytes, bytes) << dtype;
+  }
 }
 
 TEST_F(SafetensorsTest, OpensShardsAndMissesLostOnes) {
@@ -174,7 +192,8 @@ TEST_F(SafetensorsTest, OpensShardsAndMissesLostOnes) {
   index(R"({"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"})");
   EXPECT_THAT(message(), HasSubstr("not there"));
   index(R"({"a":"model-00001-of-00002.safetensors","b":"model-00001-of-00002.safetensors"})");
-  EXPECT_EQ(message(), "opened");  // what no shard holds may not be needed
+  EXPECT_EQ(message(), "opened");  // nothing may need 'b'
+  EXPECT_THAT(SafetensorsCheckpoint::open(folder_)->notes(), ElementsAre(HasSubstr("no shard holds: 'b'")));
   index(R"({"a":"../x.safetensors"})");
   EXPECT_THAT(message(), HasSubstr("outside"));
   index("{}");

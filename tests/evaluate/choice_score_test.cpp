@@ -147,6 +147,11 @@ TEST_F(ChoiceScoreTest, RefusesAnAnswerThatIsLongerThanTheModelReads) {
   expect_refusal(question("ab", {std::string(80, 'c'), "d"}), "80 tokens");
 }
 
+TEST_F(ChoiceScoreTest, AnEmptyContextIsNotRepeatedByItsAnswer) {
+  const ChoiceScore s = score({question("", {"cde"})}, Letters(3, {}));
+  EXPECT_NEAR(s.examples[0].log_likelihoods[0], by_hand("c", "de"), 1e-3);
+}
+
 TEST_F(ChoiceScoreTest, AnExampleThatCannotBeScoredDoesNotEndTheOthers) {
   const ChoiceExample good = question("ab", {" c", " d"});
   const ChoiceScore alone = score({good});

@@ -14,7 +14,7 @@ using ::testing::IsEmpty;
 class GenerationTest : public TinyModelTest {
  protected:
   std::vector<int64_t> run(const std::vector<int64_t>& prompt, const GenerationSettings& settings) const {
-    return generate(weights(), prompt, settings, {});
+    return generate(weights(), prompt, settings, {}).tokens;
   }
   std::vector<int64_t> by_hand(std::vector<int64_t> sequence, int64_t tokens) const {
     const size_t prompt = sequence.size();
@@ -31,7 +31,7 @@ TEST_F(GenerationTest, TakesTheLikeliestTokenAgainAndAgain) {
 TEST_F(GenerationTest, ShowsEachTokenAsItComes) {
   std::vector<int64_t> seen;
   const auto result =
-      generate(weights(), {5}, {.tokens = 4, .stop = {}}, {}, [&](int64_t t) { seen.push_back(t); });
+      generate(weights(), {5}, {.tokens = 4, .stop = {}}, {}, [&](int64_t t) { seen.push_back(t); }).tokens;
   EXPECT_EQ(result.size(), 4);
   EXPECT_EQ(seen, result);
 }
@@ -43,8 +43,8 @@ TEST_F(GenerationTest, StopsBeforeTheStopToken) {
     const auto other = std::find_if(free.begin(), free.end(), [&](int64_t t) { return t != free[0]; });
     if (other == free.end()) continue;
     const std::vector<int64_t> before(free.begin(), other);
-    EXPECT_EQ(run({start}, {.tokens = 8, .stop = *other}), before);
-    EXPECT_THAT(run({start}, {.tokens = 8, .stop = free[0]}), IsEmpty());
+    EXPECT_EQ(run({start}, {.tokens = 8, .stop = {*other}}), before);
+    EXPECT_THAT(run({start}, {.tokens = 8, .stop = {*other, free[0]}}), IsEmpty());
     return;
   }
   FAIL() << "every prompt repeats one token; choose another seed";

@@ -63,11 +63,13 @@ TEST_F(FolderFilesTest, OnlyAnArchiveSaysThatItIsCompressed) {
   EXPECT_EQ(archive["hidden_size"], 16);
 }
 
-TEST_F(FolderFilesTest, CopiesTheTokenizersFilesAndNothingElse) {
+TEST_F(FolderFilesTest, CopiesAllButWeightsHiddenFilesAndWhatIsWrittenHere) {
   write(in_ / "tokenizer.json", "{}");
   write(in_ / "merges.txt", "a b\n");
-  write(in_ / "notes.txt", "private");
-  write_tokenizer_files(*model::LanguageModel::open(in_), out_);
+  for (const char* name :
+       {"pytorch_model.bin", "pytorch_model.bin.index.json", ".gitattributes", "freelunch.json"})
+    write(in_ / name, "{}");
+  write_other_files(*model::LanguageModel::open(in_), out_);
   EXPECT_EQ(read(out_ / "tokenizer.json"), "{}");
   EXPECT_EQ(read(out_ / "merges.txt"), "a b\n");
   EXPECT_EQ(std::distance(fs::directory_iterator(out_), {}), 2);

@@ -25,6 +25,8 @@ class BitmaskCheckpoint : public Checkpoint {
                                    std::vector<std::byte>& buffer) const override;
   uint64_t stored_bytes(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;
+  std::vector<std::string> notes() const override { return file_->notes(); }
+  std::string shared_with(const std::string& name) const override { return file_->shared_with(name); }
 
  private:
   /// The parts of a packed tensor.

@@ -41,9 +41,8 @@ json parse_strictly(std::string_view text, const std::string& file) {
 }
 
 DType dtype_named(const std::string& text, const std::string& tensor, const std::string& file) {
-  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kI32,
-                            DType::kI16, DType::kI8, DType::kU8, DType::kBool}) {
-    if (name(dtype) == text) return dtype;
+  for (int i = 0; !is_quantised(static_cast<DType>(i)); ++i) {
+    if (name(static_cast<DType>(i)) == text) return static_cast<DType>(i);
   }
   fail(ErrorKind::kUnsupported, "safetensors: tensor '{}' of {} has dtype {}, which is not supported", tensor,
        file, printable(text));

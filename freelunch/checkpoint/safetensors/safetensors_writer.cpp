@@ -23,18 +23,23 @@ uint64_t planned_bytes(const TensorPlan& tensor) {
   return *bytes;
 }
 
+/// Bytes that an element begins at a multiple of; elements of less than a byte begin anywhere.
+uint64_t alignment(DType dtype) {
+  return block_elements(dtype) > 1 ? 1 : static_cast<uint64_t>(block_bytes(dtype));
+}
+
 /// Puts larger elements first if the order of the plan would misalign a tensor. Stable: equal sizes keep
 /// their order.
 void align(std::vector<TensorPlan>& tensors) {
   uint64_t at = 0;
   bool aligned = true;
   for (const TensorPlan& tensor : tensors) {
-    aligned = aligned && at % static_cast<uint64_t>(block_bytes(tensor.dtype)) == 0;
+    aligned = aligned && at % alignment(tensor.dtype) == 0;
     at += planned_bytes(tensor);
   }
   if (aligned) return;
   std::stable_sort(tensors.begin(), tensors.end(), [](const TensorPlan& a, const TensorPlan& b) {
-    return block_bytes(a.dtype) > block_bytes(b.dtype);
+    return alignment(a.dtype) > alignment(b.dtype);
   });
 }
 

@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "freelunch/base/error.h"
+#include "freelunch/tokenizer/tokenizer_folder.h"
+#include "freelunch/tokenizer/tokenizer_json.h"
+
+namespace freelunch::tokenizer {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kDefault = "default";
+
+std::string read(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::stringstream text;
+  if (stream) text << stream.rdbuf();
+  if (!stream) fail(ErrorKind::kIo, "cannot read '{}': {}", path.string(), system_error_text());
+  return text.str();
+}
+
+std::vector<ChatTemplate> in_files(const fs::path& folder) {
+  std::vector<ChatTemplate> found;
+  if (fs::exists(folder / "chat_template.jinja"))
+    found.push_back({.name = kDefault, .text = read(folder / "chat_template.jinja")});
+  for (const char* more : {"additional_chat_templates", "chat_templates"}) {
+    if (!fs::is_directory(folder / more)) continue;
+    for (const auto& entry : fs::directory_iterator(folder / more)) {
+      const std::string name = entry.path().stem().string();
+      const bool known =
+          std::any_of(found.begin(), found.end(), [&](const ChatTemplate& t) { return t.name == name; });
+      if (entry.path().extension() == ".jinja" && !known)
+        found.push_back({.name = name, .text = read(entry.path())});
+    }
+  }
+  return found;
+}
+
+/// "chat_template" of a JSON file: a text, or a list of {"name", "template"}.
+std::vector<ChatTemplate> in_json(const fs::path& file) {
+  if (!fs::exists(file)) return {};
+  const json config = parse_json(read(file), file.filename().string());
+  const auto it = config.is_object() ? config.find("chat_template") : config.end();
+  if (it == config.end()) return {};
+  if (it->is_string()) return {{.name = kDefault, .text = it->get<std::string>()}};
+  std::vector<ChatTemplate> found;
+  if (!it->is_array()) return found;
+  for (const json& entry : *it) {
+    const auto text = [&](const char* key) {
+      return entry.is_object() && entry.contains(key) && entry[key].is_string()
+                 ? entry[key].get<std::string>()
+                 : "";
+    };
+    if (!text("name").empty()) found.push_back({.name = text("name"), .text = text("template")});
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<ChatTemplate> chat_templates_of_folder(const fs::path& folder) {
+  std::vector<ChatTemplate> found = in_files(folder);
+  if (found.empty()) found = in_json(folder / "tokenizer_config.json");
+  if (found.empty()) found = in_json(folder / "chat_template.json");  // of processors of images and text
+  std::stable_sort(found.begin(), found.end(), [](const ChatTemplate& a, const ChatTemplate& b) {
+    return std::pair(a.name != kDefault, a.name) < std::pair(b.name != kDefault, b.name);
+  });
+  return found;
+}
+
+}  // namespace freelunch::tokenizer
