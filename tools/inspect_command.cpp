@@ -42,6 +42,15 @@ void print_inspection(const nlohmann::json& report) {
   }
 }
 
+void print_ignored(const nlohmann::json& ignored) {
+  for (const char* what : {"tensors", "keys"}) {
+    if (ignored[what].empty()) continue;
+    std::string names;
+    for (const auto& name : ignored[what]) names += (names.empty() ? "" : ", ") + name.get<std::string>();
+    fmt::print("\nignored {}: {}\n", what, names);
+  }
+}
+
 }  // namespace
 
 void add_inspect(CLI::App& app, Session& session) {
@@ -61,6 +70,7 @@ void add_inspect(CLI::App& app, Session& session) {
         fmt::print("{}\n", report.dump());
       } else {
         print_inspection(report);
+        print_ignored(report["ignored"]);
       }
     });
   });

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
 #include "freelunch/model/language_model.h"
@@ -113,6 +115,37 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   return entry;
 }
 
+/// What the file holds and nothing read: tensors that are no weights, and keys that change nothing. Of other
+/// programs' keys, those whose prefix is neither general nor one of the tokenizer, of splits or of
+/// quantisation.
+json ignored(const model::LanguageModel& model) {
+  std::set<std::string_view> read;
+  for (const ModelTensor& tensor : model.tensors()) {
+    if (tensor.role) read.insert(tensor.stored_name);
+  }
+  json tensors = json::array(), keys = json::array();
+  for (const checkpoint::TensorInfo& info : model.checkpoint().tensors()) {
+    const bool rotary =
+        model.gguf() != nullptr && info.name.starts_with("rope_");  // read with the configuration
+    if (!read.contains(info.name) && !rotary) tensors.push_back(info.name);
+  }
+  if (model.gguf() != nullptr) {
+    const model::Architecture& architecture =
+        model::architecture_of_model_type(model.config().architecture, "model");
+    const checkpoint::GgufMetadata& metadata = model.gguf()->metadata();
+    for (const std::string& key :
+         model::ignored_keys(metadata, architecture, model.config(), model.path().filename().string()))
+      keys.push_back(key);
+    for (const std::string& key : metadata.keys()) {
+      const std::string prefix = key.substr(0, key.find('.') + 1);
+      const bool known =
+          prefix == "general." || prefix == "tokenizer." || prefix == "split." || prefix == "quantize.";
+      if (!known && prefix != std::string(architecture.gguf.name) + ".") keys.push_back(key);
+    }
+  }
+  return {{"tensors", tensors}, {"keys", keys}};
+}
+
 }  // namespace
 
 json inspect(const std::filesystem::path& path, Sinks sinks) {
@@ -156,6 +189,7 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
            {{"matrices", share(totals.matrix_zeros, totals.matrix_elements)},
             {"whole_model", share(totals.zeros, totals.elements)},
             {"pattern", totals.pattern ? json(*totals.pattern) : json(nullptr)}}},
+          {"ignored", ignored(*model)},
           {"tensors", std::move(tensors)}};
 }
 
