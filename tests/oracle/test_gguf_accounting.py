@@ -52,9 +52,9 @@ HARMFUL_FOR = {
 # Tensors that an architecture of gguf knows and that change what is computed.
 TENSORS = ["blk.1.attn_q.bias", "blk.1.attn_k.bias", "blk.0.attn_output.bias", "blk.2.attn_output.bias",
            "blk.1.ffn_gate.bias", "blk.1.ffn_up.bias", "blk.2.ffn_down.bias", "blk.1.attn_sub_norm.weight",
-           "blk.1.attn_norm_2.weight", "blk.1.layer_output_norm.weight", "blk.1.attn_q_norm.bias", "blk.1.attn_sinks.weight",
-           "blk.1.ffn_gate_shexp.weight", "blk.0.attn_q.scale", "blk.9.attn_q.weight", "output.bias",
-           "output_norm.bias", "token_embd_norm.weight", "cls.weight", "rope_freqs.weight"]
+           "blk.1.attn_norm_2.weight", "blk.1.layer_output_norm.weight", "blk.1.attn_q_norm.bias",
+           "blk.1.attn_sinks.weight", "blk.1.ffn_gate_shexp.weight", "blk.0.attn_q.scale", "blk.9.attn_q.weight",
+           "output.bias", "output_norm.bias", "token_embd_norm.weight", "cls.weight", "rope_freqs.weight"]
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,14 @@ def test_a_key_that_changes_the_forward_pass_is_refused_by_name(name, file, orac
     keys.update({key: value for key, (value, names) in HARMFUL_FOR.items() if name in names})
     if "gemma3" in name:
         keys.pop("rope.freq_base_swa")  # read
-    for key, got in zip(keys, outcome(oracle_probe, [file(name, with_key(name, key, *value)) for key, value in keys.items()])):
+    paths = [file(name, with_key(name, key, *value)) for key, value in keys.items()]
+    for key, got in zip(keys, outcome(oracle_probe, paths)):
         assert isinstance(got, tuple) and got[0] == 4 and prefix(name) + key in got[1], (key, got)
 
 
 # What llama.cpp assumes without a key, where the file has another value.
-ASSUMED = {"gemma2.attention.sliding_window": (Type.UINT32, 4096), "gemma2.attn_logit_softcapping": (Type.FLOAT32, 50.0),
+ASSUMED = {"gemma2.attention.sliding_window": (Type.UINT32, 4096),
+           "gemma2.attn_logit_softcapping": (Type.FLOAT32, 50.0),
            "gemma2.final_logit_softcapping": (Type.FLOAT32, 30.0), "phi3.rope.dimension_count": (Type.UINT32, 16),
            "gptneox.rope.dimension_count": (Type.UINT32, 16)}
 
@@ -162,8 +164,9 @@ def test_without_a_tensor_or_with_it_renamed_the_file_is_refused_by_name(name, f
 
 
 def test_sizes_of_each_block_are_unsupported_unless_they_are_the_same(file, oracle_probe):
-    plain, same, other = outcome(oracle_probe, [file("llama")] + [
-        file("llama", with_key("llama", "attention.head_count_kv", Type.ARRAY, heads)) for heads in ([2, 2, 2], [2, 1, 2])])
+    paths = [file("llama", with_key("llama", "attention.head_count_kv", Type.ARRAY, heads))
+             for heads in ([2, 2, 2], [2, 1, 2])]
+    plain, same, other = outcome(oracle_probe, [file("llama"), *paths])
     assert np.array_equal(plain, same)
     assert other[0] == 4 and "llama.attention.head_count_kv" in other[1]
 

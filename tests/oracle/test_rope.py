@@ -234,8 +234,8 @@ REFUSED = {
     "tensors and a factor": ({"rope.scaling.factor": 2.0}, ["long", "short"], "llama.rope.scaling.factor"),
     "tensors and yarn": ({"rope.scaling.type": "yarn"}, ["long", "short"], "yarn"),
     "an attention factor without yarn": ({"rope.scaling.attn_factor": 1.2}, [], "attn_factor"),
-    "own bounds of yarn": ({"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0, "rope.scaling.yarn_beta_fast": 8.0},
-                           [], "yarn_beta_fast is 8"),
+    "own bounds of yarn": ({"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0,
+                            "rope.scaling.yarn_beta_fast": 8.0}, [], "yarn_beta_fast is 8"),
     "a share of yarn": ({"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0, "rope.scaling.yarn_ext_factor": 0.5},
                         [], "yarn_ext_factor is 0.5"),
 }
