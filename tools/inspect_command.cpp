@@ -37,7 +37,7 @@ void print_inspection(const nlohmann::json& report) {
              pattern.is_string() ? fmt::format(" ({})", pattern.get<std::string>()) : "",
              100 * report["sparsity"]["whole_model"].get<double>());
   print_names("tensors not used", report["ignored"]["tensors"]);
-  print_names("keys of config.json not used", report["ignored"]["config_keys"]);
+  print_names("keys not used", report["ignored"]["keys"]);
   fmt::print("\n{:<52} {:<8} {:<18} {:>10} {:>10} {:>9}  {}\n", "tensor", "dtype", "shape", "on disk",
              "archive", "zeros", "pattern");
   for (const auto& tensor : report["tensors"]) {

@@ -1,6 +1,7 @@
 #include "freelunch/architecture/architecture.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "freelunch/base/error.h"
 
@@ -49,12 +50,27 @@ const Architecture& architecture_of_gguf(std::string_view gguf_name, bool expert
        experts ? " with experts" : "", supported_names(), kWhatItTakes);
 }
 
-void refuse_sliding_window(Config& config, const nlohmann::json& json) {
-  config.layer_types[0].window.reset();
+void refuse_sliding_window(const Config& config, const nlohmann::json& json) {
   if (json.value("use_sliding_window", false)) {
     fail(ErrorKind::kUnsupported, "config.json: {} with use_sliding_window is not supported",
          config.architecture);
   }
+  const auto types = json.find("layer_types");
+  if (types == json.end() || !types->is_array()) return;
+  if (std::cmp_not_equal(types->size(), config.blocks))
+    fail(ErrorKind::kBadFile, "config.json: {} layer types for {} blocks", types->size(), config.blocks);
+  for (const nlohmann::json& type : *types) {
+    if (type != "full_attention")
+      fail(ErrorKind::kUnsupported, "config.json: {} with the layer type {} is not supported",
+           config.architecture, type.dump());
+  }
+}
+
+void refuse_second_name(const nlohmann::json& json, const char* name, const char* second) {
+  const auto a = json.find(name), b = json.find(second);
+  if (a != json.end() && b != json.end() && *a != *b)
+    fail(ErrorKind::kUnsupported, "config.json: '{}' is {} and '{}', its other name, is {}", name, a->dump(),
+         second, b->dump());
 }
 
 }  // namespace freelunch::model

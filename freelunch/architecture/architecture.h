@@ -22,7 +22,9 @@ struct ConfigKeys {
   std::string_view norm_epsilon = "rms_norm_eps";
   std::string_view activation = "hidden_act";
   std::string_view rope_theta = "rope_theta";
-  std::string_view rotary_share = "partial_rotary_factor";
+  std::string_view window_rope_theta = {};  ///< the base of the second layer type
+  std::string_view rotary_share = {};       ///< empty: every dimension of a head rotates
+  std::string_view window = {};             ///< sliding window; empty: ignored
 };
 
 /// How GGUF files hold the models of an architecture.
@@ -30,9 +32,13 @@ struct GgufForm {
   std::string_view name = {};  ///< general.architecture, also the prefix of the keys; empty: GGUF has no form
   /// False if files of this name are read as another architecture, one that shares the name.
   bool read = true;
-  /// Keys that only some architectures have, without the prefix. Empty: not written, ignored when read.
-  std::string_view window_key = "attention.sliding_window";
+  /// Keys that only some architectures have, without the prefix. Empty: not written, and refused when read
+  /// unless the value changes nothing.
+  std::string_view window_key = {};
   std::string_view parallel_key = {};
+  bool factor_tensors = false;  ///< readers know the tensors rope_factors_long and _short
+  bool caps_scores = false;     ///< readers know attn_logit_softcapping
+  bool caps_logits = false;     ///< readers know final_logit_softcapping
   NameTable names = {};
   /// Sets what the files leave unsaid and readers conclude from the architecture's name and the sizes. Called
   /// after the keys were read. Writing refuses a model that this would set differently.
@@ -45,7 +51,10 @@ struct Architecture {
   std::string_view hugging_face_class = {};  ///< "architectures" in config.json
   Config base = {};                          ///< what all its models share, and the values of absent keys
   ConfigKeys keys = {};
-  bool wide_mlp = false;  ///< without a key, the MLP is four times as wide as the stream
+  bool wide_mlp = false;                 ///< without a key, the MLP is four times as wide as the stream
+  bool rope_of_each_layer_type = false;  ///< rope_parameters has an object for each layer type
+  bool longrope_only = false;            ///< of all rope scalings only longrope, which "yarn" means too
+  int64_t original_length = 0;           ///< original_max_position_embeddings without a key; 0: max_length
   NameTable hugging_face = {};
   GgufForm gguf = {};
   /// Reads from config.json what `keys` does not cover. Called after the keys were read.
@@ -64,8 +73,12 @@ const Architecture& architecture_of_model_type(std::string_view model_type, cons
 /// likewise.
 const Architecture& architecture_of_gguf(std::string_view gguf_name, bool experts, const std::string& file);
 
-/// For architectures whose config.json gives a window that use_sliding_window switches off: removes the
-/// window. Throws Unsupported if the switch is on.
-void refuse_sliding_window(Config& config, const nlohmann::json& json);
+/// For a key that transformers knows under two names. Throws Unsupported if config.json has both with
+/// different values, of which one would be ignored.
+void refuse_second_name(const nlohmann::json& json, const char* name, const char* second);
+
+/// For architectures whose config.json gives a window that use_sliding_window switches off. Throws
+/// Unsupported if the switch is on, or if a block is said to have a window.
+void refuse_sliding_window(const Config& config, const nlohmann::json& json);
 
 }  // namespace freelunch::model

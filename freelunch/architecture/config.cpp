@@ -1,13 +1,40 @@
 #include "freelunch/architecture/config.h"
 
+#include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <utility>
 
 #include "freelunch/base/error.h"
 
 namespace freelunch::model {
 namespace {
+
+/// What the formulas of scaled frequencies divide by or take the logarithm of.
+void validate_scaling(const LayerType& type, int64_t rotary_dim, const std::string& where) {
+  const RopeScaling& s = type.rope_scaling;
+  const auto is_positive = [](double value) { return std::isfinite(value) && value > 0; };
+  if (s.kind == RopeScalingKind::kDynamic && rotary_dim <= 2)
+    fail(ErrorKind::kBadFile, "{}: dynamic rope scaling needs more than {} rotary dimensions", where,
+         rotary_dim);
+  if (s.kind == RopeScalingKind::kYarn &&
+      !(type.rope_theta != 1 && is_positive(s.beta_fast) && is_positive(s.beta_slow)))
+    fail(ErrorKind::kBadFile,
+         "{}: yarn with a rope theta of {}, beta_fast {} and beta_slow {} has no frequencies", where,
+         type.rope_theta, s.beta_fast, s.beta_slow);
+  if (!is_positive(s.original_length) || !is_positive(s.attention_factor))
+    fail(ErrorKind::kBadFile,
+         "{}: rope scaling with an original length of {} and an attention factor of {}, expected positive "
+         "numbers",
+         where, s.original_length, s.attention_factor);
+  if (s.kind != RopeScalingKind::kLongRope) return;
+  for (const std::vector<double>* factors : {&s.short_factors, &s.long_factors}) {
+    if (std::cmp_not_equal(factors->size(), rotary_dim / 2) ||
+        !std::all_of(factors->begin(), factors->end(), is_positive))
+      fail(ErrorKind::kBadFile,
+           "{}: longrope has {} factors, expected {} positive numbers, one for each frequency", where,
+           factors->size(), rotary_dim / 2);
+  }
+}
 
 void validate_attention(const Config& config, const std::string& where) {
   if (config.heads % config.kv_heads != 0) {
@@ -22,12 +49,18 @@ void validate_attention(const Config& config, const std::string& where) {
     fail(ErrorKind::kBadFile, "{}: rotary share {} of a head of {} is not in (0, 1] or leaves no pair", where,
          config.rotary_share, config.head_dim);
   }
+  if (config.positions == PositionKind::kRotary && config.rotary_dim() % 2 != 0) {
+    fail(ErrorKind::kUnsupported,
+         "{}: a rotary share of {} is {} of {} dimensions, an odd number, which is not supported", where,
+         config.rotary_share, config.rotary_dim(), config.head_dim);
+  }
   for (const LayerType& type : config.layer_types) {
     if (!(type.rope_theta > 0) || !(config.norm_epsilon >= 0) || !(type.rope_scaling.factor > 0)) {
       fail(ErrorKind::kBadFile,
            "{}: rope theta {}, rope factor {} and norm epsilon {} must be positive numbers", where,
            type.rope_theta, type.rope_scaling.factor, config.norm_epsilon);
     }
+    validate_scaling(type, config.rotary_dim(), where);
     if (type.window && *type.window <= 0) {
       fail(ErrorKind::kBadFile, "{}: sliding window is {}, expected a positive length", where, *type.window);
     }
@@ -42,7 +75,12 @@ void validate_attention(const Config& config, const std::string& where) {
 }  // namespace
 
 int64_t Config::rotary_dim() const {
-  return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_share) / 2 * 2;
+  return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_share);
+}
+
+void Config::set_rotary_dim(int64_t dim) {
+  rotary_share = static_cast<double>(dim) / static_cast<double>(head_dim);
+  if (rotary_dim() < dim) rotary_share = std::nextafter(rotary_share, 2.0);  // the quotient was rounded down
 }
 
 void validate(const Config& config, const std::string& where) {
@@ -71,26 +109,6 @@ void validate(const Config& config, const std::string& where) {
     fail(ErrorKind::kBadFile, "{}: invalid experts: {} of {} chosen for each token, of size {}", where,
          experts.chosen, experts.count, experts.intermediate);
   }
-}
-
-std::vector<double> llama3_divisors(const LayerType& type, int64_t rotary_dim) {
-  const RopeScaling& s = type.rope_scaling;
-  std::vector<double> divisors;
-  for (int64_t i = 0; i < rotary_dim / 2; ++i) {
-    const double frequency =
-        std::pow(type.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
-    const double turns = s.original_length * frequency / (2 * std::numbers::pi);
-    if (turns < s.low_frequency_factor) {
-      divisors.push_back(s.factor);
-    } else if (turns > s.high_frequency_factor) {
-      divisors.push_back(1.0);
-    } else {
-      const double smooth =
-          (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
-      divisors.push_back(1.0 / ((1 - smooth) / s.factor + smooth));
-    }
-  }
-  return divisors;
 }
 
 }  // namespace freelunch::model

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "freelunch/architecture/rope.h"
+
 namespace freelunch::model {
 
 enum class NormKind {
@@ -27,19 +29,6 @@ enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 enum class HeadNorm { kNone, kEach, kAll };
 
 enum class PositionKind { kRotary, kLearned };
-
-/// How rotary frequencies are scaled for texts longer than those the model was trained on.
-enum class RopeScalingKind { kNone, kLinear, kLlama3 };
-
-struct RopeScaling {
-  RopeScalingKind kind = RopeScalingKind::kNone;
-  double factor = 1.0;
-  double low_frequency_factor = 1.0;   ///< llama3 only
-  double high_frequency_factor = 4.0;  ///< llama3 only
-  double original_length = 8192;       ///< llama3 only, tokens
-
-  bool operator==(const RopeScaling&) const = default;
-};
 
 /// What differs between alternating blocks: the attention window, and the rotary frequencies that go with it.
 struct LayerType {
@@ -118,20 +107,18 @@ struct Config {
   bool has_experts(int64_t block) const {
     return experts.count > 0 && (experts.of_block.empty() || experts.of_block[static_cast<size_t>(block)]);
   }
-  /// Dimensions of a head that rotate with the position: an even number.
+  /// Dimensions of a head that rotate with the position. validate() refuses an odd number.
   int64_t rotary_dim() const;
+  /// Sets rotary_share so that rotary_dim() is `dim`.
+  void set_rotary_dim(int64_t dim);
 };
 
 /// More blocks than any decoder has. A file that announces more is refused before anything of that size is
 /// allocated.
 inline constexpr int64_t kMostBlocks = 65536;
 
-/// Throws BadFile for sizes that no forward pass can use: zero, negative, heads that do not divide. `where`
-/// names the file.
+/// Throws BadFile for sizes that no forward pass can use: zero, negative, heads that do not divide. Throws
+/// Unsupported for an odd number of rotary dimensions. `where` names the file.
 void validate(const Config& config, const std::string& where);
-
-/// The divisor of each rotary frequency under llama3 scaling: rotary_dim / 2 values.
-/// Source: the formula of Llama 3.1's release ("smooth" interpolation between wavelengths).
-std::vector<double> llama3_divisors(const LayerType& type, int64_t rotary_dim);
 
 }  // namespace freelunch::model

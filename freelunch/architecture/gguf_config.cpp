@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/gguf_keys.h"
+#include "freelunch/architecture/gguf_rope.h"
 #include "freelunch/architecture/special_tokens.h"
 #include "freelunch/base/error.h"
 
@@ -13,68 +15,41 @@ namespace {
 using checkpoint::GgufCheckpoint;
 using checkpoint::GgufMetadata;
 
-constexpr const char* kOriginalLength = "rope.scaling.original_context_length";
-
-/// The file holds only the divisors of the frequencies. Llama 3.x uses the bounds 1 and 4, so the largest
-/// divisor is the factor. The other divisors must then follow from llama3_divisors, or the file is refused.
-RopeScaling rope_scaling_of_divisors(const GgufCheckpoint& file, LayerType type, int64_t rotary_dim,
-                                     double original_length, const std::string& name) {
-  const checkpoint::TensorInfo& info = file.at("rope_freqs.weight");
-  if (info.elements() != rotary_dim / 2)
-    fail(ErrorKind::kBadFile, "{}: rope_freqs.weight holds {} frequencies, but a head of {} has {} pairs",
-         name, info.elements(), rotary_dim, rotary_dim / 2);
-  std::vector<float> divisors(static_cast<size_t>(info.elements()));
-  file.read_f32(info, divisors);
-  type.rope_scaling = {.kind = RopeScalingKind::kLlama3,
-                       .factor = divisors.empty() ? 1.0 : *std::max_element(divisors.begin(), divisors.end()),
-                       .original_length = original_length};
-  const std::vector<double> expected = llama3_divisors(type, rotary_dim);
-  bool same = expected.size() == divisors.size();
-  for (size_t i = 0; same && i < expected.size(); ++i) {
-    same = std::abs(expected[i] - divisors[i]) <= 1e-3 * expected[i];
-  }
-  if (!same) {
-    fail(ErrorKind::kUnsupported,
-         "{}: rope_freqs.weight holds frequencies that are not those of Llama 3 scaling", name);
-  }
-  return type.rope_scaling;
-}
-
-RopeScaling read_rope_scaling(const GgufCheckpoint& file, const Config& config, const std::string& prefix,
-                              const std::string& name) {
-  const GgufMetadata& metadata = file.metadata();
-  if (file.find("rope_freqs.weight") != nullptr) {
-    const double original = metadata.has(prefix + kOriginalLength)
-                                ? static_cast<double>(metadata.get_uint(prefix + kOriginalLength))
-                                : RopeScaling{}.original_length;
-    return rope_scaling_of_divisors(file, config.layer_types[0], config.rotary_dim(), original, name);
-  }
-  const std::string kind = metadata.get_string(prefix + "rope.scaling.type", "none");
-  if (kind == "none") return {};
-  if (kind != "linear") {
-    fail(ErrorKind::kUnsupported,
-         "{}: rope scaling '{}' is not supported; this version handles linear and llama3", name, kind);
-  }
-  return {.kind = RopeScalingKind::kLinear, .factor = metadata.get_float(prefix + "rope.scaling.factor")};
-}
-
-void read_attention(const GgufMetadata& metadata, const std::string& prefix, const GgufForm& form,
-                    Config& config) {
+void read_attention(const GgufMetadata& metadata, const std::string& prefix, const Architecture& architecture,
+                    const std::string& name, Config& config) {
+  const GgufForm& form = architecture.gguf;
   const auto number = [&](const char* key, double otherwise) {
     return metadata.get_float(prefix + key, otherwise);
   };
+  // llama.cpp assumes 10000 for all, also where another base is usual
+  const bool assumed = !metadata.has(prefix + "rope.freq_base") && config.positions == PositionKind::kRotary;
+  if (assumed && config.layer_types[0].rope_theta != LayerType{}.rope_theta)
+    fail(ErrorKind::kUnsupported, "{}: {}rope.freq_base is missing, which is not supported for {}", name,
+         prefix, config.architecture);
   config.layer_types[0].rope_theta = number("rope.freq_base", config.layer_types[0].rope_theta);
-  if (metadata.has(prefix + "rope.dimension_count")) {
-    config.rotary_share = static_cast<double>(metadata.get_uint(prefix + "rope.dimension_count")) /
-                          static_cast<double>(config.head_dim);
-  }
+  for (size_t i = 1; i < config.layer_types.size(); ++i)
+    config.layer_types[i].rope_theta = architecture.rope_of_each_layer_type
+                                           ? number("rope.freq_base_swa", config.layer_types[i].rope_theta)
+                                           : config.layer_types[0].rope_theta;
+  config.rotary_share = 1;  // without the key
+  if (metadata.has(prefix + "rope.dimension_count"))
+    config.set_rotary_dim(
+        static_cast<int64_t>(metadata.get_uint(prefix + "rope.dimension_count") & INT32_MAX));
   const std::string window_key = prefix + std::string(form.window_key);
-  if (!form.window_key.empty() && metadata.has(window_key))
-    config.layer_types.back().window = static_cast<int64_t>(metadata.get_uint(window_key));
+  if (!form.window_key.empty() && metadata.has(window_key)) {
+    const uint64_t window = metadata.get_uint(window_key);
+    config.layer_types.back().window = static_cast<int64_t>(window);
+    if (window == 0 && config.layer_types.size() == 1) config.layer_types[0].window.reset();  // Phi-4
+  } else if (architecture
+                 .rope_of_each_layer_type) {  // readers would take every block for one of full attention
+    fail(ErrorKind::kUnsupported, "{}: {} is missing, which is not supported for {}", name, window_key,
+         config.architecture);
+  }
   if (!form.parallel_key.empty())
-    config.parallel = metadata.get_bool(prefix + std::string(form.parallel_key), config.parallel);
-  config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
-  config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
+    config.parallel = metadata.get_bool(prefix + std::string(form.parallel_key));
+  if (form.caps_scores)
+    config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
+  if (form.caps_logits) config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
 }
 
 void read_experts(const GgufMetadata& metadata, const std::string& prefix, Config& config) {
@@ -83,6 +58,37 @@ void read_experts(const GgufMetadata& metadata, const std::string& prefix, Confi
   config.experts.chosen = static_cast<int64_t>(metadata.get_uint(prefix + "expert_used_count"));
   config.experts.intermediate = static_cast<int64_t>(
       metadata.get_uint(prefix + "expert_feed_forward_length", static_cast<uint64_t>(config.intermediate)));
+}
+
+/// The biases have no key: the model has those whose tensors the file holds. Each kind must be complete: for
+/// every matrix of the kind, in every block. Throws Unsupported, naming a tensor that is there and one that
+/// is not.
+void read_biases(const GgufCheckpoint& file, const Architecture& architecture, const std::string& name,
+                 Config& config) {
+  const auto holds_all = [&](std::vector<WeightRole::Kind> roles) {
+    std::string present, missing;
+    for (int64_t b = 0; b < config.blocks; ++b) {
+      for (const WeightRole::Kind role : roles) {
+        const RoleName* named = architecture.gguf.names.find(role);
+        if (named == nullptr) continue;
+        const std::string_view stored = named->stored.empty() ? named->name : named->stored;
+        const std::string tensor = fmt::format("blk.{}.{}", b, stored);
+        (file.find(tensor) != nullptr ? present : missing) = tensor;
+        if (!present.empty() && !missing.empty())
+          fail(ErrorKind::kUnsupported,
+               "{}: has the bias '{}' but not '{}'; biases of some matrices only are not supported", name,
+               present, missing);
+      }
+    }
+    return !present.empty();
+  };
+  config.qkv_bias = holds_all({WeightRole::kQueryBias, WeightRole::kKeyBias, WeightRole::kValueBias});
+  config.output_bias = holds_all({WeightRole::kOutputBias});
+  const bool experts = config.experts.count > 0;
+  config.mlp_bias =
+      !experts &&
+      (config.gated ? holds_all({WeightRole::kGateBias, WeightRole::kUpBias, WeightRole::kDownBias})
+                    : holds_all({WeightRole::kUpBias, WeightRole::kDownBias}));
 }
 
 /// Refuses a model that readers of its GGUF file would take for another one, because the file has no field
@@ -104,9 +110,13 @@ void refuse_unsaid(const Config& config, const Architecture& own) {
                 "the attention scale");
   refuse_unless(config.activation == read.activation, "the activation");
   refuse_unless(config.layer_type_of_block == read.layer_type_of_block, "the order of attention windows");
-  for (size_t i = 1; i < config.layer_types.size(); ++i)  // the keys describe the first layer type
-    refuse_unless(config.layer_types[i].rope_theta == read.layer_types[i].rope_theta,
-                  "the RoPE base of windows");
+  for (size_t i = 1; i < config.layer_types.size(); ++i) {  // the keys describe the first layer type
+    const LayerType& assumed = own.rope_of_each_layer_type ? read.layer_types[i] : config.layer_types[0];
+    refuse_unless(config.layer_types[i].rope_theta == assumed.rope_theta, "the RoPE base of windows");
+    refuse_unless(config.layer_types[i].rope_scaling == assumed.rope_scaling, "the RoPE scaling of windows");
+  }
+  refuse_unless(own.gguf.caps_scores || config.attention_soft_cap == 0, "the cap of scores");
+  refuse_unless(own.gguf.caps_logits || config.logit_soft_cap == 0, "the cap of logits");
   const std::vector<bool>& of_block = config.experts.of_block;
   refuse_unless(std::find(of_block.begin(), of_block.end(), false) == of_block.end(),
                 "blocks without experts");
@@ -165,18 +175,12 @@ void write_attention(const Config& config, const GgufForm& form, MetadataWriter&
   if (config.positions == PositionKind::kRotary) {
     out.size("rope.dimension_count", config.rotary_dim());
     out.number("rope.freq_base", first.rope_theta);
-    const RopeScaling& scaling = first.rope_scaling;
-    if (scaling.kind == RopeScalingKind::kLinear) {
-      out.text("rope.scaling.type", "linear");
-      out.number("rope.scaling.factor", scaling.factor);
-    }
-    if (scaling.kind == RopeScalingKind::kLlama3 && scaling.original_length != RopeScaling{}.original_length)
-      out.size(kOriginalLength, std::llround(scaling.original_length));
   }
   const std::optional<int64_t>& window = config.layer_types.back().window;
   if (window && !form.window_key.empty()) out.size(form.window_key, *window);
-  if (config.attention_soft_cap > 0) out.number("attn_logit_softcapping", config.attention_soft_cap);
-  if (config.logit_soft_cap > 0) out.number("final_logit_softcapping", config.logit_soft_cap);
+  if (form.caps_scores) out.number("attn_logit_softcapping", config.attention_soft_cap);
+  if (form.caps_logits && config.logit_soft_cap > 0)
+    out.number("final_logit_softcapping", config.logit_soft_cap);
   if (!form.parallel_key.empty()) out.flag(form.parallel_key, config.parallel);
 }
 
@@ -190,7 +194,10 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
       metadata.has(prefix + "expert_count") && metadata.get_uint(prefix + "expert_count") > 0;
   const Architecture& architecture = architecture_of_gguf(gguf_name, experts, name);
   const GgufForm& form = architecture.gguf;
-  const auto size = [&](const char* key) { return static_cast<int64_t>(metadata.get_uint(prefix + key)); };
+  const auto size = [&](const char* key) { return gguf_size(metadata, prefix + key, name); };
+  const auto optional_size = [&](const char* key, int64_t otherwise) {
+    return metadata.has(prefix + key) ? size(key) : otherwise;
+  };
   Config config = architecture.base;
   config.architecture = architecture.name;
   config.width = size("embedding_length");
@@ -201,12 +208,10 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
     fail(ErrorKind::kBadFile, "{}: {}block_count is {}, expected 1 to {}", name, prefix, config.blocks,
          kMostBlocks);
   config.heads = size("attention.head_count");
-  config.kv_heads = static_cast<int64_t>(
-      metadata.get_uint(prefix + "attention.head_count_kv", static_cast<uint64_t>(config.heads)));
+  config.kv_heads = optional_size("attention.head_count_kv", config.heads);
   if (config.heads <= 0)
     fail(ErrorKind::kBadFile, "{}: {}attention.head_count is {}", name, prefix, config.heads);
-  config.head_dim = static_cast<int64_t>(
-      metadata.get_uint(prefix + "attention.key_length", static_cast<uint64_t>(config.width / config.heads)));
+  config.head_dim = optional_size("attention.key_length", config.width / config.heads);
   config.max_length = size("context_length");
   config.norm_epsilon =
       metadata.get_float(prefix + (config.norm == NormKind::kLayer ? "attention.layer_norm_epsilon"
@@ -220,21 +225,20 @@ Config config_from_gguf(const GgufCheckpoint& file, const std::string& name) {
   config.tied_embeddings = file.find("output.weight") == nullptr;
   config.bos = special_token(metadata, "tokenizer.ggml.bos_token_id", config.vocabulary);
   config.eos = special_token(metadata, "tokenizer.ggml.eos_token_id", config.vocabulary);
-  read_attention(metadata, prefix, form, config);
+  read_attention(metadata, prefix, architecture, name, config);
   read_experts(metadata, prefix, config);
-  // biases have no key: the model has those whose tensors the file holds
-  const auto has = [&](WeightRole role) {
-    const RoleName* named = form.names.find(role);
-    if (named == nullptr) return false;
-    const std::string_view stored = named->stored.empty() ? named->name : named->stored;
-    return file.find("blk.0." + std::string(stored)) != nullptr;
-  };
-  config.qkv_bias = has(WeightRole::kQueryBias);
-  config.output_bias = has(WeightRole::kOutputBias);
-  config.mlp_bias = has(WeightRole::kUpBias);
+  read_biases(file, architecture, name, config);
   if (form.complete != nullptr) form.complete(config);
   validate(config, name);
-  config.layer_types[0].rope_scaling = read_rope_scaling(file, config, prefix, name);
+  if (config.positions == PositionKind::kRotary) {
+    const RopeScaling scaling = read_rope_scaling(file, config, form, prefix, name);
+    for (LayerType& type : config.layer_types) {
+      if (&type == config.layer_types.data() || !architecture.rope_of_each_layer_type)
+        type.rope_scaling = scaling;
+    }
+    validate(config, name);
+  }
+  ignored_keys(metadata, architecture, config, name);  // refuses what is neither read nor harmless
   return config;
 }
 
@@ -246,7 +250,9 @@ checkpoint::GgufMetadata config_to_gguf(const Config& config) {
   MetadataWriter out{std::string(own.gguf.name)};
   write_sizes(config, out);
   write_attention(config, own.gguf, out);
-  return out.take();
+  GgufMetadata metadata = out.take();
+  if (config.positions == PositionKind::kRotary) write_rope_scaling(config, own.gguf, metadata);
+  return metadata;
 }
 
 }  // namespace freelunch::model

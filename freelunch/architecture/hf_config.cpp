@@ -1,10 +1,12 @@
 #include "freelunch/architecture/hf_config.h"
 
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
-#include <type_traits>
 #include <utility>
 
+#include "freelunch/architecture/hf_rope.h"
+#include "freelunch/architecture/json_numbers.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/json_nesting.h"
 
@@ -12,30 +14,6 @@ namespace freelunch::model {
 namespace {
 
 using nlohmann::json;
-
-/// Sizes (T = int64_t) must be written as integers that fit.
-template <typename T>
-T required(const json& object, std::string_view key, const std::string& file) {
-  constexpr bool kWhole = std::is_integral_v<T>;
-  const auto it = object.find(key);
-  const bool fits =
-      it != object.end() && (kWhole ? it->is_number_integer() : it->is_number()) &&
-      !(kWhole && it->is_number_unsigned() && it->template get<uint64_t>() > uint64_t{INT64_MAX});
-  if (!fits) {
-    const std::string found =
-        it == object.end() ? "missing" : (it->is_structured() ? it->type_name() : it->dump());
-    fail(ErrorKind::kBadFile, "{}: '{}' is {}, expected {}", file, key, found,
-         kWhole ? "an integer" : "a number");
-  }
-  return it->template get<T>();
-}
-
-template <typename T>
-T optional_number(const json& object, std::string_view key, T otherwise, const std::string& file) {
-  const auto it = object.find(key);
-  if (it == object.end() || it->is_null()) return otherwise;
-  return required<T>(object, key, file);
-}
 
 constexpr std::array<std::pair<std::string_view, Activation>, 6> kActivations{{
     {"silu", Activation::kSilu},
@@ -60,50 +38,29 @@ void read_activation(const json& object, const ConfigKeys& keys, Config& config,
        config.architecture);
 }
 
-RopeScaling read_rope_scaling(const json& scaling, const Config& config, const std::string& file) {
-  RopeScaling result;
-  const std::string kind = scaling.value("rope_type", scaling.value("type", std::string("default")));
-  if (kind == "default") return result;
-  result.factor = required<double>(scaling, "factor", file);
-  if (kind == "linear") {
-    result.kind = RopeScalingKind::kLinear;
-  } else if (kind == "llama3") {
-    result.kind = RopeScalingKind::kLlama3;
-    result.low_frequency_factor = required<double>(scaling, "low_freq_factor", file);
-    result.high_frequency_factor = required<double>(scaling, "high_freq_factor", file);
-    result.original_length = optional_number<double>(scaling, "original_max_position_embeddings",
-                                                     static_cast<double>(config.max_length), file);
-  } else {
-    fail(ErrorKind::kUnsupported,
-         "{}: rope_type '{}' is not supported; this version handles default, linear, llama3", file, kind);
-  }
-  return result;
+/// Absent: the default of the architecture, or all heads. Null: all heads.
+int64_t kv_heads(const json& object, const Architecture& architecture, const Config& config,
+                 const std::string& file) {
+  const std::string_view key = architecture.keys.kv_heads;
+  if (!object.contains(key) && architecture.base.kv_heads > 0) return architecture.base.kv_heads;
+  return optional_number<int64_t>(object, key, config.heads, file);
 }
 
-void read_layer_type(const json& rope, Config& config, LayerType& type, const std::string& file) {
-  type.rope_theta = optional_number<double>(rope, "rope_theta", type.rope_theta, file);
-  type.rope_scaling = read_rope_scaling(rope, config, file);
-  config.rotary_share = optional_number<double>(rope, "partial_rotary_factor", config.rotary_share, file);
+/// Absent: the default of the architecture if it has one, which null does not replace.
+int64_t head_dim(const json& object, const Architecture& architecture, const Config& config,
+                 const std::string& file) {
+  const std::string_view key = architecture.keys.head_dim;
+  if (architecture.base.head_dim == 0)
+    return optional_number<int64_t>(object, key, config.width / config.heads, file);
+  return object.contains(key) ? required<int64_t>(object, key, file) : architecture.base.head_dim;
 }
 
-/// Older files hold the settings at the top level and the scaling in an object. transformers 5 writes one
-/// object, or one for each layer type; "full_attention" is the first type.
-void read_rope(const json& object, const ConfigKeys& keys, Config& config, const std::string& file) {
-  LayerType& first = config.layer_types[0];
-  first.rope_theta = optional_number<double>(object, keys.rope_theta, first.rope_theta, file);
-  config.rotary_share = optional_number<double>(object, keys.rotary_share, config.rotary_share, file);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const auto it = object.find(key);
-    if (it == object.end() || it->is_null()) continue;
-    if (!it->is_object()) fail(ErrorKind::kBadFile, "{}: '{}' is not an object", file, key);
-    if (!it->contains("full_attention")) {
-      read_layer_type(*it, config, first, file);
-      continue;
-    }
-    read_layer_type((*it)["full_attention"], config, first, file);
-    if (config.layer_types.size() > 1 && it->contains("sliding_attention"))
-      read_layer_type((*it)["sliding_attention"], config, config.layer_types[1], file);
-  }
+/// Null: no window.
+void read_window(const json& object, const ConfigKeys& keys, Config& config, const std::string& file) {
+  if (keys.window.empty() || !object.contains(keys.window)) return;
+  std::optional<int64_t>& window = config.layer_types.back().window;
+  window.reset();
+  if (!object[std::string(keys.window)].is_null()) window = required<int64_t>(object, keys.window, file);
 }
 
 std::optional<int64_t> token_id(const json& object, const char* key) {
@@ -149,39 +106,54 @@ Config read(const json& object, const std::string& file) {
     fail(ErrorKind::kBadFile, "{}: '{}' is {}, expected 1 to {}", file, keys.blocks, config.blocks,
          kMostBlocks);
   config.heads = required<int64_t>(object, keys.heads, file);
-  config.kv_heads = optional_number<int64_t>(object, keys.kv_heads, config.heads, file);
+  config.kv_heads = kv_heads(object, architecture, config, file);
   if (config.heads <= 0) fail(ErrorKind::kBadFile, "{}: '{}' is {}", file, keys.heads, config.heads);
-  config.head_dim = optional_number<int64_t>(object, keys.head_dim, config.width / config.heads, file);
+  config.head_dim = head_dim(object, architecture, config, file);
   config.max_length = optional_number<int64_t>(object, keys.max_length, config.max_length, file);
   config.norm_epsilon = optional_number<double>(object, keys.norm_epsilon, config.norm_epsilon, file);
   read_activation(object, keys, config, file);
-  if (object.contains("sliding_window") && !object["sliding_window"].is_null()) {
-    config.layer_types.back().window = required<int64_t>(object, "sliding_window", file);
-  }
+  read_window(object, keys, config, file);
   config.tied_embeddings = object.value("tie_word_embeddings", config.tied_embeddings);
   config.bos = token_id(object, "bos_token_id");
   config.eos = token_id(object, "eos_token_id");
-  read_rope(object, keys, config, file);
+  if (config.positions == PositionKind::kRotary) read_rope(object, architecture, config, file);
   if (architecture.read_json != nullptr) architecture.read_json(config, object);
   return config;
 }
 
-void write_rope(const Config& config, const ConfigKeys& keys, json& object) {
-  const LayerType& type = config.layer_types[0];
-  object[std::string(keys.rope_theta)] = type.rope_theta;
-  if (config.rotary_share != 1) object[std::string(keys.rotary_share)] = config.rotary_share;
-  if (config.layer_types.back().window) object["sliding_window"] = *config.layer_types.back().window;
-  const RopeScaling& scaling = type.rope_scaling;
-  if (scaling.kind == RopeScalingKind::kLinear) {
-    object["rope_scaling"] = {{"rope_type", "linear"}, {"factor", scaling.factor}};
-  } else if (scaling.kind == RopeScalingKind::kLlama3) {
-    object["rope_scaling"] = {
-        {"rope_type", "llama3"},
-        {"factor", scaling.factor},
-        {"low_freq_factor", scaling.low_frequency_factor},
-        {"high_freq_factor", scaling.high_frequency_factor},
-        {"original_max_position_embeddings", static_cast<int64_t>(scaling.original_length)}};
-  }
+/// Refuses a model that readers of `object` would take for another one, because config.json has no key for
+/// the difference.
+void refuse_unsaid(const Config& config, const json& object) {
+  const Config read = config_from_hugging_face(object, "config.json");
+  const auto refuse_unless = [&](bool same, std::string_view what) {
+    if (!same)
+      fail(ErrorKind::kUnsupported, "config.json has no key for {} of this {} model", what,
+           config.architecture);
+  };
+  refuse_unless(config.rotary_share == read.rotary_share, "the share of rotary dimensions");
+  refuse_unless(config.layer_types == read.layer_types, "the rotary positions or windows");
+  refuse_unless(config.layer_type_of_block == read.layer_type_of_block, "the order of attention windows");
+  refuse_unless(config.qkv_bias == read.qkv_bias && config.output_bias == read.output_bias &&
+                    config.mlp_bias == read.mlp_bias,
+                "the biases");
+  refuse_unless(
+      config.attention_soft_cap == read.attention_soft_cap && config.logit_soft_cap == read.logit_soft_cap,
+      "the soft caps");
+  const double plain = 1 / std::sqrt(static_cast<double>(config.head_dim));
+  const double asked = config.attention_scale.value_or(plain);
+  refuse_unless(std::abs(read.attention_scale.value_or(plain) - asked) <= 1e-6 * asked,
+                "the attention scale");
+  refuse_unless(config.head_dim == read.head_dim && config.kv_heads == read.kv_heads,
+                "the size of the heads");
+  refuse_unless(config.parallel == read.parallel, "the order of sublayers");
+  refuse_unless(config.activation == read.activation, "the activation");
+  refuse_unless(config.embedding_scale == read.embedding_scale, "the scale of embeddings");
+  const Experts &a = config.experts, &b = read.experts;
+  bool same = a.count == b.count && a.chosen == b.chosen && a.intermediate == b.intermediate &&
+              a.weights_sum_to_one == b.weights_sum_to_one;
+  for (int64_t block = 0; block < config.blocks; ++block)
+    same = same && config.has_experts(block) == read.has_experts(block);
+  refuse_unless(same, "the experts");
 }
 
 }  // namespace
@@ -232,10 +204,12 @@ json config_to_hugging_face(const Config& config) {
     put(keys.activation, name);
     break;
   }
-  if (config.positions == PositionKind::kRotary) write_rope(config, keys, object);
+  if (config.positions == PositionKind::kRotary) write_rope(config, architecture, object);
+  put(keys.window, config.layer_types.back().window ? json(*config.layer_types.back().window) : json());
   if (config.bos) object["bos_token_id"] = *config.bos;
   if (config.eos) object["eos_token_id"] = *config.eos;
   if (architecture.write_json != nullptr) architecture.write_json(config, object);
+  refuse_unsaid(config, object);
   return object;
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "freelunch/architecture/rope.h"
 #include "freelunch/backend/backend.h"
 #include "freelunch/model/passes.h"
 #include "freelunch/nn/attention.h"
@@ -32,17 +33,26 @@ at::Tensor activated(Activation activation, const at::Tensor& x) {
 
 void Forward::set_angles(Tables& tables, const LayerType& type, const at::Tensor& positions) const {
   if (config_.positions != PositionKind::kRotary) return;
-  const int64_t dim = config_.rotary_dim();
-  const auto fp64 = at::TensorOptions().dtype(at::kDouble);
-  at::Tensor frequency = at::pow(at::full({dim / 2}, type.rope_theta, fp64),
-                                 at::arange(dim / 2, fp64) * (-2.0 / static_cast<double>(dim)));
-  if (type.rope_scaling.kind == RopeScalingKind::kLinear) frequency = frequency / type.rope_scaling.factor;
-  if (type.rope_scaling.kind == RopeScalingKind::kLlama3)
-    frequency = frequency / at::tensor(llama3_divisors(type, dim), fp64);
+  const RopeScaling& scaling = type.rope_scaling;
   // transformers rounds the frequency to fp32 and computes the angle in fp32, and so does this.
-  const at::Tensor angle = positions.to(at::kFloat).unsqueeze(-1) * frequency.to(at::kFloat);
-  tables.cos = angle.cos().to(compute_.device);
-  tables.sin = angle.sin().to(compute_.device);
+  const auto frequencies = [&](int64_t length) {
+    return at::tensor(
+        rotary_frequencies(type.rope_theta, scaling, config_.rotary_dim(), config_.max_length, length),
+        at::kFloat);
+  };
+  at::Tensor frequency;
+  if (scaling.depends_on_length() && positions.dim() == 2) {  // each sequence has a length of its own
+    std::vector<at::Tensor> rows;
+    const at::Tensor last = positions.amax(1).contiguous();
+    for (int64_t row = 0; row < last.size(0); ++row)
+      rows.push_back(frequencies(last[row].item<int64_t>() + 1));
+    frequency = at::stack(rows).unsqueeze(1);
+  } else {
+    frequency = frequencies(length_);
+  }
+  const at::Tensor angle = positions.to(at::kFloat).unsqueeze(-1) * frequency;
+  tables.cos = (angle.cos() * scaling.attention_factor).to(compute_.device);
+  tables.sin = (angle.sin() * scaling.attention_factor).to(compute_.device);
 }
 
 Forward::Forward(const Config& config, const backend::Compute& compute, int64_t length)

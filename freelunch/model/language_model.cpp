@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <set>
 #include <span>
 #include <sstream>
 
 #include "freelunch/architecture/architecture.h"
 #include "freelunch/architecture/gguf_config.h"
+#include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/architecture/hf_config.h"
 #include "freelunch/architecture/special_tokens.h"
 #include "freelunch/base/error.h"
@@ -71,6 +73,26 @@ std::optional<fs::path> gguf_inside(const fs::path& folder) {
     if (name.starts_with("model-00001-of-") && name.ends_with(".gguf")) return entry.path();
   }
   return std::nullopt;
+}
+
+/// A GGUF file holds nothing but what its readers compute with. A tensor that the architecture does not know
+/// is a part of the model that would be left out.
+void refuse_unknown_tensors(const checkpoint::GgufCheckpoint& file, const std::vector<StoredTensor>& stored,
+                            const Config& config, const std::string& name) {
+  std::set<std::string_view> known;
+  for (const StoredTensor& tensor : stored) known.insert(tensor.name);
+  std::string names;
+  int64_t count = 0;
+  for (const TensorInfo& info : file.tensors()) {
+    const bool beside = config.positions == PositionKind::kRotary && is_known_beside_weights(info.name);
+    if (known.contains(info.name) || beside) continue;
+    if (++count <= 8) names += (names.empty() ? "'" : ", '") + info.name + "'";
+  }
+  if (count == 0) return;
+  fail(ErrorKind::kUnsupported, "{}: {} {} {}{} not supported for {}; the model computes with {}", name,
+       count == 1 ? "the tensor" : "the tensors", names,
+       count > 8 ? fmt::format("and {} more ", count - 8) : "", count == 1 ? "is" : "are",
+       config.architecture, count == 1 ? "it" : "them");
 }
 
 }  // namespace
@@ -161,6 +183,7 @@ void LanguageModel::open_gguf() {
   check_blocks(architecture.gguf.names);
   const std::vector<StoredTensor> stored = layout(config_, architecture.gguf.names);
   check_complete(stored);
+  refuse_unknown_tensors(*gguf_, stored, config_, path_.filename().string());
   for (const StoredTensor& tensor : stored) add_parts(tensor, architecture.hugging_face);
   folder_ = layout(config_, architecture.hugging_face);
 }

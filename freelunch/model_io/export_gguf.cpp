@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/gguf_rope.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/checkpoint/gguf/gguf_writer.h"
@@ -21,14 +22,13 @@ using checkpoint::GgufValue;
 using model::ModelTensor;
 using model::SavedTensor;
 
-constexpr const char* kRopeFrequencies = "rope_freqs.weight";
-
-/// A tensor of the file: one of the model's, one that only the input's GGUF has and that is copied, or
-/// rope_freqs.weight, which is computed from the configuration.
+/// A tensor of the file: one of the model's, one that only the input's GGUF has and that is copied, or one of
+/// rotary frequencies, which follows from the configuration.
 struct Planned {
   checkpoint::TensorPlan plan;
   std::optional<SavedTensor> tensor = {};
   StoredAs as = {};
+  std::vector<float> values = {};  ///< of a tensor of rotary frequencies
 };
 
 uint64_t bytes_of(const checkpoint::TensorPlan& plan) {
@@ -67,13 +67,30 @@ void refuse_unknown(const model::LanguageModel& model) {
   }
 }
 
+/// The tensors that hold a scaling of rotary positions, and their values.
+std::map<const char*, std::vector<float>> rope_tensors(const model::Config& config) {
+  const model::LayerType& type = config.layer_types[0];
+  const model::RopeScaling& scaling = type.rope_scaling;
+  const auto rounded = [](const std::vector<double>& values) {
+    return std::vector<float>(values.begin(), values.end());
+  };
+  if (scaling.kind == model::RopeScalingKind::kLlama3)
+    return {{model::kRopeFrequencies,
+             rounded(model::llama3_divisors(type.rope_theta, scaling, config.rotary_dim()))}};
+  if (scaling.kind == model::RopeScalingKind::kLongRope)
+    return {{model::kRopeShortFactors, rounded(scaling.short_factors)},
+            {model::kRopeLongFactors, rounded(scaling.long_factors)}};
+  return {};
+}
+
 std::vector<Planned> plan_tensors(const model::WeightView& weights, const OutputOptions& options) {
   const model::LanguageModel& model = weights.dense();
   std::vector<Planned> planned;
   if (model.gguf() == nullptr) {
     refuse_unknown(model);
-    if (model.config().layer_types[0].rope_scaling.kind == model::RopeScalingKind::kLlama3)
-      planned.push_back({.plan = {kRopeFrequencies, DType::kF32, {model.config().rotary_dim() / 2}}});
+    for (auto& [name, values] : rope_tensors(model.config()))
+      planned.push_back(
+          {.plan = {name, DType::kF32, {static_cast<int64_t>(values.size())}}, .values = values});
   }
   for (SavedTensor& tensor : model.gguf_tensors()) {
     const DType dtype = dtype_of(weights, tensor, options);
@@ -126,12 +143,7 @@ GgufMetadata split_metadata(const GgufMetadata& whole, size_t index, size_t coun
 
 void write_tensor(const model::WeightView& weights, const Planned& planned,
                   checkpoint::TensorWriter& writer) {
-  if (!planned.tensor) {
-    const model::Config& config = weights.config();
-    const std::vector<double> divisors = model::llama3_divisors(config.layer_types[0], config.rotary_dim());
-    const std::vector<float> values(divisors.begin(), divisors.end());
-    return writer.write(planned.plan.name, std::as_bytes(std::span(values)));
-  }
+  if (!planned.tensor) return writer.write(planned.plan.name, std::as_bytes(std::span(planned.values)));
   for_each_piece(weights, *planned.tensor, planned.as,
                  [&](std::span<const std::byte> piece) { writer.append(planned.plan.name, piece); });
 }

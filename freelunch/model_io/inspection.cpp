@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/architecture/ignored_keys.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
@@ -117,23 +119,35 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   return entry;
 }
 
-/// Tensors and keys of the input that nothing here looks up.
-json ignored_of(const model::LanguageModel& model) {
-  std::set<std::string_view> used;
+/// Tensors that are no weights, and keys that change nothing. Of a GGUF file also other programs' keys: those whose
+/// prefix is neither the architecture's nor one of the general, tokenizer, split and quantisation keys.
+json ignored(const model::LanguageModel& model) {
+  std::set<std::string_view> read;
   for (const ModelTensor& tensor : model.tensors()) {
-    if (tensor.role) used.insert(tensor.stored_name);
+    if (tensor.role) read.insert(tensor.stored_name);
   }
+  const checkpoint::GgufCheckpoint* gguf = model.gguf();
   json tensors = json::array();
   for (const checkpoint::TensorInfo& info : model.checkpoint().tensors()) {
-    if (!used.contains(info.name)) tensors.push_back(info.name);
+    const bool rotary = gguf != nullptr && info.name.starts_with("rope_");  // read with the configuration
+    if (!read.contains(info.name) && !rotary) tensors.push_back(info.name);
   }
-  json keys = json::array();
-  if (model.gguf() == nullptr) {
+  if (gguf == nullptr) {
     std::ifstream stream(model.path() / "config.json", std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(stream), {}};
-    keys = model::ignored_keys(text, "config.json");
+    return {{"tensors", std::move(tensors)}, {"keys", model::ignored_keys(text, "config.json")}};
   }
-  return {{"tensors", std::move(tensors)}, {"config_keys", std::move(keys)}};
+  const model::Architecture& architecture =
+      model::architecture_of_model_type(model.config().architecture, "model");
+  json keys = model::ignored_keys(gguf->metadata(), architecture, model.config(),
+                                  model.path().filename().string());
+  for (const std::string& key : gguf->metadata().keys()) {
+    const std::string prefix = key.substr(0, key.find('.') + 1);
+    const bool known =
+        prefix == "general." || prefix == "tokenizer." || prefix == "split." || prefix == "quantize.";
+    if (!known && prefix != std::string(architecture.gguf.name) + ".") keys.push_back(key);
+  }
+  return {{"tensors", std::move(tensors)}, {"keys", std::move(keys)}};
 }
 
 }  // namespace
@@ -179,7 +193,7 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
            {{"matrices", share(totals.matrix_zeros, totals.matrix_elements)},
             {"whole_model", share(totals.zeros, totals.elements)},
             {"pattern", totals.pattern ? json(*totals.pattern) : json(nullptr)}}},
-          {"ignored", ignored_of(*model)},
+          {"ignored", ignored(*model)},
           {"tensors", std::move(tensors)}};
 }
 

@@ -7,9 +7,9 @@
 namespace freelunch::pipeline {
 
 /// Describes a model in any format: architecture, sizes, and for every tensor its dtype, shape, bytes in its
-/// file, bytes in a sparse archive, sparsity and the N:M pattern found in it; and what was ignored: tensors
-/// that the architecture does not use, keys of config.json that nothing looks up. The keys are those that
-/// `freelunch inspect --json` prints. Reads one tensor at a time. Throws Error.
+/// file, bytes in a sparse archive, sparsity and the N:M pattern found in it; and the tensors and keys of the
+/// configuration that nothing read. The keys are those that `freelunch inspect --json` prints. Reads one
+/// tensor at a time. Throws Error.
 nlohmann::json inspect(const std::filesystem::path& model, Sinks sinks);
 
 }  // namespace freelunch::pipeline

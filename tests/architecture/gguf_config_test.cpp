@@ -7,8 +7,10 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/architecture/hf_config.h"
 #include "freelunch/base/error.h"
 #include "freelunch/checkpoint/gguf/gguf_writer.h"
@@ -35,6 +37,10 @@ struct GgufFile {
   void set(const std::string& key, uint32_t value) { metadata[key] = raw<uint32_t>(4) + raw(value); }
   void set(const std::string& key, uint64_t value) { metadata[key] = raw<uint32_t>(10) + raw(value); }
   void set(const std::string& key, float value) { metadata[key] = raw<uint32_t>(6) + raw(value); }
+  void set_array(const std::string& key, const std::vector<uint32_t>& values) {
+    std::string& bytes = metadata[key] = raw<uint32_t>(9) + raw<uint32_t>(4) + raw<uint64_t>(values.size());
+    for (const uint32_t value : values) bytes += raw(value);
+  }
   void set(const std::string& key, const std::string& value) {
     metadata[key] = raw<uint32_t>(8) + text(value);
   }
@@ -144,6 +150,46 @@ TEST_F(GgufConfigTest, ReadsFrequenciesOnlyIfTheyAreOneAPair) {
   EXPECT_THAT(refusal(file), HasSubstr("rope_freqs.weight"));
 }
 
+TEST_F(GgufConfigTest, TakesSizesOfEachBlockIfTheyAreTheSame) {
+  GgufFile file = sensible();
+  file.set_array("llama.attention.head_count", {4, 4});
+  EXPECT_EQ(read(file).heads, 4);
+  file.set_array("llama.attention.head_count", {4, 8});
+  EXPECT_THAT(refusal(file, ErrorKind::kUnsupported), HasSubstr("llama.attention.head_count"));
+  file.set_array("llama.attention.head_count", {});
+  refusal(file, ErrorKind::kUnsupported);
+}
+
+TEST_F(GgufConfigTest, RefusesAKeyThatMayChangeTheModelWithItsNameAndValue) {
+  GgufFile file = sensible();
+  file.set("llama.attention.clamp_kqv", 8.0F);
+  EXPECT_THAT(refusal(file, ErrorKind::kUnsupported), HasSubstr("llama.attention.clamp_kqv = 8"));
+  file.set("llama.attention.clamp_kqv", 0.0F);
+  EXPECT_EQ(read(file).heads, 4);
+  file.set("llama.no_such_key", "yes");
+  EXPECT_THAT(refusal(file, ErrorKind::kUnsupported), HasSubstr("llama.no_such_key = 'yes'"));
+  file.metadata.erase("llama.no_such_key");
+  file.set("other.key", 1U);
+  EXPECT_EQ(read(file).heads, 4);
+}
+
+TEST_F(GgufConfigTest, NamesTheHarmlessKeysThatItDoesNotRead) {
+  GgufFile file = sensible();
+  file.set("llama.tensor_data_layout", "Meta AI original pth");
+  file.set("llama.attention.value_length", 16U);
+  const Config config = read(file);
+  const auto opened = checkpoint::GgufCheckpoint::open(path_);
+  const Architecture& architecture = architecture_of_model_type("llama", "m.gguf");
+  EXPECT_THAT(ignored_keys(opened->metadata(), architecture, config, "m.gguf"),
+              ::testing::ElementsAre("llama.attention.value_length", "llama.tensor_data_layout"));
+}
+
+TEST_F(GgufConfigTest, RefusesBiasesOfSomeMatricesOnly) {
+  GgufFile file = sensible();
+  file.tensors.emplace_back("blk.1.attn_k.bias", std::vector<uint64_t>{64});
+  EXPECT_THAT(refusal(file, ErrorKind::kUnsupported), HasSubstr("'blk.1.attn_k.bias' but not"));
+}
+
 std::vector<const Architecture*> with_gguf_form() {
   std::vector<const Architecture*> found;
   for (const Architecture* a : all_architectures()) {
@@ -168,10 +214,14 @@ Config small(const Architecture& architecture) {
   if (c.experts.count > 0) c.experts = {.count = 4, .chosen = 3, .intermediate = 32};
   if (!architecture.gguf.parallel_key.empty()) c.parallel = !architecture.base.parallel;
   if (c.positions == PositionKind::kRotary) {
-    c.layer_types[0].rope_theta = 500000;
-    c.layer_types[0].rope_scaling = {.kind = RopeScalingKind::kLinear, .factor = 4};
+    for (LayerType& type : c.layer_types) {
+      if (&type != c.layer_types.data() && architecture.rope_of_each_layer_type) continue;
+      type.rope_theta = 500000;
+      type.rope_scaling = {.kind = RopeScalingKind::kLinear, .factor = 4};
+    }
     if (!architecture.gguf.window_key.empty()) c.layer_types.back().window = 32;
   }
+  if (architecture.gguf.window_key.empty()) c.layer_types.back().window.reset();
   if (architecture.gguf.complete != nullptr) architecture.gguf.complete(c);
   return c;
 }
@@ -186,15 +236,19 @@ class GgufRoundTripTest : public ::testing::TestWithParam<const Architecture*> {
     std::vector<checkpoint::TensorPlan> tensors{
         {"token_embd.weight", checkpoint::DType::kF32, {config.vocabulary, config.width}}};
     if (!config.tied_embeddings) tensors.push_back({"output.weight", checkpoint::DType::kF32, {1}});
-    const auto add_bias = [&](bool present, WeightRole role) {
-      const RoleName* named = GetParam()->gguf.names.find(role);
-      if (!present || named == nullptr) return;
-      const std::string stored(named->stored.empty() ? named->name : named->stored);
-      tensors.push_back({"blk.0." + stored, checkpoint::DType::kF32, {1}});
+    std::set<std::string> biases;
+    const auto add_biases = [&](bool present, const std::vector<WeightRole::Kind>& roles) {
+      for (const WeightRole::Kind role : roles) {
+        const RoleName* named = GetParam()->gguf.names.find(role);
+        if (!present || named == nullptr) continue;
+        const std::string stored(named->stored.empty() ? named->name : named->stored);
+        for (int64_t b = 0; b < config.blocks; ++b) biases.insert("blk." + std::to_string(b) + "." + stored);
+      }
     };
-    add_bias(config.qkv_bias, WeightRole::kQueryBias);
-    add_bias(config.output_bias, WeightRole::kOutputBias);
-    add_bias(config.mlp_bias, WeightRole::kUpBias);
+    add_biases(config.qkv_bias, {WeightRole::kQueryBias, WeightRole::kKeyBias, WeightRole::kValueBias});
+    add_biases(config.output_bias, {WeightRole::kOutputBias});
+    add_biases(config.mlp_bias, {WeightRole::kUpBias, WeightRole::kDownBias});
+    for (const std::string& bias : biases) tensors.push_back({bias, checkpoint::DType::kF32, {1}});
     checkpoint::GgufWriter writer(path_, config_to_gguf(config), tensors);
     for (const checkpoint::TensorPlan& tensor : tensors) {
       size_t bytes = sizeof(float);

@@ -219,9 +219,9 @@ def test_inspect_says_what_was_ignored(folder):
     add_tensors(folder, **{"model.layers.0.extra": torch.zeros(3)})
     ignored = run_json("inspect", folder)["ignored"]
     assert ignored["tensors"] == ["model.layers.0.extra"]
-    assert {"my_key", "router_aux_loss_coef", "rope_parameters.beta_fast", "use_cache"} <= set(ignored["config_keys"])
+    assert {"my_key", "router_aux_loss_coef", "rope_parameters.beta_fast", "use_cache"} <= set(ignored["keys"])
     used = {"hidden_size", "num_hidden_layers", "rms_norm_eps", "hidden_act", "vocab_size", "tie_word_embeddings",
             "rope_parameters", "rope_parameters.rope_theta", "attention_bias", "eos_token_id", "num_key_value_heads"}
-    assert not used & set(ignored["config_keys"])
+    assert not used & set(ignored["keys"])
     text = run("inspect", folder)
     assert "tensors not used: model.layers.0.extra" in text and "my_key" in text

@@ -26,6 +26,24 @@ scaled = dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6
               sliding_attention=dict(rope_type="default", rope_theta=1e4))
 partial = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25)
 
+yarn = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)
+divisors = dict(short_factor=[1.0 + 0.1 * i for i in range(8)], long_factor=[1.0 + i for i in range(8)])
+longrope = dict(divisors, rope_type="longrope", original_max_position_embeddings=48)
+# Every scaling of rotary positions. The windows of the tests are longer and shorter than the lengths here.
+ROPE = {
+    "linear": dict(rope_type="linear", factor=4.0),
+    "dynamic": dict(rope_type="dynamic", factor=4.0),
+    "llama3": dict(llama3, original_max_position_embeddings=32),
+    "yarn": yarn,
+    "yarn, own bounds": dict(yarn, beta_fast=8.0, beta_slow=0.5, truncate=False),
+    "yarn, own attention factor": dict(yarn, attention_factor=0.7),
+    "yarn, DeepSeek's scales": dict(yarn, mscale=0.8, mscale_all_dim=0.4),
+    "yarn, factor of the lengths": dict(yarn, factor=None),
+    "longrope": longrope,
+    "longrope, factor": dict(longrope, factor=16.0),
+    "longrope, attention factor": dict(longrope, attention_factor=1.3),
+}
+
 # tests/cli/test_architectures.py makes whole runs with the first of each architecture
 cases = {
     "llama": (LlamaForCausalLM, LlamaConfig(**small)),
@@ -95,3 +113,28 @@ def logits(probe, path, ids):
     out = subprocess.run([probe, "logits", str(path), *map(str, ids[0].tolist())], capture_output=True)
     assert out.returncode == 0, out.stderr.decode()
     return np.frombuffer(out.stdout, np.float32).reshape(ids.shape[1], -1)
+
+
+def each_logits(probe, models):
+    """Our logits of each (folder or file, ids), by one process: an array, or (exit code, message) of a refusal."""
+    lines = "".join(f"{path} {' '.join(map(str, ids[0].tolist()))}\n" for path, ids in models)
+    out = subprocess.run([probe, "each"], input=lines.encode(), capture_output=True)
+    assert out.returncode == 0, out.stderr.decode()
+    results, at = [], 0
+    for _, ids in models:
+        end = out.stdout.index(b"\n", at)
+        word, rest = out.stdout[at:end].decode().split(" ", 1)
+        at = end + 1
+        if word == "ok":
+            values = np.frombuffer(out.stdout, np.float32, int(rest), at)
+            results.append(values.reshape(ids.shape[1], -1))
+            at += values.nbytes
+        else:
+            kind, message = rest.split(" ", 1)
+            results.append((int(kind), message))
+    return results
+
+
+def difference(ours, theirs):
+    """The largest difference, as a share of the largest logit."""
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

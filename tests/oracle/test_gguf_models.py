@@ -96,7 +96,8 @@ def add_vocabulary(writer, size):
     writer.add_token_merges([])
 
 
-def write(path, name, model):
+def write(path, name, model, change=None):
+    """The file of a model. `change` may alter the writer's keys and tensors before it writes."""
     c = model.config
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[NAMES[name]])
     add_sizes(writer, name, c)
@@ -109,6 +110,8 @@ def write(path, name, model):
         stored = table.get_name(key, try_suffixes=(".weight", ".bias"))
         assert stored, key
         writer.add_tensor(stored, np.ascontiguousarray(w, dtype=np.float32))
+    if change:
+        change(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

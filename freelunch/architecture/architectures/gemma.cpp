@@ -1,5 +1,6 @@
 #include "freelunch/architecture/architectures/gemma.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -15,6 +16,19 @@ void alternate(Config& config, int64_t pattern) {
     config.layer_type_of_block.push_back((b + 1) % pattern == 0 ? 0 : 1);
 }
 
+void read_layer_types(Config& config, const nlohmann::json& json, int64_t pattern) {
+  const auto it = json.find("layer_types");
+  if (it == json.end() || it->is_null()) {
+    if (pattern < 1) fail(ErrorKind::kBadFile, "config.json: sliding_window_pattern is {}", pattern);
+    return alternate(config, pattern);
+  }
+  for (const auto& type : *it) {
+    if (type != "sliding_attention" && type != "full_attention")
+      fail(ErrorKind::kUnsupported, "config.json: the layer type {} is not supported", type.dump());
+    config.layer_type_of_block.push_back(type == "sliding_attention" ? 1 : 0);
+  }
+}
+
 /// Gemma multiplies embeddings by the root of the width, in fp32.
 void scale_embeddings(Config& config) {
   config.embedding_scale = std::sqrt(static_cast<float>(config.width));
@@ -23,7 +37,9 @@ void scale_embeddings(Config& config) {
 }  // namespace
 
 Config gemma_base(std::vector<LayerType> layer_types) {
-  return {.norm = NormKind::kRmsPlusOne,
+  return {.kv_heads = 4,
+          .head_dim = 256,
+          .norm = NormKind::kRmsPlusOne,
           .norm_place = NormPlace::kBeforeAndAfter,
           .norm_epsilon = 1e-6,
           .activation = Activation::kGeluTanh,
@@ -41,26 +57,26 @@ const std::vector<RoleName>& gemma_names() {
 
 void read_gemma(Config& config, const nlohmann::json& json, int64_t pattern) {
   scale_embeddings(config);
-  const auto number = [&](const char* key, double otherwise) {
-    if (!json.contains(key)) return otherwise;
-    return json[key].is_null() ? 0.0 : json[key].get<double>();
-  };
   if (json.contains("use_bidirectional_attention") && json["use_bidirectional_attention"] == true)
     fail(ErrorKind::kUnsupported, "config.json: {} with bidirectional attention is not supported",
          config.architecture);
   config.qkv_bias = config.output_bias = json.value("attention_bias", false);
-  config.attention_scale = 1 / std::sqrt(number("query_pre_attn_scalar", 256));
-  config.attention_soft_cap = number("attn_logit_softcapping", config.attention_soft_cap);
-  config.logit_soft_cap = number("final_logit_softcapping", config.logit_soft_cap);
-  config.layer_types[1].rope_theta = number("rope_local_base_freq", config.layer_types[1].rope_theta);
-  const auto own_pattern = static_cast<int64_t>(
-      number("sliding_window_pattern", number("_sliding_window_pattern", static_cast<double>(pattern))));
-  if (const auto it = json.find("layer_types"); it != json.end() && it->is_array()) {
-    for (const auto& type : *it) config.layer_type_of_block.push_back(type == "sliding_attention" ? 1 : 0);
-    return;
-  }
-  if (own_pattern < 1) fail(ErrorKind::kBadFile, "config.json: sliding_window_pattern is {}", own_pattern);
-  alternate(config, own_pattern);
+  const auto scalar = json.value("query_pre_attn_scalar", 256.0);
+  if (!(scalar > 0)) fail(ErrorKind::kBadFile, "config.json: query_pre_attn_scalar is {}", scalar);
+  config.attention_scale = 1 / std::sqrt(scalar);
+  read_cap(json, "final_logit_softcapping", config.logit_soft_cap);
+  read_layer_types(config, json, pattern);
+  const auto& types = config.layer_type_of_block;
+  if (!config.layer_types[1].window && std::find(types.begin(), types.end(), 1) != types.end())
+    fail(ErrorKind::kUnsupported, "config.json: sliding attention without a sliding_window is not supported");
+}
+
+void read_cap(const nlohmann::json& json, const char* key, double& cap) {
+  const auto it = json.find(key);
+  if (it == json.end()) return;
+  cap = it->is_null() ? 0 : it->get<double>();
+  if (!it->is_null() && !(cap > 0))
+    fail(ErrorKind::kBadFile, "config.json: {} is {}, expected a positive number or null", key, cap);
 }
 
 void complete_gemma(Config& config, const GemmaGguf& implied) {
@@ -76,11 +92,8 @@ void write_gemma(const Config& config, nlohmann::json& json) {
   json["hidden_act"] = json["hidden_activation"];
   const double scale = config.attention_scale.value_or(1 / std::sqrt(static_cast<double>(config.head_dim)));
   json["query_pre_attn_scalar"] = static_cast<int64_t>(std::lround(1 / (scale * scale)));
-  json["attn_logit_softcapping"] =
-      config.attention_soft_cap > 0 ? nlohmann::json(config.attention_soft_cap) : nlohmann::json();
   json["final_logit_softcapping"] =
       config.logit_soft_cap > 0 ? nlohmann::json(config.logit_soft_cap) : nlohmann::json();
-  json["rope_local_base_freq"] = config.layer_types[1].rope_theta;
   for (const int64_t type : config.layer_type_of_block)
     json["layer_types"].push_back(type == 1 ? "sliding_attention" : "full_attention");
 }

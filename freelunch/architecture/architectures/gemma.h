@@ -13,9 +13,11 @@ namespace freelunch::model {
 Config gemma_base(std::vector<LayerType> layer_types);
 /// Llama's names, with norms before and after each sublayer.
 const std::vector<RoleName>& gemma_names();
-/// Reads the attention scale, the caps, and which blocks have the window: those that config.json lists,
-/// otherwise all but every `pattern`th. Scales embeddings.
+/// Reads the attention scale, the cap of the logits, and which blocks have the window: those that config.json
+/// lists, otherwise all but every `pattern`th. Scales embeddings.
 void read_gemma(Config& config, const nlohmann::json& json, int64_t pattern);
+/// Reads a cap; null: none. Throws BadFile for one that is not positive.
+void read_cap(const nlohmann::json& json, const char* key, double& cap);
 /// Writes to config.json what read_gemma reads.
 void write_gemma(const Config& config, nlohmann::json& json);
 /// What the GGUF files of a generation leave unsaid.

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "freelunch/architecture/architectures/gemma.h"
 
 namespace freelunch::model {
@@ -11,18 +13,31 @@ const Architecture& gemma2() {
       .base =
           [] {
             Config base = gemma_base({{}, {.window = 4096}});
+            base.max_length = 8192;
             base.attention_soft_cap = 50;
             base.logit_soft_cap = 30;
             return base;
           }(),
-      .keys = {.activation = "hidden_activation"},
+      .keys = {.activation = "hidden_activation", .window = "sliding_window"},
       .hugging_face = {.roles = gemma_names(), .base_prefix = "model."},
       .gguf = {.name = "gemma2",
+               .window_key = "attention.sliding_window",
+               .caps_scores = true,
+               .caps_logits = true,
                .names = norms_plus_one(gguf_table()),
                .complete =
                    [](Config& config) { complete_gemma(config, {.pattern = 2, .blocks_of_27b = 46}); }},
-      .read_json = [](Config& config, const nlohmann::json& json) { read_gemma(config, json, 2); },
-      .write_json = write_gemma};
+      .read_json =
+          [](Config& config, const nlohmann::json& json) {
+            read_gemma(config, json, 2);
+            read_cap(json, "attn_logit_softcapping", config.attention_soft_cap);
+          },
+      .write_json =
+          [](const Config& config, nlohmann::json& json) {
+            write_gemma(config, json);
+            const double cap = config.attention_soft_cap;
+            json["attn_logit_softcapping"] = cap > 0 ? nlohmann::json(cap) : nlohmann::json();
+          }};
   return architecture;
 }
 

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "freelunch/architecture/architectures/gemma.h"
 
 namespace freelunch::model {
@@ -11,16 +13,26 @@ const Architecture& gemma3() {
       .base =
           [] {
             Config base = gemma_base({{.rope_theta = 1e6}, {.rope_theta = 1e4, .window = 4096}});
+            base.max_length = 131072;
             base.head_norm = HeadNorm::kEach;
             return base;
           }(),
-      .keys = {.activation = "hidden_activation"},
+      .keys = {.activation = "hidden_activation",
+               .window_rope_theta = "rope_local_base_freq",
+               .window = "sliding_window"},
+      .rope_of_each_layer_type = true,
       .hugging_face = {.roles = gemma_names(), .base_prefix = "model."},
       .gguf = {.name = "gemma3",
+               .window_key = "attention.sliding_window",
+               .caps_logits = true,
                .names = norms_plus_one(gguf_table()),
                .complete =
                    [](Config& config) { complete_gemma(config, {.pattern = 6, .blocks_of_27b = 62}); }},
-      .read_json = [](Config& config, const nlohmann::json& json) { read_gemma(config, json, 6); },
+      // as in transformers, config.json may name a cap of the scores, but attention has none
+      .read_json =
+          [](Config& config, const nlohmann::json& json) {
+            read_gemma(config, json, json.value("sliding_window_pattern", int64_t{6}));
+          },
       .write_json = write_gemma};
   return architecture;
 }

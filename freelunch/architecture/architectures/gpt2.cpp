@@ -54,7 +54,13 @@ const Architecture& gpt2() {
                        .base_prefix = "transformer.",
                        .transposed = true},
       .gguf = {.name = "gpt2", .names = gguf_table(gguf_fused_qkv())},
-      .read_json = [](Config&, const nlohmann::json& json) {
+      .read_json = [](Config& config, const nlohmann::json& json) {
+        refuse_second_name(json, "n_embd", "hidden_size");
+        refuse_second_name(json, "n_positions", "max_position_embeddings");
+        refuse_second_name(json, "n_head", "num_attention_heads");
+        refuse_second_name(json, "n_layer", "num_hidden_layers");
+        // if false, scores are not divided by sqrt(head_dim)
+        if (!json.value("scale_attn_weights", true)) config.attention_scale = 1;
         for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"}) {
           if (json.value(key, false))
             fail(ErrorKind::kUnsupported, "config.json: gpt2 with {} is not supported", key);

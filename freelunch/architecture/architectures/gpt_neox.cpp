@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "freelunch/architecture/architecture.h"
+#include "freelunch/base/error.h"
 
 namespace freelunch::model {
 
@@ -52,6 +53,11 @@ const Architecture& gpt_neox() {
                .names = gguf_table(gguf_fused_qkv())},
       .read_json =
           [](Config& config, const nlohmann::json& json) {
+            // transformers takes it for the rotary positions and not for the heads
+            if (json.contains("head_dim") && json["head_dim"] != config.head_dim &&
+                !json["head_dim"].is_null())
+              fail(ErrorKind::kUnsupported,
+                   "config.json: gpt_neox with a head_dim of its own is not supported");
             config.parallel = json.value("use_parallel_residual", true);
             config.qkv_bias = config.output_bias = json.value("attention_bias", true);
           },

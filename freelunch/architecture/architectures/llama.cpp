@@ -12,10 +12,9 @@ const Architecture& llama() {
       .hugging_face_class = "LlamaForCausalLM",
       .base = {.norm_epsilon = 1e-6},
       .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
-      .gguf = {.name = "llama", .window_key = {}, .names = rotary_pairs(gguf_table())},
+      .gguf = {.name = "llama", .factor_tensors = true, .names = rotary_pairs(gguf_table())},
       .read_json =
           [](Config& config, const nlohmann::json& json) {
-            config.layer_types[0].window.reset();
             config.qkv_bias = config.output_bias = json.value("attention_bias", false);
             config.mlp_bias = json.value("mlp_bias", false);
           },

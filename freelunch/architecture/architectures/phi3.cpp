@@ -11,6 +11,9 @@ const Architecture& phi3() {
       .name = "phi3",
       .hugging_face_class = "Phi3ForCausalLM",
       .base = {.max_length = 4096},
+      .keys = {.rotary_share = "partial_rotary_factor", .window = "sliding_window"},
+      .longrope_only = true,
+      .original_length = 4096,
       .hugging_face = {.roles =
                            with(llama_names(),
                                 {{WeightRole::kQuery, "self_attn.q_proj.weight", "self_attn.qkv_proj.weight"},
@@ -20,6 +23,8 @@ const Architecture& phi3() {
                                  {WeightRole::kUp, "mlp.up_proj.weight", "mlp.gate_up_proj.weight"}}),
                        .base_prefix = "model."},
       .gguf = {.name = "phi3",
+               .window_key = "attention.sliding_window",
+               .factor_tensors = true,
                .names =
                    gguf_table(with(gguf_fused_qkv(), {{WeightRole::kGate, "ffn_gate.weight", "ffn_up.weight"},
                                                       {WeightRole::kUp, "ffn_up.weight", "ffn_up.weight"}}))},

@@ -11,9 +11,9 @@ const Architecture& qwen2() {
   static const Architecture architecture{
       .name = "qwen2",
       .hugging_face_class = "Qwen2ForCausalLM",
-      .base = {.norm_epsilon = 1e-6, .qkv_bias = true},
+      .base = {.kv_heads = 32, .max_length = 32768, .norm_epsilon = 1e-6, .qkv_bias = true},
       .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
-      .gguf = {.name = "qwen2", .window_key = {}, .names = gguf_table()},
+      .gguf = {.name = "qwen2", .names = gguf_table()},
       .read_json = [](Config& config, const nlohmann::json& json) { refuse_sliding_window(config, json); }};
   return architecture;
 }

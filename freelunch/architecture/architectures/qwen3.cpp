@@ -9,9 +9,13 @@ const Architecture& qwen3() {
   static const Architecture architecture{
       .name = "qwen3",
       .hugging_face_class = "Qwen3ForCausalLM",
-      .base = {.norm_epsilon = 1e-6, .head_norm = HeadNorm::kEach},
+      .base = {.kv_heads = 32,
+               .head_dim = 128,
+               .max_length = 32768,
+               .norm_epsilon = 1e-6,
+               .head_norm = HeadNorm::kEach},
       .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
-      .gguf = {.name = "qwen3", .window_key = {}, .names = gguf_table()},
+      .gguf = {.name = "qwen3", .names = gguf_table()},
       .read_json =
           [](Config& config, const nlohmann::json& json) {
             refuse_sliding_window(config, json);

@@ -11,7 +11,9 @@ const Architecture& qwen3_moe() {
   static const Architecture architecture{
       .name = "qwen3_moe",
       .hugging_face_class = "Qwen3MoeForCausalLM",
-      .base = {.norm_epsilon = 1e-6,
+      .base = {.kv_heads = 4,
+               .max_length = 32768,
+               .norm_epsilon = 1e-6,
                .experts = {.count = 128, .chosen = 8, .intermediate = 768},
                .head_norm = HeadNorm::kEach},
       .hugging_face = {.roles = with(llama_names(), {{WeightRole::kRouter, "mlp.gate.weight"}}),
@@ -19,7 +21,7 @@ const Architecture& qwen3_moe() {
                                    {WeightRole::kUp, "mlp.experts.{e}.up_proj.weight"},
                                    {WeightRole::kDown, "mlp.experts.{e}.down_proj.weight"}},
                        .base_prefix = "model."},
-      .gguf = {.name = "qwen3moe", .window_key = {}, .names = gguf_table()},
+      .gguf = {.name = "qwen3moe", .names = gguf_table()},
       .read_json =
           [](Config& config, const nlohmann::json& json) {
             refuse_sliding_window(config, json);
@@ -31,7 +33,10 @@ const Architecture& qwen3_moe() {
             experts.intermediate = json.value("moe_intermediate_size", experts.intermediate);
             experts.weights_sum_to_one = json.value("norm_topk_prob", false);
             const auto step = json.value("decoder_sparse_step", int64_t{1});
-            const auto dense = json.value("mlp_only_layers", std::vector<int64_t>{});
+            const auto listed = json.find("mlp_only_layers");
+            const auto dense = listed == json.end() || listed->is_null()
+                                   ? std::vector<int64_t>{}
+                                   : listed->get<std::vector<int64_t>>();
             if (step < 1) fail(ErrorKind::kBadFile, "config.json: decoder_sparse_step is {}", step);
             for (int64_t b = 0; b < config.blocks; ++b) {
               const bool excepted = std::find(dense.begin(), dense.end(), b) != dense.end();
