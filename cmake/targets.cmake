@@ -18,8 +18,10 @@ function(freelunch_library name)
   endif()
 endfunction()
 
-# Links LibTorch and reuses the precompiled header of freelunch_tensor_pch.
+# Links LibTorch and reuses the precompiled header of freelunch_tensor_pch, or of another target PCH of the same macros.
 function(freelunch_use_torch target)
+  set(pch freelunch_tensor_pch ${ARGN})
+  list(GET pch -1 pch)
   target_link_libraries(${target} PUBLIC freelunch::tensor PRIVATE fmt::fmt nlohmann_json::nlohmann_json)
-  target_precompile_headers(${target} REUSE_FROM freelunch_tensor_pch)
+  target_precompile_headers(${target} REUSE_FROM ${pch})
 endfunction()

@@ -66,7 +66,7 @@ json all_as_json(const Session& session) {
 
 std::string cell(std::string text) {
   for (size_t at = text.find('|'); at != std::string::npos; at = text.find('|', at + 2))
-    text.insert(at, "\\");
+    text.insert(at, 1, '\\');
   return text;
 }
 
