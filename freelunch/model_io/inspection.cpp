@@ -119,8 +119,8 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   return entry;
 }
 
-/// Tensors that are no weights, and keys that change nothing. Of a GGUF file also other programs' keys: those whose
-/// prefix is neither the architecture's nor one of the general, tokenizer, split and quantisation keys.
+/// Tensors that are no weights, and keys that change nothing. Of a GGUF file also other programs' keys: those
+/// whose prefix is neither the architecture's nor one of the general, tokenizer, split and quantisation keys.
 json ignored(const model::LanguageModel& model) {
   std::set<std::string_view> read;
   for (const ModelTensor& tensor : model.tensors()) {
@@ -139,8 +139,8 @@ json ignored(const model::LanguageModel& model) {
   }
   const model::Architecture& architecture =
       model::architecture_of_model_type(model.config().architecture, "model");
-  json keys = model::ignored_keys(gguf->metadata(), architecture, model.config(),
-                                  model.path().filename().string());
+  json keys =
+      model::ignored_keys(gguf->metadata(), architecture, model.config(), model.path().filename().string());
   for (const std::string& key : gguf->metadata().keys()) {
     const std::string prefix = key.substr(0, key.find('.') + 1);
     const bool known =
