@@ -7,7 +7,7 @@ from transformers import (
     Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
     GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MixtralConfig,
     MixtralForCausalLM, Olmo2Config, Olmo2ForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config, Phi3ForCausalLM,
-    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
+    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM, Starcoder2Config, Starcoder2ForCausalLM)
 
 VOCABULARY = 416
 small = dict(vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
@@ -74,6 +74,9 @@ cases = {
     "gpt_neox, sequential": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, use_parallel_residual=False)),
     "gpt_neox, no biases": (GPTNeoXForCausalLM, GPTNeoXConfig(**alike, attention_bias=False)),
     "olmo2": (Olmo2ForCausalLM, Olmo2Config(**small)),
+    "starcoder2": (Starcoder2ForCausalLM, Starcoder2Config(**small)),
+    "starcoder2, window": (Starcoder2ForCausalLM, Starcoder2Config(**small, sliding_window=16)),
+    "starcoder2, no biases": (Starcoder2ForCausalLM, Starcoder2Config(**small, use_bias=False)),
     "mixtral": (MixtralForCausalLM, MixtralConfig(**small, num_local_experts=4)),
     "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**moe, num_experts=6, num_experts_per_tok=2)),
     "qwen3_moe, some blocks": (Qwen3MoeForCausalLM, Qwen3MoeConfig(

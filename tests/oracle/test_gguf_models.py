@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 ARCH = gguf.MODEL_ARCH
 NAMES = {"llama": ARCH.LLAMA, "llama, biases": ARCH.LLAMA, "llama, tied": ARCH.LLAMA, "qwen2": ARCH.QWEN2,
          "qwen3": ARCH.QWEN3, "gemma2": ARCH.GEMMA2, "gemma3_text": ARCH.GEMMA3, "phi3": ARCH.PHI3, "gpt2": ARCH.GPT2,
-         "gpt_neox": ARCH.GPTNEOX, "olmo2": ARCH.OLMO2, "mixtral": ARCH.LLAMA, "qwen3_moe": ARCH.QWEN3MOE}
+         "gpt_neox": ARCH.GPTNEOX, "olmo2": ARCH.OLMO2, "mixtral": ARCH.LLAMA, "qwen3_moe": ARCH.QWEN3MOE,
+         "starcoder2": ARCH.STARCODER2}
 IDS = torch.randint(0, architectures.VOCABULARY, (1, 80), generator=torch.Generator().manual_seed(1))
 # Mixtral's experts are stacked under the names of the original release, which the package's table knows.
 EXPERTS = {"mixtral": "layers.{}.feed_forward.experts.{}.weight", "qwen3_moe": "model.layers.{}.mlp.experts.{}.weight"}
@@ -62,7 +63,10 @@ def add_sizes(writer, name, c):
         writer.add_layer_norm_eps(c.layer_norm_epsilon if name == "gpt2" else c.layer_norm_eps)
     else:
         writer.add_head_count_kv(c.num_key_value_heads)
-        writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+        if name == "starcoder2":
+            writer.add_layer_norm_eps(c.norm_epsilon)
+        else:
+            writer.add_layer_norm_rms_eps(c.rms_norm_eps)
         writer.add_key_length(head_dim)
     rope = getattr(c, "rope_parameters", None) or {}
     rope = rope.get("full_attention", rope)
