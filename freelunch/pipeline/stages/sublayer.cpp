@@ -8,7 +8,7 @@ const StageType& sublayer_stage() {
   static const StageType type{
       .name = "sublayer",
       .random_name = "half",
-      .default_rate = [](int64_t) { return 6e-3; },
+      .default_rate = [](int64_t) { return 9e-3; },
       .budget = [](const CostModel& cost, const Stage& stage) { return region_budget(cost, stage, 1); },
       .run = [](RunContext& run, const Stage& stage) { repair_regions(run, stage, 1); }};
   return type;
