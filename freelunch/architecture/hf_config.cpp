@@ -109,8 +109,10 @@ Config read(const json& object, const std::string& file) {
   config.kv_heads = kv_heads(object, architecture, config, file);
   if (config.heads <= 0) fail(ErrorKind::kBadFile, "{}: '{}' is {}", file, keys.heads, config.heads);
   config.head_dim = head_dim(object, architecture, config, file);
-  config.max_length = optional_number<int64_t>(object, keys.max_length, config.max_length, file);
-  config.norm_epsilon = optional_number<double>(object, keys.norm_epsilon, config.norm_epsilon, file);
+  // null is no default here: transformers refuses it
+  if (object.contains(keys.max_length)) config.max_length = required<int64_t>(object, keys.max_length, file);
+  if (object.contains(keys.norm_epsilon))
+    config.norm_epsilon = required<double>(object, keys.norm_epsilon, file);
   read_activation(object, keys, config, file);
   read_window(object, keys, config, file);
   config.tied_embeddings = object.value("tie_word_embeddings", config.tied_embeddings);

@@ -52,9 +52,11 @@ bool is_weights(const fs::path& file) {
          name.find(".partial-") != std::string::npos;
 }
 
-/// What the output has of its own, and hidden files.
+/// What the output has of its own, and hidden files. With adapter_config.json, transformers would load the
+/// adapter's base model instead of the weights next to it.
 bool is_written_here(const std::string& name) {
-  return name.starts_with(".") || name == "config.json" || name == "freelunch.json" || name == "report.html";
+  return name.starts_with(".") || name == "config.json" || name == "freelunch.json" ||
+         name == "report.html" || name == "adapter_config.json";
 }
 
 /// A folder inside the model's folder that is a model itself or the state of a training.

@@ -20,9 +20,21 @@ std::unique_ptr<tokenizer::Tokenizer> open_tokenizer(const model::LanguageModel&
   return tokenizer::from_folder(model.path());
 }
 
+/// Weights of an adapter (PEFT) are not applied: alone they are no model, and next to one they are left out.
+void tell_of_adapter(const fs::path& path, LogSink& log) {
+  if (!fs::exists(path / "adapter_config.json")) return;
+  if (!fs::exists(path / "model.safetensors") && !fs::exists(path / "model.safetensors.index.json"))
+    fail(ErrorKind::kUnsupported,
+         "'{}' holds an adapter (adapter_config.json), not a model; merge it into its base model first",
+         path.string());
+  log.log(LogLevel::kWarning,
+          "the folder holds an adapter (adapter_config.json) next to the model: not applied, not copied");
+}
+
 }  // namespace
 
 std::unique_ptr<model::LanguageModel> open_weights(const fs::path& path, LogSink& log) {
+  tell_of_adapter(path, log);
   auto model = model::LanguageModel::open(path);
   for (const std::string& warning : model->warnings()) log.log(LogLevel::kWarning, warning);
   return model;

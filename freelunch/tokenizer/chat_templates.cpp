@@ -23,10 +23,21 @@ std::string read(const fs::path& path) {
   return text.str();
 }
 
+/// A template's text; CRLF and CR become LF, as in Python's text mode.
+std::string read_template(const fs::path& path) {
+  const std::string bytes = read(path);
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    if (bytes[i] == '\r' && i + 1 < bytes.size() && bytes[i + 1] == '\n') continue;
+    text += bytes[i] == '\r' ? '\n' : bytes[i];
+  }
+  return text;
+}
+
 std::vector<ChatTemplate> in_files(const fs::path& folder) {
   std::vector<ChatTemplate> found;
   if (fs::exists(folder / "chat_template.jinja"))
-    found.push_back({.name = kDefault, .text = read(folder / "chat_template.jinja")});
+    found.push_back({.name = kDefault, .text = read_template(folder / "chat_template.jinja")});
   for (const char* more : {"additional_chat_templates", "chat_templates"}) {
     if (!fs::is_directory(folder / more)) continue;
     for (const auto& entry : fs::directory_iterator(folder / more)) {
@@ -34,7 +45,7 @@ std::vector<ChatTemplate> in_files(const fs::path& folder) {
       const bool known =
           std::any_of(found.begin(), found.end(), [&](const ChatTemplate& t) { return t.name == name; });
       if (entry.path().extension() == ".jinja" && !known)
-        found.push_back({.name = name, .text = read(entry.path())});
+        found.push_back({.name = name, .text = read_template(entry.path())});
     }
   }
   return found;

@@ -7,6 +7,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/tokenizer/added_tokens.h"
+#include "freelunch/tokenizer/folder_overrides.h"
 #include "freelunch/tokenizer/post_processor.h"
 #include "freelunch/tokenizer/scored_vocabulary.h"
 #include "freelunch/tokenizer/sentencepiece_tokenizer.h"
@@ -34,6 +35,22 @@ json read_object(const fs::path& path) {
   json value = parse_json(read(path), path.filename().string());
   if (!value.is_object()) fail(ErrorKind::kBadFile, "{}: is not a JSON object", path.filename().string());
   return value;
+}
+
+/// tokenizer_config.json. Older folders keep the special tokens in special_tokens_map.json, which comes
+/// first.
+json read_config(const fs::path& folder) {
+  json config = read_object(folder / "tokenizer_config.json");
+  if (!config.contains("added_tokens_decoder"))
+    config.update(read_object(folder / "special_tokens_map.json"));
+  return config;
+}
+
+/// tokenizer.json with what the files next to it change.
+json read_tokenizer_json(const fs::path& folder) {
+  json root = parse_json(read(folder / "tokenizer.json"), "tokenizer.json");
+  apply_folder_overrides(root, read_config(folder), read_object(folder / "added_tokens.json"));
+  return root;
 }
 
 /// The companion files of a vocabulary.
@@ -207,9 +224,7 @@ std::string token_of_class(std::string_view tokenizer_class, bool bos) {
 /// Names BOS and EOS as transformers does. A folder whose files name neither keeps those of the vocabulary.
 std::unique_ptr<Tokenizer> with_named_ends(std::unique_ptr<Tokenizer> tokenizer, const fs::path& folder,
                                            Source source) {
-  json config = read_object(folder / "tokenizer_config.json");
-  if (!config.contains("added_tokens_decoder"))
-    config.update(read_object(folder / "special_tokens_map.json"));
+  const json config = read_config(folder);
   const json named_class = config.value("tokenizer_class", json());
   const auto named = [&](const char* key, bool bos, std::optional<TokenId> own) -> std::optional<TokenId> {
     if (config.contains(key)) return id_of(*tokenizer, named_token(config, key));
@@ -241,11 +256,11 @@ GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
 std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const fs::path& folder, int64_t size) {
   return checked(folder, [&]() -> std::optional<GgufVocabulary> {
     const auto of_json = [&](const std::string& text, std::string_view file) {
-      return vocabulary_of_tokenizer_json(text, read_object(folder / "tokenizer_config.json"), size, file);
+      return vocabulary_of_tokenizer_json(text, read_config(folder), size, file);
     };
     switch (source_of(folder)) {
       case Source::kJson:
-        return of_json(read(folder / "tokenizer.json"), "tokenizer.json");
+        return of_json(read_tokenizer_json(folder).dump(), "tokenizer.json");
       case Source::kModel:
         return vocabulary_of_model_file(folder, size);
       case Source::kVocabularyAndMerges:
@@ -262,7 +277,7 @@ std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
     const Source source = source_of(folder);
     switch (source) {
       case Source::kJson:
-        return with_named_ends(from_tokenizer_json(read(folder / "tokenizer.json"), "tokenizer.json"), folder,
+        return with_named_ends(tokenizer_from_json(read_tokenizer_json(folder), "tokenizer.json"), folder,
                                source);
       case Source::kModel:
         return with_named_ends(

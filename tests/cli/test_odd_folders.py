@@ -211,6 +211,55 @@ def test_chat_templates_reach_folders_and_gguf(put, expected, folder, tmp_path):
     assert {k: v for k, v in ours.items() if "chat" in k} == {k: v for k, v in theirs.items() if "chat" in k}
 
 
+def test_line_ends_of_a_template_file_are_those_of_python(folder, tmp_path):
+    (folder / "chat_template.jinja").write_bytes("{{ a }}\r\né\rb\n".encode())
+    run("convert", folder, "-o", tmp_path / "m.gguf")
+    expected = AutoTokenizer.from_pretrained(folder).chat_template
+    assert metadata(tmp_path / "m.gguf")["tokenizer.chat_template"] == expected == "{{ a }}\né\nb\n"
+
+
+@pytest.fixture
+def with_adapter(folder):
+    (folder / "adapter_config.json").write_text(json.dumps(dict(peft_type="LORA", base_model_name_or_path="a/b")))
+    save_file({"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(4, 64)},
+              folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_an_adapter_next_to_a_model_is_not_applied_and_said_so(with_adapter, evaluation_text, tmp_path):
+    """In the output, transformers would take adapter_config.json for an order to load the base model."""
+    warnings = expect_the_figure_of_pytorch(with_adapter, evaluation_text)
+    assert len(warnings) == 1 and "adapter_config.json" in warnings[0]
+    run("convert", with_adapter, "-o", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("adapter*"))
+
+
+@pytest.mark.parametrize("config", [True, False], ids=["with config.json", "without"])
+def test_an_adapter_alone_is_no_model(config, with_adapter):
+    (with_adapter / "model.safetensors").unlink()
+    if not config:
+        (with_adapter / "config.json").unlink()
+    assert "adapter" in refusal(4, "inspect", with_adapter)
+
+
+@pytest.mark.parametrize("key", ["rms_norm_eps", "max_position_embeddings", "hidden_size", "tie_word_embeddings"])
+def test_null_is_no_default_where_transformers_refuses_it(key, folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, key: None}))
+    refusal(3, "inspect", folder)
+
+
+def test_byte_level_gguf_without_merges_is_refused(dense_model, evaluation_text, tmp_path):
+    """llama.cpp refuses it; every byte would be a token of its own."""
+    def tokenizer(writer, folder):
+        tiny_model.add_byte_level_tokenizer(writer, folder)
+        del writer.kv_data[0]["tokenizer.ggml.merges"]
+
+    tiny_model.write_gguf(tmp_path / "m.gguf", *dense_model, tokenizer)
+    line = refusal(3, "perplexity", tmp_path / "m.gguf", "--text", evaluation_text, alone=False)
+    assert "tokenizer.ggml.merges" in line
+
+
 def test_inspect_says_what_was_ignored(folder):
     config = json.loads((folder / "config.json").read_text())
     config |= dict(my_key=3, router_aux_loss_coef=0.1)

@@ -95,9 +95,9 @@ def add_what_one_architecture_has(writer, name, c):
 def add_vocabulary(writer, size):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([f"t{i}" for i in range(size)])
+    writer.add_token_list(["t", "1", "t1"] + [f"t{i}" for i in range(3, size)])
     writer.add_token_types([1] * size)
-    writer.add_token_merges([])
+    writer.add_token_merges(["t 1"])
 
 
 def write(path, name, model, change=None):
