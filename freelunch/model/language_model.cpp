@@ -4,19 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <set>
 #include <span>
-#include <sstream>
 
 #include "freelunch/architecture/architecture.h"
 #include "freelunch/architecture/gguf_config.h"
-#include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/architecture/hf_config.h"
 #include "freelunch/architecture/special_tokens.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/printable.h"
+#include "freelunch/base/read_file.h"
 #include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
+#include "freelunch/model/gguf_file.h"
 #include "freelunch/model/stored_head.h"
 
 namespace freelunch::model {
@@ -25,14 +23,6 @@ namespace {
 using checkpoint::DType;
 using checkpoint::TensorInfo;
 namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) fail(ErrorKind::kBadFile, "cannot open '{}': {}", path.string(), system_error_text());
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
 
 using checkpoint::shape_text;
 
@@ -64,37 +54,6 @@ DType saved_dtype_of(const std::vector<SavedPart>& parts) {
   return same ? first : DType::kF32;
 }
 
-/// The GGUF of a folder that holds model.gguf, or its splits, instead of config.json.
-std::optional<fs::path> gguf_inside(const fs::path& folder) {
-  if (fs::exists(folder / "config.json")) return std::nullopt;
-  if (fs::exists(folder / "model.gguf")) return folder / "model.gguf";
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("model-00001-of-") && name.ends_with(".gguf")) return entry.path();
-  }
-  return std::nullopt;
-}
-
-/// A GGUF file holds nothing but what its readers compute with. A tensor that the architecture does not know
-/// is a part of the model that would be left out.
-void refuse_unknown_tensors(const checkpoint::GgufCheckpoint& file, const std::vector<StoredTensor>& stored,
-                            const Config& config, const std::string& name) {
-  std::set<std::string_view> known;
-  for (const StoredTensor& tensor : stored) known.insert(tensor.name);
-  std::string names;
-  int64_t count = 0;
-  for (const TensorInfo& info : file.tensors()) {
-    const bool beside = config.positions == PositionKind::kRotary && is_known_beside_weights(info.name);
-    if (known.contains(info.name) || beside) continue;
-    if (++count <= 8) names += (names.empty() ? "'" : ", '") + info.name + "'";
-  }
-  if (count == 0) return;
-  fail(ErrorKind::kUnsupported, "{}: {} {} {}{} not supported for {}; the model computes with {}", name,
-       count == 1 ? "the tensor" : "the tensors", names,
-       count > 8 ? fmt::format("and {} more ", count - 8) : "", count == 1 ? "is" : "are",
-       config.architecture, count == 1 ? "it" : "them");
-}
-
 }  // namespace
 
 std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
@@ -116,11 +75,11 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
 }
 
 void LanguageModel::open_folder() {
-  const std::string text = read_text(path_ / "config.json");
+  const std::string text = read_file(path_ / "config.json", ErrorKind::kBadFile);
   config_ = parse_config(text, "config.json");
   std::vector<int64_t> ends;
   if (const fs::path file = path_ / "generation_config.json"; fs::exists(file))
-    ends = end_tokens_of(read_text(file), "generation_config.json");
+    ends = end_tokens_of(read_file(file, ErrorKind::kBadFile), "generation_config.json");
   set_end_tokens(ends.empty() ? end_tokens_of(text, "config.json") : ends);
   checkpoint_ = checkpoint::open_safetensors(path_);
   NameTable names = architecture_of_model_type(config_.architecture, "model").hugging_face;

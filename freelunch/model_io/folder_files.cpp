@@ -1,12 +1,11 @@
 #include "freelunch/model_io/folder_files.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
 #include "freelunch/architecture/hf_config.h"
 #include "freelunch/base/error.h"
+#include "freelunch/base/read_file.h"
 #include "freelunch/checkpoint/files/atomic_file.h"
 #include "freelunch/model_io/gguf_tokenizer.h"
 
@@ -123,19 +122,15 @@ void write_config(const model::LanguageModel& model, const OutputOptions& option
     if (archive) config["quantization_config"] = archive_config();
     return write_json(folder / "config.json", config);
   }
-  const fs::path config_path = model.path() / "config.json";
-  std::ifstream stream(config_path);
-  if (!stream) fail(ErrorKind::kIo, "cannot open '{}': {}", config_path.string(), system_error_text());
-  std::ostringstream text;
-  text << stream.rdbuf();
-  ordered_json config = ordered_json::parse(text.str());
+  const std::string text = read_file(model.path() / "config.json");
+  ordered_json config = ordered_json::parse(text);
   // the files may have decided what the head is
   const bool tied = model.config().tied_embeddings;
-  const bool retied = model::parse_config(text.str(), "config.json").tied_embeddings != tied;
+  const bool retied = model::parse_config(text, "config.json").tied_embeddings != tied;
   const bool was_archive = config.contains("quantization_config") || config.contains("sparsity_config") ||
                            config.contains("compression_config");
   if (!archive && !was_archive && !options.dtype && !retied) {  // byte for byte
-    fs::copy_file(config_path, folder / "config.json");
+    fs::copy_file(model.path() / "config.json", folder / "config.json");
     return;
   }
   for (const char* key : {"quantization_config", "sparsity_config", "compression_config"}) config.erase(key);

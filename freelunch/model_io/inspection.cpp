@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -13,6 +11,7 @@
 #include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/architecture/ignored_keys.h"
 #include "freelunch/base/interrupt.h"
+#include "freelunch/base/read_file.h"
 #include "freelunch/checkpoint/bitmask/bitmask_checkpoint.h"
 #include "freelunch/model/language_model.h"
 #include "freelunch/model/weight_view.h"
@@ -133,8 +132,7 @@ json ignored(const model::LanguageModel& model) {
     if (!read.contains(info.name) && !rotary) tensors.push_back(info.name);
   }
   if (gguf == nullptr) {
-    std::ifstream stream(model.path() / "config.json", std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
+    const std::string text = read_file(model.path() / "config.json");
     return {{"tensors", std::move(tensors)}, {"keys", model::ignored_keys(text, "config.json")}};
   }
   const model::Architecture& architecture =

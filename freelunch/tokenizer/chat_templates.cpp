@@ -1,9 +1,8 @@
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "freelunch/base/error.h"
+#include "freelunch/base/read_file.h"
 #include "freelunch/tokenizer/tokenizer_folder.h"
 #include "freelunch/tokenizer/tokenizer_json.h"
 
@@ -15,17 +14,9 @@ using nlohmann::json;
 
 constexpr const char* kDefault = "default";
 
-std::string read(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::stringstream text;
-  if (stream) text << stream.rdbuf();
-  if (!stream) fail(ErrorKind::kIo, "cannot read '{}': {}", path.string(), system_error_text());
-  return text.str();
-}
-
 /// A template's text; CRLF and CR become LF, as in Python's text mode.
 std::string read_template(const fs::path& path) {
-  const std::string bytes = read(path);
+  const std::string bytes = read_file(path);
   std::string text;
   for (size_t i = 0; i < bytes.size(); ++i) {
     if (bytes[i] == '\r' && i + 1 < bytes.size() && bytes[i + 1] == '\n') continue;
@@ -54,7 +45,7 @@ std::vector<ChatTemplate> in_files(const fs::path& folder) {
 /// "chat_template" of a JSON file: a text, or a list of {"name", "template"}.
 std::vector<ChatTemplate> in_json(const fs::path& file) {
   if (!fs::exists(file)) return {};
-  const json config = parse_json(read(file), file.filename().string());
+  const json config = parse_json(read_file(file), file.filename().string());
   const auto it = config.is_object() ? config.find("chat_template") : config.end();
   if (it == config.end()) return {};
   if (it->is_string()) return {{.name = kDefault, .text = it->get<std::string>()}};

@@ -1,11 +1,10 @@
 #include "freelunch/tokenizer/tokenizer_folder.h"
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "freelunch/base/error.h"
+#include "freelunch/base/read_file.h"
 #include "freelunch/tokenizer/added_tokens.h"
 #include "freelunch/tokenizer/folder_overrides.h"
 #include "freelunch/tokenizer/post_processor.h"
@@ -21,18 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-std::string read(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::stringstream text;
-  if (stream) text << stream.rdbuf();
-  if (!stream) fail(ErrorKind::kIo, "cannot read '{}': {}", path.string(), system_error_text());
-  return text.str();
-}
-
 /// The JSON object in a file; an empty object if there is no such file.
 json read_object(const fs::path& path) {
   if (!fs::exists(path)) return json::object();
-  json value = parse_json(read(path), path.filename().string());
+  json value = parse_json(read_file(path), path.filename().string());
   if (!value.is_object()) fail(ErrorKind::kBadFile, "{}: is not a JSON object", path.filename().string());
   return value;
 }
@@ -48,7 +39,7 @@ json read_config(const fs::path& folder) {
 
 /// tokenizer.json with what the files next to it change.
 json read_tokenizer_json(const fs::path& folder) {
-  json root = parse_json(read(folder / "tokenizer.json"), "tokenizer.json");
+  json root = parse_json(read_file(folder / "tokenizer.json"), "tokenizer.json");
   apply_folder_overrides(root, read_config(folder), read_object(folder / "added_tokens.json"));
   return root;
 }
@@ -172,15 +163,16 @@ json json_of_vocabulary_and_merges(const fs::path& folder) {
   }
   const bool add_bos = flag(companions.config, "add_bos_token").value_or(false);
   const bool add_eos = flag(companions.config, "add_eos_token").value_or(false);
-  return {{"added_tokens", std::move(added)},
-          {"pre_tokenizer",
-           {{"type", "ByteLevel"},
-            {"add_prefix_space", flag(companions.config, "add_prefix_space").value_or(false)}}},
-          {"post_processor",
-           template_of(vocabulary, add_bos ? special("bos_token") : "", add_eos ? special("eos_token") : "")},
-          {"decoder", {{"type", "ByteLevel"}}},
-          {"model",
-           {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges_of(read(folder / "merges.txt"))}}}};
+  return {
+      {"added_tokens", std::move(added)},
+      {"pre_tokenizer",
+       {{"type", "ByteLevel"},
+        {"add_prefix_space", flag(companions.config, "add_prefix_space").value_or(false)}}},
+      {"post_processor",
+       template_of(vocabulary, add_bos ? special("bos_token") : "", add_eos ? special("eos_token") : "")},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"model",
+       {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges_of(read_file(folder / "merges.txt"))}}}};
 }
 
 enum class Source { kNone, kJson, kModel, kVocabularyAndMerges };
@@ -242,7 +234,7 @@ std::unique_ptr<Tokenizer> with_named_ends(std::unique_ptr<Tokenizer> tokenizer,
 GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
   const Companions companions = read_companions(folder);
   const SentencePieceOptions options = sentencepiece_options(companions);
-  const std::string bytes = read(folder / "tokenizer.model");
+  const std::string bytes = read_file(folder / "tokenizer.model");
   const auto tokenizer = from_sentencepiece(bytes, options, "tokenizer.model");
   GgufVocabulary v = vocabulary_of_sentencepiece(bytes, options, size, "tokenizer.model");
   set_specials(v, companions.config, *tokenizer);
@@ -281,7 +273,7 @@ std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
                                source);
       case Source::kModel:
         return with_named_ends(
-            from_sentencepiece(read(folder / "tokenizer.model"),
+            from_sentencepiece(read_file(folder / "tokenizer.model"),
                                sentencepiece_options(read_companions(folder)), "tokenizer.model"),
             folder, source);
       case Source::kVocabularyAndMerges:
