@@ -23,7 +23,8 @@ std::unique_ptr<tokenizer::Tokenizer> open_tokenizer(const model::LanguageModel&
 /// Weights of an adapter (PEFT) are not applied: alone they are no model, and next to one they are left out.
 void tell_of_adapter(const fs::path& path, LogSink& log) {
   if (!fs::exists(path / "adapter_config.json")) return;
-  if (!fs::exists(path / "model.safetensors") && !fs::exists(path / "model.safetensors.index.json"))
+  const auto has = [&](const char* name) { return fs::exists(path / name); };
+  if (!has("model.safetensors") && !has("model.safetensors.index.json") && !has("model.gguf"))
     fail(ErrorKind::kUnsupported,
          "'{}' holds an adapter (adapter_config.json), not a model; merge it into its base model first",
          path.string());
