@@ -111,10 +111,11 @@ std::map<TokenId, json> listed_tokens(const json& config, const json& added_toke
       listed[checked_id(json::parse(key, nullptr, false), kConfig, key)] = added_token(entry);
     return listed;
   }
-  for (const auto& [content, id] : added_tokens_json.items()) {
+  for (const auto& entry : added_tokens_json.items()) {
+    const std::string& content = entry.key();
     const bool special = std::any_of(specials.begin(), specials.end(),
                                      [&](const json& token) { return token["content"] == content; });
-    listed[checked_id(id, "added_tokens.json", content)] =
+    listed[checked_id(entry.value(), "added_tokens.json", content)] =
         added_token({{"content", content}, {"special", special}});
   }
   for (const json& entry : added.list())
