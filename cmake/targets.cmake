@@ -18,10 +18,13 @@ function(freelunch_library name)
   endif()
 endfunction()
 
-# Links LibTorch and reuses the precompiled header of freelunch_tensor_pch, or of another target PCH of the same macros.
+# freelunch_use_torch(TARGET [OWNER]): links LibTorch and reuses the precompiled header of OWNER, which is compiled with
+# the same macros (default: freelunch_tensor_pch).
 function(freelunch_use_torch target)
-  set(pch freelunch_tensor_pch ${ARGN})
-  list(GET pch -1 pch)
+  set(owner freelunch_tensor_pch)
+  if(ARGC GREATER 1)
+    set(owner ${ARGV1})
+  endif()
   target_link_libraries(${target} PUBLIC freelunch::tensor PRIVATE fmt::fmt nlohmann_json::nlohmann_json)
-  target_precompile_headers(${target} REUSE_FROM ${pch})
+  target_precompile_headers(${target} REUSE_FROM ${owner})
 endfunction()

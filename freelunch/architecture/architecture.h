@@ -73,8 +73,8 @@ const Architecture& architecture_of_model_type(std::string_view model_type, cons
 /// likewise.
 const Architecture& architecture_of_gguf(std::string_view gguf_name, bool experts, const std::string& file);
 
-/// For a key that transformers knows under two names. Throws Unsupported if config.json has both with
-/// different values, of which one would be ignored.
+/// For a key that has two names in transformers. Throws Unsupported if config.json has both names and their
+/// values differ.
 void refuse_second_name(const nlohmann::json& json, const char* name, const char* second);
 
 /// For architectures whose config.json gives a window that use_sliding_window switches off. Throws

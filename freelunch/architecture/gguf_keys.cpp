@@ -202,7 +202,7 @@ std::vector<std::string> ignored_keys(const GgufMetadata& metadata, const Archit
   return ignored;
 }
 
-bool is_known_beside_weights(std::string_view tensor) {
+bool holds_rotary_frequencies(std::string_view tensor) {
   if (tensor == kRopeFrequencies || tensor == kRopeLongFactors || tensor == kRopeShortFactors) return true;
   // rotary frequencies that old converters copied; readers compute them
   return tensor.starts_with("blk.") && tensor.ends_with(".attn_rot_embd.weight");

@@ -19,7 +19,8 @@ std::vector<std::string> ignored_keys(const checkpoint::GgufMetadata& metadata,
                                       const Architecture& architecture, const Config& config,
                                       const std::string& name);
 
-/// Whether a tensor that is no weight of the architecture changes nothing or is read by config_from_gguf.
-bool is_known_beside_weights(std::string_view tensor);
+/// Whether a tensor of a model with rotary positions is no weight, but holds rotary frequencies: those that
+/// config_from_gguf reads, or a copy of computed ones, which nothing needs.
+bool holds_rotary_frequencies(std::string_view tensor);
 
 }  // namespace freelunch::model

@@ -14,8 +14,8 @@ inline constexpr const char* kRopeShortFactors = "rope_factors_short.weight";
 /// Reads the scaling of rotary positions as llama.cpp does: a factor without a type is linear, the type
 /// "none" ignores the factor, the tensors rope_factors_long and _short are longrope, rope_freqs must be Llama
 /// 3's. `prefix` is that of the keys, `name` names the file in errors. The sizes and the RoPE base of
-/// `config` must have been read. Throws Unsupported, naming key and value, for whatever llama.cpp would apply
-/// and this version does not.
+/// `config` must have been read. Throws Unsupported, naming key and value, for a scaling that llama.cpp
+/// applies and this version does not.
 RopeScaling read_rope_scaling(const checkpoint::GgufCheckpoint& file, const Config& config,
                               const GgufForm& form, const std::string& prefix, const std::string& name);
 

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-/// Values of every kind, of which a reader of the key would refuse or use at least one.
+/// Values of every JSON type. Code that reads a key refuses or uses at least one of them.
 const std::vector<json>& strange_values() {
   static const std::vector<json> values{json::object(), json::array(), json::array({7}), "?", -7, 0.5,
                                         true,           false,         nullptr};

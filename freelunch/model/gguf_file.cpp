@@ -5,6 +5,7 @@
 
 #include "freelunch/architecture/gguf_keys.h"
 #include "freelunch/base/error.h"
+#include "freelunch/base/printable.h"
 
 namespace freelunch::model {
 
@@ -24,18 +25,16 @@ void refuse_unknown_tensors(const checkpoint::GgufCheckpoint& file, const std::v
                             const Config& config, const std::string& name) {
   std::set<std::string_view> known;
   for (const StoredTensor& tensor : stored) known.insert(tensor.name);
-  std::string names;
-  int64_t count = 0;
+  std::vector<std::string> unknown;
   for (const checkpoint::TensorInfo& info : file.tensors()) {
-    const bool beside = config.positions == PositionKind::kRotary && is_known_beside_weights(info.name);
-    if (known.contains(info.name) || beside) continue;
-    if (++count <= 8) names += (names.empty() ? "'" : ", '") + info.name + "'";
+    const bool rotary = config.positions == PositionKind::kRotary && holds_rotary_frequencies(info.name);
+    if (!known.contains(info.name) && !rotary) unknown.push_back(info.name);
   }
-  if (count == 0) return;
-  fail(ErrorKind::kUnsupported, "{}: {} {} {}{} not supported for {}; the model computes with {}", name,
-       count == 1 ? "the tensor" : "the tensors", names,
-       count > 8 ? fmt::format("and {} more ", count - 8) : "", count == 1 ? "is" : "are",
-       config.architecture, count == 1 ? "it" : "them");
+  if (unknown.empty()) return;
+  const bool one = unknown.size() == 1;
+  fail(ErrorKind::kUnsupported, "{}: {} {} {} not supported for {}; the model computes with {}", name,
+       one ? "the tensor" : "the tensors", first_of(unknown, 8), one ? "is" : "are", config.architecture,
+       one ? "it" : "them");
 }
 
 }  // namespace freelunch::model

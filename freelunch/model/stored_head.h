@@ -14,11 +14,11 @@ struct StoredHead {
   std::string warning;  ///< of files that say something else than config.json; empty: they agree
 };
 
-/// Decides from config.json and the files together, as transformers 5 does: a tied pair may be stored under
-/// either name, and two matrices that differ are not tied, whatever config.json says. Compares the two, if
-/// config.json ties them and the files hold both. names: of the folder. Throws BadFile if config.json says
-/// that the head is a matrix of its own and no file holds it: transformers would draw a random one, and the
-/// embedding in its place would be another model.
+/// Decides from config.json and the files together, as transformers 5 does. If config.json ties head and
+/// embedding, the matrix may be stored under either name. If both are stored, their values are compared: two
+/// matrices that differ are not tied, whatever config.json says. `names` are those of the folder. Throws
+/// BadFile if config.json says that the head is a matrix of its own and no file holds it: transformers would
+/// draw a random one, and with the embedding in its place this would be another model.
 StoredHead find_head(const checkpoint::Checkpoint& files, const Config& config, const NameTable& names,
                      const std::string& where);
 

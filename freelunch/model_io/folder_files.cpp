@@ -152,7 +152,7 @@ void write_other_files(const model::LanguageModel& model, const fs::path& folder
   if (!metadata.has("tokenizer.ggml.model")) return;
   const tokenizer::GgufVocabulary vocabulary = gguf_vocabulary(metadata);
   write_json(folder / "tokenizer.json", tokenizer::tokenizer_json_from_gguf(vocabulary));
-  json config = tokenizer::tokenizer_config_from_gguf(vocabulary, "");
+  json config = tokenizer::tokenizer_config_from_gguf(vocabulary);
   config["model_max_length"] = model.config().max_length;
   if (const json templates = chat_template_json(metadata); !templates.is_null())
     config["chat_template"] = templates;

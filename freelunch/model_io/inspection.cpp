@@ -118,8 +118,9 @@ json inspect_tensor(const model::LanguageModel& model, const ModelTensor& tensor
   return entry;
 }
 
-/// Tensors that are no weights, and keys that change nothing. Of a GGUF file also other programs' keys: those
-/// whose prefix is neither the architecture's nor one of the general, tokenizer, split and quantisation keys.
+/// The tensors that are no weights, and the keys that change nothing. In a GGUF file the keys of other
+/// programs belong to these: they begin neither with the architecture's name nor with general, tokenizer,
+/// split or quantize.
 json ignored(const model::LanguageModel& model) {
   std::set<std::string_view> read;
   for (const ModelTensor& tensor : model.tensors()) {

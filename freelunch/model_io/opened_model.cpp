@@ -20,7 +20,8 @@ std::unique_ptr<tokenizer::Tokenizer> open_tokenizer(const model::LanguageModel&
   return tokenizer::from_folder(model.path());
 }
 
-/// Weights of an adapter (PEFT) are not applied: alone they are no model, and next to one they are left out.
+/// Adapters (PEFT) are not applied. Refuses a folder that holds only an adapter; warns of one next to a
+/// model.
 void tell_of_adapter(const fs::path& path, LogSink& log) {
   if (!fs::exists(path / "adapter_config.json")) return;
   const auto has = [&](const char* name) { return fs::exists(path / name); };

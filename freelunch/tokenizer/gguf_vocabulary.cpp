@@ -259,7 +259,7 @@ std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::stri
 
 json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary) { return build(vocabulary, "GGUF metadata"); }
 
-json tokenizer_config_from_gguf(const GgufVocabulary& v, const std::string& chat_template) {
+json tokenizer_config_from_gguf(const GgufVocabulary& v) {
   json config{{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
   const auto name = [&](const char* key, const std::optional<TokenId>& id) {
     if (id) config[key] = spelling(v, static_cast<size_t>(*id));
@@ -268,7 +268,6 @@ json tokenizer_config_from_gguf(const GgufVocabulary& v, const std::string& chat
   name("eos_token", v.eos);
   name("unk_token", v.unk);
   name("pad_token", v.pad);
-  if (!chat_template.empty()) config["chat_template"] = chat_template;
   return config;
 }
 

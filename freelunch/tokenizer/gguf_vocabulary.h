@@ -45,7 +45,7 @@ std::unique_ptr<Tokenizer> from_gguf(const GgufVocabulary& vocabulary, std::stri
 /// The same tokenizer as a complete tokenizer.json.
 nlohmann::json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary);
 
-/// The tokenizer_config.json for that tokenizer.json; chat_template may be empty.
-nlohmann::json tokenizer_config_from_gguf(const GgufVocabulary& vocabulary, const std::string& chat_template);
+/// The tokenizer_config.json for that tokenizer.json, without chat templates.
+nlohmann::json tokenizer_config_from_gguf(const GgufVocabulary& vocabulary);
 
 }  // namespace freelunch::tokenizer

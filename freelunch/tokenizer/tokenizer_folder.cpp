@@ -37,10 +37,10 @@ json read_config(const fs::path& folder) {
   return config;
 }
 
-/// tokenizer.json with what the files next to it change.
-json read_tokenizer_json(const fs::path& folder) {
+/// tokenizer.json with what the files next to it change. `config` is that of read_config.
+json read_tokenizer_json(const fs::path& folder, const json& config) {
   json root = parse_json(read_file(folder / "tokenizer.json"), "tokenizer.json");
-  apply_folder_overrides(root, read_config(folder), read_object(folder / "added_tokens.json"));
+  apply_folder_overrides(root, config, read_object(folder / "added_tokens.json"));
   return root;
 }
 
@@ -214,9 +214,8 @@ std::string token_of_class(std::string_view tokenizer_class, bool bos) {
 }
 
 /// Names BOS and EOS as transformers does. A folder whose files name neither keeps those of the vocabulary.
-std::unique_ptr<Tokenizer> with_named_ends(std::unique_ptr<Tokenizer> tokenizer, const fs::path& folder,
+std::unique_ptr<Tokenizer> with_named_ends(std::unique_ptr<Tokenizer> tokenizer, const json& config,
                                            Source source) {
-  const json config = read_config(folder);
   const json named_class = config.value("tokenizer_class", json());
   const auto named = [&](const char* key, bool bos, std::optional<TokenId> own) -> std::optional<TokenId> {
     if (config.contains(key)) return id_of(*tokenizer, named_token(config, key));
@@ -229,6 +228,23 @@ std::unique_ptr<Tokenizer> with_named_ends(std::unique_ptr<Tokenizer> tokenizer,
   if (!bos && !eos) return tokenizer;
   if (!bos && tokenizer->adds_bos()) bos = tokenizer->bos();
   return std::make_unique<NamedEndsTokenizer>(std::move(tokenizer), bos, eos);
+}
+
+/// The tokenizer as its own files say, without the names of BOS and EOS in `config`, which is that of
+/// read_config.
+std::unique_ptr<Tokenizer> read_source(const fs::path& folder, Source source, const json& config) {
+  switch (source) {
+    case Source::kJson:
+      return tokenizer_from_json(read_tokenizer_json(folder, config), "tokenizer.json");
+    case Source::kModel:
+      return from_sentencepiece(read_file(folder / "tokenizer.model"),
+                                sentencepiece_options(read_companions(folder)), "tokenizer.model");
+    case Source::kVocabularyAndMerges:
+      return tokenizer_from_json(json_of_vocabulary_and_merges(folder), "vocab.json");
+    case Source::kNone:
+      break;
+  }
+  return nullptr;
 }
 
 GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
@@ -247,42 +263,23 @@ GgufVocabulary vocabulary_of_model_file(const fs::path& folder, int64_t size) {
 
 std::optional<GgufVocabulary> gguf_vocabulary_of_folder(const fs::path& folder, int64_t size) {
   return checked(folder, [&]() -> std::optional<GgufVocabulary> {
-    const auto of_json = [&](const std::string& text, std::string_view file) {
-      return vocabulary_of_tokenizer_json(text, read_config(folder), size, file);
-    };
-    switch (source_of(folder)) {
-      case Source::kJson:
-        return of_json(read_tokenizer_json(folder).dump(), "tokenizer.json");
-      case Source::kModel:
-        return vocabulary_of_model_file(folder, size);
-      case Source::kVocabularyAndMerges:
-        return of_json(json_of_vocabulary_and_merges(folder).dump(), "vocab.json");
-      case Source::kNone:
-        return std::nullopt;
-    }
-    return std::nullopt;
+    const Source source = source_of(folder);
+    if (source == Source::kNone) return std::nullopt;
+    if (source == Source::kModel) return vocabulary_of_model_file(folder, size);
+    const json config = read_config(folder);
+    return source == Source::kJson ? vocabulary_of_tokenizer_json(read_tokenizer_json(folder, config), config,
+                                                                  size, "tokenizer.json")
+                                   : vocabulary_of_tokenizer_json(json_of_vocabulary_and_merges(folder),
+                                                                  config, size, "vocab.json");
   });
 }
 
 std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
   auto tokenizer = checked(folder, [&]() -> std::unique_ptr<Tokenizer> {
     const Source source = source_of(folder);
-    switch (source) {
-      case Source::kJson:
-        return with_named_ends(tokenizer_from_json(read_tokenizer_json(folder), "tokenizer.json"), folder,
-                               source);
-      case Source::kModel:
-        return with_named_ends(
-            from_sentencepiece(read_file(folder / "tokenizer.model"),
-                               sentencepiece_options(read_companions(folder)), "tokenizer.model"),
-            folder, source);
-      case Source::kVocabularyAndMerges:
-        return with_named_ends(tokenizer_from_json(json_of_vocabulary_and_merges(folder), "vocab.json"),
-                               folder, source);
-      case Source::kNone:
-        return nullptr;
-    }
-    return nullptr;
+    if (source == Source::kNone) return nullptr;
+    const json config = read_config(folder);
+    return with_named_ends(read_source(folder, source, config), config, source);
   });
   if (tokenizer) return tokenizer;
   fail(ErrorKind::kBadFile,

@@ -121,12 +121,11 @@ void set_specials(GgufVocabulary& v, const json& config, const Tokenizer& tokeni
   if (*v.add_eos) v.eos = nothing.back();
 }
 
-GgufVocabulary vocabulary_of_tokenizer_json(std::string_view text, const json& config, int64_t size,
+GgufVocabulary vocabulary_of_tokenizer_json(const json& root, const json& config, int64_t size,
                                             std::string_view file) {
-  // parsing refuses broken files; the tokenizer also knows whether its template adds BOS and EOS
-  const std::unique_ptr<Tokenizer> tokenizer = from_tokenizer_json(text, file);
+  // refuses broken files, and knows whether the template adds BOS and EOS
+  const std::unique_ptr<Tokenizer> tokenizer = tokenizer_from_json(root, file);
   try {
-    const json root = json::parse(text);
     GgufVocabulary v = empty_vocabulary(size);
     if (!read_tokens(root, v, file)) {
       fail(ErrorKind::kUnsupported,

@@ -48,7 +48,7 @@ GgufVocabulary small(const std::string& model = "llama") {
   return v;
 }
 
-json config_of(const GgufVocabulary& v) { return tokenizer_config_from_gguf(v, ""); }
+json config_of(const GgufVocabulary& v) { return tokenizer_config_from_gguf(v); }
 
 TEST(ScoredVocabulary, IsTheOtherWayRound) {
   for (const char* model : {"llama", "t5"}) {
@@ -58,7 +58,7 @@ TEST(ScoredVocabulary, IsTheOtherWayRound) {
       v.remove_extra_whitespaces = prefix;
       const json root = tokenizer_json_from_gguf(v);
       const GgufVocabulary back = vocabulary_of_tokenizer_json(
-          root.dump(), config_of(v), static_cast<int64_t>(v.tokens.size()), "tokenizer.json");
+          root, config_of(v), static_cast<int64_t>(v.tokens.size()), "tokenizer.json");
       EXPECT_EQ(back.model, model);
       EXPECT_EQ(back.tokens, v.tokens);
       EXPECT_EQ(back.token_types, v.token_types);
@@ -96,7 +96,7 @@ TEST(ScoredVocabulary, RefusesMergesThatNoScoresGive) {
     json changed = root;
     changed["model"]["merges"] = std::move(merges);
     try {
-      vocabulary_of_tokenizer_json(changed.dump(), json::object(), static_cast<int64_t>(v.tokens.size()),
+      vocabulary_of_tokenizer_json(changed, json::object(), static_cast<int64_t>(v.tokens.size()),
                                    "tokenizer.json");
       ADD_FAILURE();
     } catch (const Error& error) {

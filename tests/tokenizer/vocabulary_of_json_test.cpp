@@ -25,15 +25,15 @@ GgufVocabulary small(const std::string& pre) {
   return v;
 }
 
-json config_of(const GgufVocabulary& v) { return tokenizer_config_from_gguf(v, ""); }
+json config_of(const GgufVocabulary& v) { return tokenizer_config_from_gguf(v); }
 
 TEST(VocabularyOfJson, IsTheOtherWayRound) {
   for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2", "olmo", "dbrx", "tekken", "default"}) {
     for (const bool ends : {false, true}) {
       GgufVocabulary v = small(pre);
       v.add_bos = v.add_eos = ends;
-      const std::string text = tokenizer_json_from_gguf(v).dump();
-      const GgufVocabulary back = vocabulary_of_tokenizer_json(text, config_of(v), 8, "tokenizer.json");
+      const json root = tokenizer_json_from_gguf(v);
+      const GgufVocabulary back = vocabulary_of_tokenizer_json(root, config_of(v), 8, "tokenizer.json");
       EXPECT_EQ(back.model, "gpt2");
       EXPECT_EQ(back.pre, pre);
       v.tokens.insert(v.tokens.end(), {"[PAD6]", "[PAD7]"});  // rows of the embedding without a token
@@ -47,7 +47,7 @@ TEST(VocabularyOfJson, IsTheOtherWayRound) {
       EXPECT_EQ(back.add_bos, ends);
       EXPECT_EQ(back.add_eos, ends);
       // and the fillers are no tokens of a tokenizer.json made from it
-      EXPECT_EQ(tokenizer_json_from_gguf(back), json::parse(text)) << pre;
+      EXPECT_EQ(tokenizer_json_from_gguf(back), root) << pre;
     }
   }
 }
@@ -58,7 +58,7 @@ TEST(VocabularyOfJson, ReadsMergesAndSpecialTokensInBothSpellings) {
   root["model"]["merges"] = json::array({json::array({"a", "b"})});
   root["pre_tokenizer"].erase("use_regex");  // older files leave it out
   const json config{{"bos_token", {{"content", "<s>"}}}, {"pad_token", "</s>"}, {"unk_token", nullptr}};
-  const GgufVocabulary back = vocabulary_of_tokenizer_json(root.dump(), config, 6, "tokenizer.json");
+  const GgufVocabulary back = vocabulary_of_tokenizer_json(root, config, 6, "tokenizer.json");
   EXPECT_EQ(back.merges, v.merges);
   EXPECT_EQ(back.pre, "gpt-2");
   EXPECT_EQ(back.bos, 3);
@@ -69,7 +69,7 @@ TEST(VocabularyOfJson, ReadsMergesAndSpecialTokensInBothSpellings) {
 TEST(VocabularyOfJson, RefusesWhatGgufHasNoNameFor) {
   const auto refused = [](const json& root, int64_t size, ErrorKind kind, const std::string& part) {
     try {
-      vocabulary_of_tokenizer_json(root.dump(), json::object(), size, "tokenizer.json");
+      vocabulary_of_tokenizer_json(root, json::object(), size, "tokenizer.json");
       ADD_FAILURE() << part;
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), kind) << error.what();

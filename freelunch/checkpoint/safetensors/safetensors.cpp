@@ -66,7 +66,7 @@ void SafetensorsCheckpoint::note_absent(const std::map<std::string, std::string>
                                         const std::string& index) {
   std::vector<std::string> absent;
   for (const auto& [tensor, shard] : shard_of) {
-    if (find(tensor) == nullptr) absent.push_back(printable(tensor));
+    if (find(tensor) == nullptr) absent.push_back(tensor);
   }
   if (absent.empty()) return;
   notes_.push_back(fmt::format("{} names tensors that no shard holds: {}", index, first_of(absent)));
