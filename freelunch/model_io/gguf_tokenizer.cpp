@@ -1,7 +1,6 @@
 #include "freelunch/model_io/gguf_tokenizer.h"
 
 #include "freelunch/architecture/special_tokens.h"
-#include "freelunch/base/error.h"
 
 namespace freelunch::pipeline {
 
@@ -14,11 +13,9 @@ tokenizer::GgufVocabulary gguf_vocabulary(const checkpoint::GgufMetadata& metada
   v.model = metadata.get_string("tokenizer.ggml.model");
   v.pre = metadata.get_string("tokenizer.ggml.pre", "default");
   v.tokens = metadata.get_strings("tokenizer.ggml.tokens");
-  v.merges = metadata.get_strings("tokenizer.ggml.merges", {});
-  // without them every byte would be a token of its own
-  if (v.model == "gpt2" && !metadata.has("tokenizer.ggml.merges"))
-    fail(ErrorKind::kBadFile,
-         "gguf: the tokenizer is byte-level BPE, but the file lacks tokenizer.ggml.merges");
+  // byte-level BPE needs them: without, every byte would be a token of its own
+  v.merges = v.model == "gpt2" ? metadata.get_strings("tokenizer.ggml.merges")
+                               : metadata.get_strings("tokenizer.ggml.merges", {});
   v.token_types = metadata.get_ints("tokenizer.ggml.token_type", {});
   const auto id = [&](const char* key) -> std::optional<tokenizer::TokenId> {
     const auto found = model::special_token(metadata, key, static_cast<int64_t>(v.tokens.size()));
