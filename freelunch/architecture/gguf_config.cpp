@@ -65,7 +65,7 @@ void read_experts(const GgufMetadata& metadata, const std::string& prefix, Confi
 /// is not.
 void read_biases(const GgufCheckpoint& file, const Architecture& architecture, const std::string& name,
                  Config& config) {
-  const auto holds_all = [&](std::vector<WeightRole::Kind> roles) {
+  const auto holds_all = [&](const std::vector<WeightRole::Kind>& roles) {
     std::string present, missing;
     for (int64_t b = 0; b < config.blocks; ++b) {
       for (const WeightRole::Kind role : roles) {
