@@ -191,7 +191,8 @@ ClosedFormSettings choose_settings(const at::Tensor& W_dense, const sparsity::Ma
       throw_if_interrupted();
       const ClosedFormSettings settings{
           .lambda = lambdas[static_cast<size_t>(i)], .blend = blend, .iterations = grid.iterations};
-      const double error = held.of(solve(W, part, calibration, settings));
+      // abs: only rounding makes a sum of squares negative, and far below 0 it has destroyed the solution too
+      const double error = std::abs(held.of(solve(W, part, calibration, settings)));
       if (error < best_error) {
         best_error = error;
         best = settings;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -20,22 +21,58 @@ using kernels::Output;
 constexpr int64_t kPanel = 64;  // columns of a panel, which then stays in the L2 cache for all rows
 constexpr int64_t kRows = 48;   // rows that a thread takes at a time
 
+// A step of Cholesky's factorisation is taken while the largest diagonal element is so many times the mean.
+// Most matrices of an LLM need up to 5 steps. A step costs a product 4 n operations for each row, of 2 n^2.
+constexpr double kLarge = 16;
+constexpr int64_t kMostLarge = 16;
+
+/// The first steps of Cholesky's factorisation of H (n, n) with pivoting: F (k, n) so that H - F^T F has no
+/// diagonal element far above the mean.
+at::Tensor large_part(const at::Tensor& H, const at::Tensor& diagonal) {
+  at::Tensor F = at::empty({0, H.size(0)}, H.options());
+  at::Tensor rest = diagonal.to(at::kDouble);
+  while (F.size(0) < kMostLarge) {
+    const auto pivot = rest.argmax().item<int64_t>();
+    const double largest = rest[pivot].item<double>();
+    if (!(largest > kLarge * rest.mean().item<double>())) break;
+    const at::Tensor above = at::mv(F.t().to(at::kDouble), F.select(1, pivot).to(at::kDouble));
+    const at::Tensor row = ((H[pivot].to(at::kDouble) - above) / std::sqrt(largest)).to(at::kFloat);
+    F = at::cat({F, row.unsqueeze(0)});
+    rest = (rest - row.to(at::kDouble).square()).clamp_min(0);
+  }
+  return F.contiguous();
+}
+
+/// to (n) = row i of H - F^T F, `from` row i of H. In double: what remains may be 2^-20 of both.
+void without_large_part(int64_t i, const float* from, const at::Tensor& F, float* to) {
+  const int64_t n = F.size(1);
+  const float* f = F.const_data_ptr<float>();
+  for (int64_t j = 0; j < n; ++j) {
+    double rest = from[j];
+    for (int64_t k = 0; k < F.size(0); ++k) rest -= static_cast<double>(f[k * n + i]) * f[k * n + j];
+    to[j] = static_cast<float>(rest);
+  }
+}
+
 }  // namespace
 
 bool SplitGram::serves(at::Device device) { return backend::of(device).bf16_gemm(); }
 
 SplitGram::SplitGram(const at::Tensor& matrix) : n_(matrix.size(0)), diagonal_(matrix.diagonal().clone()) {
   const at::Tensor H = matrix.contiguous();
+  large_ = large_part(H, diagonal_);
   const float* from = H.const_data_ptr<float>();
   const int64_t pairs = even() / 2;
   high_ = at::empty({pairs, n_}, H.options().dtype(at::kInt));
   low_ = at::empty_like(high_);
   auto* high = static_cast<uint32_t*>(high_.mutable_data_ptr());
   auto* low = static_cast<uint32_t*>(low_.mutable_data_ptr());
-  const std::vector<float> zeros(static_cast<size_t>(n_), 0.0F);
   kernels::parallel_for(pairs, [&](int64_t pair) {
-    const float* even = from + 2 * pair * n_;
-    const float* odd = 2 * pair + 1 < n_ ? even + n_ : zeros.data();
+    std::vector<float> rows(static_cast<size_t>(2 * n_), 0.0F);
+    for (int64_t i = 2 * pair; i < std::min(2 * pair + 2, n_); ++i)
+      without_large_part(i, from + i * n_, large_, rows.data() + (i - 2 * pair) * n_);
+    const float* even = rows.data();
+    const float* odd = even + n_;
     for (int64_t column = 0; column < n_; column += kPanel) {
       const int64_t width = std::min(kPanel, n_ - column);
       const int64_t to = column * pairs + pair * width;
@@ -61,12 +98,23 @@ void SplitGram::multiply(int64_t rows, const Bf16* high, const Bf16* low, float*
     multiply_panel(rows, low, of_high, out, Output::kAdd);
     multiply_panel(rows, high, of_low, out, Output::kAdd);
   }
+  add_large_part(rows, high, out);
+  add_large_part(rows, low, out);
 }
 
 void SplitGram::multiply_rounded(int64_t rows, const Bf16* a, float* out) const {
   for (int64_t column = 0; column < n_; column += kPanel)
     multiply_panel(rows, a, {.part = high_, .column = column, .begin = 0, .end = even()}, out,
                    Output::kReplace);
+  add_large_part(rows, a, out);
+}
+
+void SplitGram::add_large_part(int64_t rows, const Bf16* a, float* out) const {
+  const float* f = large_.const_data_ptr<float>();
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t k = 0; k < large_rank(); ++k)
+      kernels::add_projection_row(n_, a + r * stride(), f + k * n_, out + r * n_);
+  }
 }
 
 double SplitGram::quadratic(const at::Tensor& matrix) const {
@@ -98,8 +146,13 @@ double SplitGram::quadratic(const at::Tensor& matrix) const {
     gemm::end_bf16_gemm();
     for (int64_t r = 0; r < count; ++r) {
       const float* e = from + (begin + r) * n_;
-      sums[static_cast<size_t>(block)] +=
+      double& sum = sums[static_cast<size_t>(block)];
+      sum +=
           kernels::dot_row(n_, e, squares.get() + r * n_) + 2 * kernels::dot_row(n_, e, above.get() + r * n_);
+      for (int64_t k = 0; k < large_rank(); ++k) {
+        const double part = kernels::dot_row(n_, e, large_.const_data_ptr<float>() + k * n_);
+        sum += part * part;
+      }
     }
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);

@@ -121,4 +121,18 @@ FREELUNCH_CLONES double dot_row(int64_t n, const float* a, const float* b) {
   return total;
 }
 
+FREELUNCH_CLONES void add_projection_row(int64_t n, const Bf16* a, const float* f, float* out) {
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += 1024) {
+    const int64_t end = std::min<int64_t>(begin + 1024, n);
+    float part = 0;
+#pragma omp simd reduction(+ : part)
+    for (int64_t i = begin; i < end; ++i) part += to_float(a[i]) * f[i];
+    total += part;
+  }
+  const auto scale = static_cast<float>(total);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) out[i] += scale * f[i];
+}
+
 }  // namespace freelunch::kernels

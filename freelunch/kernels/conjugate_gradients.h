@@ -42,5 +42,7 @@ void next_direction_row(int64_t n, const GradientRow& row, double momentum);
 
 /// The dot product of a (n) and b (n). 1024 terms are summed in fp32, their sums in fp64.
 double dot_row(int64_t n, const float* a, const float* b);
+/// out (n) += (a . f) f for a (n), f (n). Sums as dot_row().
+void add_projection_row(int64_t n, const Bf16* a, const float* f, float* out);
 
 }  // namespace freelunch::kernels

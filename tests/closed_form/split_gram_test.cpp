@@ -59,5 +59,23 @@ TEST(SplitGram, ProductsAndQuadraticFormsEqualThoseInDouble) {
   }
 }
 
+/// One token of enormous size: products along directions that it does not see are as exact as without it.
+TEST(SplitGram, IsAsExactWhereATokenOfEnormousSizeDoesNotReach) {
+  if (!SplitGram::serves(at::kCPU)) GTEST_SKIP() << "no bf16 products on this machine";
+  at::manual_seed(6);
+  const int64_t n = 131;
+  at::Tensor X = at::randn({300, n});
+  const at::Tensor token = at::randn({n}) * at::pow(at::rand({n}), 4);
+  X[7] = 2000 * token;
+  const at::Tensor H = at::mm(X.to(at::kDouble).t(), X.to(at::kDouble));
+  const SplitGram split(H.to(at::kFloat));
+  EXPECT_GT(split.large_rank(), 0);
+  const at::Tensor axis = token.to(at::kDouble) / token.to(at::kDouble).norm();
+  at::Tensor E = at::randn({20, n}, at::kDouble);
+  E = (E - at::outer(at::mv(E, axis), axis)).to(at::kFloat);
+  const double expected = (at::mm(E.to(at::kDouble), H) * E).sum().item<double>();
+  EXPECT_NEAR(split.quadratic(E) / expected, 1, 1e-2);
+}
+
 }  // namespace
 }  // namespace freelunch::reconstruct

@@ -188,5 +188,29 @@ TEST(ConjugateGradients, SolveTheNormalEquationsOnTheMask) {
   for (int64_t i = 0; i < kWidth; i += 3) ASSERT_EQ(row.w[at(i)], 0) << i;  // removed
 }
 
+TEST(ConjugateGradients, AddsTheProjectionOfARow) {
+  constexpr int64_t kLong = 2051;  // more than two partial sums
+  const std::vector<Bf16> a = rounded(numbers(kLong, 11));
+  const std::vector<float> f = numbers(kLong, 12);
+  const std::vector<float> before = numbers(kLong, 13);
+  std::vector<float> out = before;
+  add_projection_row(kLong, a.data(), f.data(), out.data());
+  double dot = 0;
+  double magnitude = 0;
+  for (int64_t i = 0; i < kLong; ++i) {
+    dot += value(a[at(i)]) * value(f[at(i)]);
+    magnitude += std::abs(value(a[at(i)]) * value(f[at(i)]));
+  }
+  // sums of 1024 terms in fp32, each term and each sum rounded: the root of 1024 roundings, and a margin of
+  // two
+  const double rounding = 64 * std::ldexp(1.0, -24) * magnitude;
+  ASSERT_LT(rounding, 1e-2);  // far below what a missing term would change
+  for (int64_t i = 0; i < kLong; ++i) {
+    const double expected = before[at(i)] + dot * f[at(i)];
+    ASSERT_NEAR(out[at(i)], expected, rounding * std::abs(f[at(i)]) + std::ldexp(std::abs(expected) + 1, -22))
+        << i;
+  }
+}
+
 }  // namespace
 }  // namespace freelunch::kernels
