@@ -45,12 +45,21 @@ struct GgufForm {
   void (*complete)(Config& config) = nullptr;
 };
 
+/// Which numbers of heads readers of an architecture's files load, apart from equal groups
+/// (docs/methods/structured.md).
+enum class HeadRule {
+  kAny,
+  kDivideWidth,  ///< transformers refuses a number that does not divide the width
+  kFixed         ///< some reader takes width / head_dim for the number
+};
+
 /// One architecture as data: what distinguishes it from the others. One file each under architectures/.
 struct Architecture {
   std::string_view name = {};                ///< model_type in config.json
   std::string_view hugging_face_class = {};  ///< "architectures" in config.json
   Config base = {};                          ///< what all its models share, and the values of absent keys
   ConfigKeys keys = {};
+  HeadRule heads = HeadRule::kFixed;
   bool wide_mlp = false;                 ///< without a key, the MLP is four times as wide as the stream
   bool rope_of_each_layer_type = false;  ///< rope_parameters has an object for each layer type
   bool longrope_only = false;            ///< of all rope scalings only longrope, which "yarn" means too

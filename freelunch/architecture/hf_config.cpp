@@ -181,7 +181,7 @@ Config config_from_hugging_face(const json& object, const std::string& file) {
   }
 }
 
-json config_to_hugging_face(const Config& config) {
+json config_keys(const Config& config) {
   const Architecture& architecture = architecture_of_model_type(config.architecture, "model");
   const ConfigKeys& keys = architecture.keys;
   json object{{"architectures", {architecture.hugging_face_class}},
@@ -211,6 +211,11 @@ json config_to_hugging_face(const Config& config) {
   if (config.bos) object["bos_token_id"] = *config.bos;
   if (config.eos) object["eos_token_id"] = *config.eos;
   if (architecture.write_json != nullptr) architecture.write_json(config, object);
+  return object;
+}
+
+json config_to_hugging_face(const Config& config) {
+  json object = config_keys(config);
   refuse_unsaid(config, object);
   return object;
 }

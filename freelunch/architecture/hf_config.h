@@ -16,6 +16,10 @@ Config parse_config(std::string_view text, const std::string& file);
 /// As parse_config, from parsed JSON.
 Config config_from_hugging_face(const nlohmann::json& json, const std::string& file);
 
+/// The keys by which config.json declares this configuration, whether or not a reader would conclude all of
+/// it from them.
+nlohmann::json config_keys(const Config& config);
+
 /// The config.json that transformers needs, for a model that was not read from a Hugging Face folder.
 nlohmann::json config_to_hugging_face(const Config& config);
 

@@ -19,6 +19,7 @@ const Architecture& gemma2() {
             return base;
           }(),
       .keys = {.activation = "hidden_activation", .window = "sliding_window"},
+      .heads = HeadRule::kDivideWidth,
       .hugging_face = {.roles = gemma_names(), .base_prefix = "model."},
       .gguf = {.name = "gemma2",
                .window_key = "attention.sliding_window",

@@ -20,6 +20,7 @@ const Architecture& gemma3() {
       .keys = {.activation = "hidden_activation",
                .window_rope_theta = "rope_local_base_freq",
                .window = "sliding_window"},
+      .heads = HeadRule::kDivideWidth,
       .rope_of_each_layer_type = true,
       .hugging_face = {.roles = gemma_names(), .base_prefix = "model."},
       .gguf = {.name = "gemma3",

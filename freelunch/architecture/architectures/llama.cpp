@@ -11,6 +11,7 @@ const Architecture& llama() {
       .name = "llama",
       .hugging_face_class = "LlamaForCausalLM",
       .base = {.norm_epsilon = 1e-6},
+      .heads = HeadRule::kDivideWidth,
       .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
       .gguf = {.name = "llama", .factor_tensors = true, .names = rotary_pairs(gguf_table())},
       .read_json =

@@ -13,6 +13,7 @@ const Architecture& mistral() {
       .hugging_face_class = "MistralForCausalLM",
       .base = {.kv_heads = 8, .max_length = 131072, .norm_epsilon = 1e-6, .layer_types = {{.window = 4096}}},
       .keys = {.window = "sliding_window"},
+      .heads = HeadRule::kAny,
       .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
       .gguf = {.name = "llama", .read = false, .factor_tensors = true, .names = rotary_pairs(gguf_table())},
       .read_json = [](Config&, const nlohmann::json& json) {

@@ -14,6 +14,7 @@ const Architecture& mixtral() {
                .experts = {.count = 8, .chosen = 2},
                .layer_types = {{.rope_theta = 1e6}}},
       .keys = {.window = "sliding_window"},
+      .heads = HeadRule::kAny,
       .hugging_face = {.roles = with(llama_names(), {{WeightRole::kRouter, "block_sparse_moe.gate.weight"}}),
                        .experts = {{WeightRole::kGate, "block_sparse_moe.experts.{e}.w1.weight"},
                                    {WeightRole::kUp, "block_sparse_moe.experts.{e}.w3.weight"},

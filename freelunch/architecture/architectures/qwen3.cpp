@@ -14,6 +14,7 @@ const Architecture& qwen3() {
                .max_length = 32768,
                .norm_epsilon = 1e-6,
                .head_norm = HeadNorm::kEach},
+      .heads = HeadRule::kAny,
       .hugging_face = {.roles = llama_names(), .base_prefix = "model."},
       .gguf = {.name = "qwen3", .names = gguf_table()},
       .read_json =

@@ -16,6 +16,7 @@ const Architecture& qwen3_moe() {
                .norm_epsilon = 1e-6,
                .experts = {.count = 128, .chosen = 8, .intermediate = 768},
                .head_norm = HeadNorm::kEach},
+      .heads = HeadRule::kAny,
       .hugging_face = {.roles = with(llama_names(), {{WeightRole::kRouter, "mlp.gate.weight"}}),
                        .experts = {{WeightRole::kGate, "mlp.experts.{e}.gate_proj.weight"},
                                    {WeightRole::kUp, "mlp.experts.{e}.up_proj.weight"},
