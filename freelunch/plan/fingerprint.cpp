@@ -76,6 +76,7 @@ json plan_json(const CompressPlan& plan, const std::vector<StageSettings>& stage
                const backend::Compute& compute) {
   CompressPlan resolved = with_compute(plan, compute);
   resolved.repair = {.automatic = false, .stages = {}};
+  resolved.pattern = pattern_of(plan);
   for (const StageSettings& one : stages) {
     resolved.repair.stages.push_back(one.stage);
     if (one.scope == StageScope::kRegions) {

@@ -17,6 +17,7 @@ namespace freelunch::pipeline {
 enum class Use {
   kEveryRun,
   kMasks,        ///< choosing masks; not for a model that came pruned
+  kStructure,    ///< choosing the units that a smaller shape keeps
   kStatistics,   ///< choosing masks, and solve
   kCalibration,  ///< runs with a calibration text
   kEvaluation,   ///< runs with an evaluation text

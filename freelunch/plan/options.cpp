@@ -93,8 +93,8 @@ const std::vector<PlanOption>& plan_options() {
   static const std::vector<PlanOption> all = [] {
     std::vector<PlanOption> rows;
     for (const auto& part :
-         {output_options(), run_options(), pruning_options(), calibration_options(), repair_options(),
-          evaluation_options(), memory_options(), machine_options(&P::compute)})
+         {output_options(), run_options(), pruning_options(), structure_options(), calibration_options(),
+          repair_options(), evaluation_options(), memory_options(), machine_options(&P::compute)})
       rows.insert(rows.end(), part.begin(), part.end());
     return rows;
   }();
@@ -124,6 +124,8 @@ bool applies(const OptionFacts& option, const CompressPlan& plan, std::span<cons
       return true;
     case Use::kMasks:
       return plan.dense.empty();
+    case Use::kStructure:
+      return plan.dense.empty() && plan.structure.asks();
     case Use::kStatistics:
       return plan.dense.empty() || any(StageScope::kMasks);
     case Use::kCalibration:

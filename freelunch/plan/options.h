@@ -27,6 +27,7 @@ bool applies(const OptionFacts& option, const CompressPlan& plan, std::span<cons
 std::vector<PlanOption> output_options();
 std::vector<PlanOption> run_options();
 std::vector<PlanOption> pruning_options();
+std::vector<PlanOption> structure_options();
 std::vector<PlanOption> calibration_options();
 std::vector<PlanOption> repair_options();
 std::vector<PlanOption> memory_options();

@@ -1,6 +1,7 @@
 #include "freelunch/base/error.h"
 #include "freelunch/criteria/criterion.h"
 #include "freelunch/plan/options.h"
+#include "freelunch/structure/unit_criterion.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -20,12 +21,14 @@ PlanOption sparsity_row() {
                   .help = "Fraction of zeros, unstructured",
                   .kind = ValueKind::kFraction,
                   .use = Use::kMasks,
-                  .range = ValueRange{.least = 0, .most = 1, .most_excluded = true}},
+                  .range = ValueRange{.least = 0, .most = 1, .most_excluded = true},
+                  .unset = "0.5; 0 if a smaller shape is asked for"},
                  {},
                  {}};
   row.assign = [](P& plan, const json& v) { plan.pattern = sparsity::Unstructured{v.get<double>()}; };
   row.value = [](const P& plan) {
-    const json value = pattern_value(plan.pattern);
+    if (!plan.pattern) return json();
+    const json value = pattern_value(*plan.pattern);
     return value.is_number() ? value : json();
   };
   return row;
@@ -43,7 +46,8 @@ PlanOption pattern_row() {
                  {}};
   row.assign = [](P& plan, const json& v) { plan.pattern = sparsity::parse_pattern(v.get<std::string>()); };
   row.value = [](const P& plan) {
-    const json value = pattern_value(plan.pattern);
+    if (!plan.pattern) return json();
+    const json value = pattern_value(*plan.pattern);
     return value.is_string() ? value : json();
   };
   return row;
@@ -98,6 +102,45 @@ std::vector<PlanOption> pruning_options() {
                "Stream in which statistics for masks and solve are measured: of the pruned model (sparse) or "
                "of the dense model",
                Use::kStatistics, kStatisticsNames, field(&P::statistics))});
+}
+
+std::vector<PlanOption> structure_options() {
+  using S = StructureOptions;
+  using Shape = model::ShapeRequest;
+  constexpr ValueRange kCount = from_to(1, 1 << 20);
+  std::vector<std::string_view> criteria;
+  for (const structure::UnitCriterion* criterion : structure::all_unit_criteria())
+    criteria.push_back(criterion->name);
+  return grouped<P>(
+      "Structure",
+      {R::number("mlp",
+                 "Keep this share of the MLP channels of every block (and of every expert), or, above 1, "
+                 "this many",
+                 Use::kStructure, above_to(0, 1 << 24), field(&P::structure, &S::shape, &Shape::mlp))
+           .without_it("all"),
+       R::number("kv-groups", "Keep this many KV heads of every block, each with its query heads",
+                 Use::kStructure, kCount, field(&P::structure, &S::shape, &Shape::kv_groups))
+           .without_it("all"),
+       R::number("heads", "Keep this many query heads of every block, the same number for each KV head",
+                 Use::kStructure, kCount, field(&P::structure, &S::shape, &Shape::heads))
+           .without_it("all"),
+       R::number("experts", "Keep this many experts of every mixture", Use::kStructure, kCount,
+                 field(&P::structure, &S::shape, &Shape::experts))
+           .without_it("all"),
+       R::number("blocks", "Keep this many blocks", Use::kStructure, kCount,
+                 field(&P::structure, &S::shape, &Shape::blocks))
+           .without_it("all"),
+       R::number("size",
+                 "Keep at most this share of the model's weights: the shape that engines load and that is "
+                 "nearest to the dense model after the refit",
+                 Use::kStructure, from_to(0.05, 0.99), field(&P::structure, &S::size))
+           .without_it("no limit"),
+       R::word("unit-criterion", "How channels and heads are scored for removal", Use::kStructure, criteria,
+               field(&P::structure, &S::criterion)),
+       R::word("expert-criterion", "How experts are scored for removal", Use::kStructure,
+               structure::kExpertCriterionNames, field(&P::structure, &S::expert_criterion)),
+       R::word("block-criterion", "How blocks are chosen for removal", Use::kStructure,
+               structure::kBlockCriterionNames, field(&P::structure, &S::block_criterion))});
 }
 
 std::vector<PlanOption> calibration_options() {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "freelunch/architecture/shape.h"
 #include "freelunch/backend/compute.h"
 #include "freelunch/calibration/windows.h"
 #include "freelunch/closed_form/closed_form.h"
@@ -17,6 +18,8 @@
 #include "freelunch/plan/stages.h"
 #include "freelunch/sparsity/allocation.h"
 #include "freelunch/sparsity/pattern.h"
+#include "freelunch/structure/block_criterion.h"
+#include "freelunch/structure/expert_criterion.h"
 
 namespace freelunch::pipeline {
 
@@ -83,6 +86,17 @@ struct ModelStageOptions {
   reconstruct::LoraSettings lora;
 };
 
+/// Structured pruning: which units are removed before any single weight (docs/methods/structured.md).
+struct StructureOptions {
+  model::ShapeRequest shape;      ///< asks for nothing by default
+  std::optional<double> size;     ///< instead of a shape: the share of the weights that the best one may have
+  std::string criterion = "obs";  ///< of channels and heads: a name of structure::all_unit_criteria()
+  structure::ExpertCriterion expert_criterion = structure::ExpertCriterion::kReap;
+  structure::BlockCriterion block_criterion = structure::BlockCriterion::kLoss;
+
+  bool asks() const { return size || shape.asks(); }
+};
+
 /// All settings of a run of `compress` or `reconstruct`. plan_options() has a row for each field.
 struct CompressPlan {
   std::filesystem::path model;
@@ -92,9 +106,10 @@ struct CompressPlan {
   std::filesystem::path output;
   bool overwrite = false;
   OutputOptions saved_as;
-  sparsity::Pattern pattern = sparsity::Unstructured{};
-  std::optional<sparsity::Group> group;  ///< absent: the criterion's own
-  std::vector<sparsity::Rule> rules;     ///< the first match wins; `pattern` is for matrices without a match
+  StructureOptions structure;
+  std::optional<sparsity::Pattern> pattern;  ///< absent: pattern_of()
+  std::optional<sparsity::Group> group;      ///< absent: the criterion's own
+  std::vector<sparsity::Rule> rules;  ///< the first match wins; `pattern` is for matrices without a match
   sparsity::Allocation allocation = sparsity::Allocation::kUniform;
   std::string criterion = "wanda";
   StatisticsSource statistics = StatisticsSource::kSparse;
@@ -116,6 +131,16 @@ struct CompressPlan {
   int64_t commit_seconds = 240;  ///< between two checkpoints within a region; 0: after each step
   OnDivergence on_divergence = OnDivergence::kStop;
 };
+
+/// The pattern of matrices without a rule: the plan's, or 50 % zeros, or no zeros if the plan asks for a
+/// smaller shape.
+sparsity::Pattern pattern_of(const CompressPlan& plan);
+/// Whether the choice of units looks at activations, and so needs a calibration text.
+bool reads_inputs(const StructureOptions& options);
+/// Whether the closed form aims at the dense model's stream, at least in part.
+bool blends_dense_stream(const CompressPlan& plan);
+/// Whether the plan removes single weights, and not only units.
+bool prunes_weights(const CompressPlan& plan);
 
 /// Checks the range of every field and that the fields do not contradict each other; reads no file. Throws
 /// InvalidArgument that names the fields in backticks, with a hint.

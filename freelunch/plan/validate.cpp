@@ -7,7 +7,9 @@
 namespace freelunch::pipeline {
 namespace {
 
-bool is_n_of_m(const CompressPlan& plan) { return std::holds_alternative<sparsity::NofM>(plan.pattern); }
+bool is_n_of_m(const CompressPlan& plan) {
+  return plan.pattern && std::holds_alternative<sparsity::NofM>(*plan.pattern);
+}
 
 void check_ranges(const CompressPlan& plan) {
   for (const PlanOption& option : plan_options()) {
@@ -31,7 +33,7 @@ void check_sensitivity_masks(const CompressPlan& plan) {
     fail(ErrorKind::kInvalidArgument,
          "`sensitivity-masks` weighs rows against each other, but with `pattern` {} the {} weights that "
          "compete are of one row",
-         sparsity::to_string(plan.pattern), std::get<sparsity::NofM>(plan.pattern).of);
+         sparsity::to_string(*plan.pattern), std::get<sparsity::NofM>(*plan.pattern).of);
   if (plan.group.value_or(criteria::criterion_named(plan.criterion).group) == sparsity::Group::kRow)
     fail(ErrorKind::kInvalidArgument,
          "`sensitivity-masks` weighs rows against each other, but the weights of each row compete only among "
@@ -39,10 +41,8 @@ void check_sensitivity_masks(const CompressPlan& plan) {
 }
 
 void check_solve(const CompressPlan& plan) {
-  const auto& blends = plan.grid.blends;
   if (plan.sensitivity_masks) check_sensitivity_masks(plan);
-  if (std::any_of(blends.begin(), blends.end(), [](double b) { return b != 0; }) &&
-      plan.statistics == StatisticsSource::kDense)
+  if (blends_dense_stream(plan) && plan.statistics == StatisticsSource::kDense)
     fail(ErrorKind::kInvalidArgument,
          "`blend` mixes the pruned and the dense stream, but with `statistics` dense there is only one");
 }
@@ -51,21 +51,50 @@ void check_masks(const CompressPlan& plan) {
   if (plan.allocation == sparsity::Allocation::kOwl && is_n_of_m(plan))
     fail(ErrorKind::kInvalidArgument,
          "`allocation` owl sets the fraction of zeros of each block, which `pattern` {} fixes",
-         sparsity::to_string(plan.pattern));
+         sparsity::to_string(*plan.pattern));
   if (plan.allocation == sparsity::Allocation::kOwl && plan.calibration.text.empty())
     fail(ErrorKind::kInvalidArgument, "`allocation` owl needs a `calibration` text");
   if (plan.group && is_n_of_m(plan))
     fail(ErrorKind::kInvalidArgument,
          "`group` says which weights compete with unstructured `sparsity`; with `pattern` {} each {} "
          "weights compete",
-         sparsity::to_string(plan.pattern), std::get<sparsity::NofM>(plan.pattern).of);
+         sparsity::to_string(*plan.pattern), std::get<sparsity::NofM>(*plan.pattern).of);
+}
+
+void check_structure(const CompressPlan& plan) {
+  const model::ShapeRequest& shape = plan.structure.shape;
+  if (!plan.structure.asks()) return;
+  if (plan.structure.size && shape.asks())
+    fail(ErrorKind::kInvalidArgument,
+         "`size` finds a shape, so none of `mlp`, `kv-groups`, `heads`, `experts` and `blocks` can be given "
+         "with it");
+  if (plan.structure.size && (plan.calibration.text.empty() || plan.calibration.held_out == 0))
+    fail(ErrorKind::kInvalidArgument,
+         "`size` compares shapes on held-out windows, so it needs a `calibration` text and `held-out` above "
+         "0");
+  if (!plan.dense.empty())
+    fail(ErrorKind::kInvalidArgument,
+         "a smaller shape (`mlp`, `kv-groups`, `heads`, `experts`, `blocks`, `size`) is cut from a dense "
+         "model, but this one came pruned");
+  const bool by_loss = shape.blocks && plan.structure.block_criterion == structure::BlockCriterion::kLoss;
+  if (by_loss && plan.calibration.held_out == 0)
+    fail(ErrorKind::kInvalidArgument,
+         "`block-criterion` loss compares on held-out windows, so it needs `held-out` above 0");
+  if (plan.calibration.text.empty() && reads_inputs(plan.structure))
+    fail(
+        ErrorKind::kInvalidArgument,
+        "`blocks`, `unit-criterion` {} and `expert-criterion` {} need a `calibration` text; without one, use "
+        "magnitude or random, and `repair` none",
+        plan.structure.criterion, name_in(structure::kExpertCriterionNames, plan.structure.expert_criterion));
 }
 
 void check_inputs(const CompressPlan& plan, bool repairs) {
   if (!plan.dense.empty() && !repairs)
     fail(ErrorKind::kInvalidArgument,
          "the model came pruned and keeps its masks, so `repair` none leaves nothing to do");
-  if (plan.calibration.text.empty() && (repairs || criteria::criterion_named(plan.criterion).needs_inputs()))
+  const bool criterion_reads = criteria::criterion_named(plan.criterion).needs_inputs() &&
+                               (prunes_weights(plan) || !plan.structure.asks());
+  if (plan.calibration.text.empty() && (repairs || criterion_reads))
     fail(ErrorKind::kInvalidArgument,
          "{} needs a `calibration` text; without one, use `criterion` magnitude and `repair` none",
          repairs ? "repair" : "criterion " + plan.criterion);
@@ -83,7 +112,9 @@ void validate(const CompressPlan& plan) {
          "`output` '{}' is a folder, which holds the report too, so its name cannot end in .gguf; name a "
          "folder and set `format` gguf",
          plan.output.string());
-  check_inputs(plan, plan.repair.automatic || !plan.repair.stages.empty());
+  const bool repairs = plan.repair.automatic || !plan.repair.stages.empty();
+  check_structure(plan);
+  check_inputs(plan, repairs);
   check_solve(plan);
   check_masks(plan);
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "freelunch/backend/backend.h"
+#include "freelunch/model/layout.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -18,19 +19,18 @@ constexpr double kEfficiency = 0.5;
 constexpr int64_t kWorkingProcess = 30LL * 1000 * 1000;
 
 /// Shape of one sublayer of one block.
-SublayerShape shape_of(const model::LanguageModel& model, int64_t block, size_t index) {
-  const model::Config& config = model.config();
+SublayerShape sublayer_shape(const model::Config& config, int64_t block, size_t index) {
   SublayerShape shape{.heads = index == 0 ? config.heads * config.head_dim : 0};
-  for (const model::ModelTensor* tensor : model.block_tensors(block)) {
-    const model::WeightRole role = *tensor->role;
+  for (const model::WeightRole role : model::block_roles(config, block)) {
     if (!model::is_prunable(role) || model::sublayer_of(role) != model::kSublayers.at(index)) continue;
     const bool last = role.kind == model::WeightRole::kOutput || role.kind == model::WeightRole::kDown;
-    const int64_t elements = tensor->shape[0] * tensor->shape[1];
+    const std::vector<int64_t> matrix = model::shape_of(config, block, role);
+    const int64_t elements = matrix[0] * matrix[1];
     shape.elements += elements;
     shape.largest = std::max(shape.largest, elements);
-    if (last) shape.inner = tensor->shape[1];
+    if (last) shape.inner = matrix[1];
     // a token passes only the experts chosen for it
-    if (!last && role.expert < config.experts.chosen) shape.outputs += tensor->shape[0];
+    if (!last && role.expert < config.experts.chosen) shape.outputs += matrix[0];
   }
   return shape;
 }
@@ -47,7 +47,7 @@ CostModel::CostModel(const CompressPlan& plan, const PlanningInputs& inputs, int
       model_epochs_(plan.model_stage.epochs.value_or(default_epochs)) {
   for (int64_t b = 0; b < config().blocks; ++b) {
     for (size_t i = 0; i < sublayers_.size(); ++i) {
-      const SublayerShape shape = shape_of(model(), b, i);
+      const SublayerShape shape = sublayer_shape(config(), b, i);
       model_elements_ += shape.elements;
       if (shape.elements > sublayers_.at(i).elements) sublayers_.at(i) = shape;
     }
@@ -58,7 +58,7 @@ int64_t CostModel::sublayer_elements() const { return std::max(attention().eleme
 
 int64_t CostModel::largest_matrix() const { return std::max(attention().largest, mlp().largest); }
 
-double CostModel::density() const { return 1 - sparsity::zero_fraction(plan_.pattern); }
+double CostModel::density() const { return 1 - sparsity::zero_fraction(pattern_of(plan_)); }
 
 int64_t CostModel::softmax(int64_t rows) const {
   return backend::of(compute().device).has_kernels(compute().dtype)

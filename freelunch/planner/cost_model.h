@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <optional>
 
 #include "freelunch/model/language_model.h"
 #include "freelunch/plan/plan.h"
@@ -27,6 +28,8 @@ struct PlanningInputs {
   backend::Compute compute;
   MeasuredSizes sizes;
   MachineRates rates;
+  /// The smaller model that the stages work on, if the plan asks for one; absent: `model`.
+  std::optional<model::Config> smaller = {};
 };
 
 /// Sizes of the largest attention or MLP sublayer of a model. `width` is that of the residual stream.
@@ -51,7 +54,7 @@ class CostModel {
   const CompressPlan& plan() const { return plan_; }
   const PlanningInputs& inputs() const { return inputs_; }
   const model::LanguageModel& model() const { return inputs_.model; }
-  const model::Config& config() const { return inputs_.model.config(); }
+  const model::Config& config() const { return inputs_.smaller ? *inputs_.smaller : inputs_.model.config(); }
   const backend::Compute& compute() const { return inputs_.compute; }
 
   const SublayerShape& attention() const { return sublayers_[0]; }

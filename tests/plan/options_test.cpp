@@ -77,17 +77,26 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
   const auto add_optional = [&](const char* name, const auto& value) {
     fields[name] = value ? json(*value).dump() : "absent";
   };
-  const auto& [model, dense, output, overwrite, saved_as, pattern, group, rules, allocation, criterion,
-               statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, guard, calibration,
-               evaluation, grid, region, model_stage, compute, memory, seed, command, restart, commit_seconds,
-               on_divergence] = plan;
+  const auto& [model, dense, output, overwrite, saved_as, structure, pattern, group, rules, allocation,
+               criterion, statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, guard,
+               calibration, evaluation, grid, region, model_stage, compute, memory, seed, command, restart,
+               commit_seconds, on_divergence] = plan;
   add("model", model.string()), add("dense", dense.string()), add("output", output.string());
-  add("overwrite", overwrite), add("pattern", sparsity::to_string(pattern)), add_optional("group", group);
+  add("overwrite", overwrite), add("pattern", pattern ? sparsity::to_string(*pattern) : "absent"),
+      add_optional("group", group);
   add("rules", rules.size()), add("allocation", allocation), add("criterion", criterion);
   add("statistics", statistics), add("sensitivity", sensitivity), add("damping", sensitivity_damping);
   add("masks", sensitivity_masks), add("repair", repair.automatic), add("guard", guard);
   add("seed", seed), add("command", command);
   add("restart", restart), add("commit seconds", commit_seconds), add("on divergence", on_divergence);
+  {
+    const auto& [shape, size, unit_criterion, expert_criterion, block_criterion] = structure;
+    const auto& [mlp, kv_groups, heads, experts, blocks] = shape;
+    add_optional("mlp", mlp), add_optional("kv groups", kv_groups), add_optional("heads", heads);
+    add_optional("experts", experts), add_optional("size", size), add("unit criterion", unit_criterion);
+    add("expert criterion", expert_criterion), add_optional("blocks", blocks);
+    add("block criterion", block_criterion);
+  }
   {
     const auto& [format, dtype, shard_bytes, plain_zeros] = saved_as;
     add("format", format), add_optional("dtype", dtype), add_optional("shards", shard_bytes);
@@ -200,7 +209,7 @@ TEST(Options, RefuseEmptyTexts) {
 TEST(Options, TakeFractionsAndSizesInSeveralForms) {
   CompressPlan plan;
   parse_option(plan, "sparsity", "60%");
-  EXPECT_EQ(std::get<sparsity::Unstructured>(plan.pattern).zero_fraction, 0.6);
+  EXPECT_EQ(std::get<sparsity::Unstructured>(*plan.pattern).zero_fraction, 0.6);
   parse_option(plan, "memory-limit", "2GiB");
   EXPECT_EQ(plan.memory.limit, int64_t{2} << 30);
   parse_option(plan, "evaluate-windows", "0");
