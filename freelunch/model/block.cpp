@@ -26,6 +26,14 @@ void Block::set(WeightRole role, at::Tensor tensor) {
   tensors_.insert_or_assign(role, std::move(tensor));
 }
 
+Block with_matrices_in(const Block& block, at::ScalarType dtype) {
+  Block cast = block;
+  for (const auto& [role, tensor] : block.tensors()) {
+    if (is_prunable(role)) cast.set(role, tensor.to(dtype));
+  }
+  return cast;
+}
+
 std::vector<std::vector<WeightRole>> matrix_groups(const Block& block, Sublayer sublayer) {
   std::vector<std::vector<WeightRole>> groups;
   const auto add = [&](std::initializer_list<WeightRole> candidates) {

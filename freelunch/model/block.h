@@ -27,6 +27,9 @@ class Block {
   std::map<WeightRole, at::Tensor> tensors_;
 };
 
+/// The block with its matrices in `dtype`. Shares every tensor that needs no cast.
+Block with_matrices_in(const Block& block, at::ScalarType dtype);
+
 /// The prunable matrices of a sublayer, in groups that share an input, in the order of the forward pass:
 /// {q, k, v}, {o} or {gate, up}, {down}. In a mixture of experts {gate, up} of each expert, then {down} of
 /// each expert. Matrices that the block does not have are left out.

@@ -123,20 +123,20 @@ Normed Forward::normed(const Block& block, Sublayer sublayer, const at::Tensor& 
 }
 
 at::Tensor Forward::attended(const Block& block, const Normed& normed, const OutputTap& tap) const {
-  const auto heads = [&](WeightRole role, int64_t count, std::optional<WeightRole::Kind> weight) {
+  const auto heads = [&](WeightRole role, std::optional<WeightRole::Kind> weight) {
     at::Tensor y = first_linear(block, role, normed);
     if (tap) tap(role, y);
     if (weight && config_.head_norm == HeadNorm::kAll)
       y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
-    y = y.view({y.size(0), y.size(1), count, config_.head_dim});
+    y = y.view({y.size(0), y.size(1), -1, config_.head_dim});
     if (weight && config_.head_norm == HeadNorm::kEach)
       y = norm(block, *weight)(y.to(at::kFloat), compute_.dtype);
     return y;
   };
   const Tables& tables = tables_[config_.layer_type(block.index)];
-  at::Tensor q = rotated(tables, heads(WeightRole::kQuery, config_.heads, WeightRole::kQueryNorm));
-  const at::Tensor k = rotated(tables, heads(WeightRole::kKey, config_.kv_heads, WeightRole::kKeyNorm));
-  const at::Tensor v = heads(WeightRole::kValue, config_.kv_heads, std::nullopt);
+  at::Tensor q = rotated(tables, heads(WeightRole::kQuery, WeightRole::kQueryNorm));
+  const at::Tensor k = rotated(tables, heads(WeightRole::kKey, WeightRole::kKeyNorm));
+  const at::Tensor v = heads(WeightRole::kValue, std::nullopt);
   if (config_.attention_scale)  // attention() already divides by sqrt(head_dim)
     q = q * (*config_.attention_scale * std::sqrt(static_cast<double>(config_.head_dim)));
   if (config_.attention_soft_cap > 0)
@@ -176,7 +176,7 @@ at::Tensor Forward::mixture(const Block& block, const at::Tensor& normed, const 
   const at::Tensor flat = normed.flatten(0, 1);
   const Routing routing = route(config_.experts, block[WeightRole::kRouter], flat);
   at::Tensor sum = at::zeros(flat.sizes(), flat.options().dtype(at::kFloat));
-  for (int32_t e = 0; e < config_.experts.count; ++e) {
+  for (int32_t e = 0; e < block[WeightRole::kRouter].size(0); ++e) {
     const at::Tensor tokens = tokens_of(routing, e);
     if (tokens.numel() == 0) continue;
     const at::Tensor inner = expert_inner(block, flat.index_select(0, tokens), e, tap);

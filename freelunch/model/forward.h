@@ -30,6 +30,9 @@ struct Normed {
 /// compute dtype. In the shapes below, n is the number of windows, l their tokens, d the width of the stream,
 /// m the intermediate size.
 ///
+/// The numbers of heads, channels and experts are those of the block's tensors, so blocks of a dense model
+/// and of a smaller one made from it pass through the same object.
+///
 /// If both sublayers read the block's input (Config::parallel), the stream between the sublayers is
 /// (n, l, 2 d): that input, then the sum so far.
 class Forward {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "freelunch/architecture/hf_config.h"
 #include "freelunch/base/error.h"
@@ -112,6 +113,25 @@ json chat_template_json(const checkpoint::GgufMetadata& metadata) {
   return list.size() == 1 && list[0]["name"] == "default" ? list[0]["template"] : list;
 }
 
+/// What config.json says of single blocks, for those that stay.
+void keep_blocks(ordered_json& config, const model::Config& before, const model::Config& smaller,
+                 const std::vector<int64_t>& blocks) {
+  const auto types = config.find("layer_types");
+  if (types != config.end() && types->is_array() && std::cmp_equal(types->size(), before.blocks)) {
+    ordered_json kept = ordered_json::array();
+    for (const int64_t b : blocks) kept.push_back((*types)[static_cast<size_t>(b)]);
+    *types = kept;
+  }
+  if (!config.contains("mlp_only_layers")) return;
+  ordered_json plain =
+      ordered_json::array();  // blocks without a mixture; a step would count from the first block
+  for (int64_t b = 0; b < smaller.blocks; ++b) {
+    if (!smaller.has_experts(b)) plain.push_back(b);
+  }
+  config["mlp_only_layers"] = plain;
+  if (config.contains("decoder_sparse_step")) config["decoder_sparse_step"] = 1;
+}
+
 }  // namespace
 
 void write_config(const model::LanguageModel& model, const OutputOptions& options, const fs::path& folder) {
@@ -137,6 +157,36 @@ void write_config(const model::LanguageModel& model, const OutputOptions& option
   if (retied) config["tie_word_embeddings"] = tied;
   if (options.dtype) config[config.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name(*options.dtype);
   if (archive) config["quantization_config"] = archive_config();
+  write_json(folder / "config.json", config);
+}
+
+void write_smaller_config(const model::LanguageModel& model, const model::Config& smaller,
+                          const std::vector<int64_t>& blocks, const fs::path& folder) {
+  if (model.gguf() != nullptr) {
+    ordered_json config = model::config_to_hugging_face(smaller);
+    config["torch_dtype"] = torch_name(model.embedding().saved_dtype);
+    return write_json(folder / "config.json", config);
+  }
+  const json before = model::config_keys(model.config());
+  const json after = model::config_keys(smaller);
+  ordered_json config = ordered_json::parse(read_file(model.path() / "config.json"));
+  for (const char* key : {"quantization_config", "sparsity_config", "compression_config"}) config.erase(key);
+  for (const auto& [key, value] : after.items()) {
+    if (!before.contains(key) || before[key] != value) config[key] = value;
+  }
+  // without the key, readers would divide the width by the new number of heads
+  const bool other_heads = model.config().heads != smaller.heads;
+  if (other_heads && after.contains("head_dim")) config["head_dim"] = after["head_dim"];
+  // transformers has two names for the number of experts
+  for (const char* name : {"num_experts", "num_local_experts"}) {
+    if (config.contains(name)) config[name] = smaller.experts.count;
+  }
+  config["tie_word_embeddings"] = smaller.tied_embeddings;
+  if (model.config().blocks != smaller.blocks) keep_blocks(config, model.config(), smaller, blocks);
+  if (model::parse_config(config.dump(), "config.json") != smaller)
+    fail(ErrorKind::kUnsupported,
+         "config.json: cannot declare the smaller shape of this {} so that it is read as it was made",
+         smaller.architecture);
   write_json(folder / "config.json", config);
 }
 

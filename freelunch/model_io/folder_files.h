@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <vector>
 
 #include "freelunch/model/language_model.h"
 #include "freelunch/model_io/output_format.h"
@@ -11,6 +12,12 @@ namespace freelunch::pipeline {
 /// or unpack it; otherwise they would fill the missing weights with random numbers (docs/decisions/0011).
 void write_config(const model::LanguageModel& model, const OutputOptions& options,
                   const std::filesystem::path& folder);
+
+/// Writes the config.json of a smaller model made from these blocks of `model`: the input's, changed where
+/// the two differ, or one derived from GGUF metadata. Throws Unsupported if the result would not be read as
+/// `smaller`.
+void write_smaller_config(const model::LanguageModel& model, const model::Config& smaller,
+                          const std::vector<int64_t>& blocks, const std::filesystem::path& folder);
 
 /// Copies the other files of a model's folder and of folders inside it: all except weights and their indexes,
 /// hidden files, folders that are models themselves, and what freelunch writes (config.json, freelunch.json,
