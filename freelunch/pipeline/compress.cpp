@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "freelunch/base/error.h"
 #include "freelunch/base/stopwatch.h"
@@ -13,6 +14,7 @@
 #include "freelunch/model_io/opened_model.h"
 #include "freelunch/pipeline/count_zeros.h"
 #include "freelunch/pipeline/evaluator.h"
+#include "freelunch/pipeline/make_smaller.h"
 #include "freelunch/pipeline/repair.h"
 #include "freelunch/pipeline/run_setup.h"
 #include "freelunch/pipeline/run_stage.h"
@@ -74,14 +76,20 @@ void record_decisions(ResolvedPlan& resolved, Journal& journal) {
       static_cast<at::ScalarType>(decided.at("activation dtype").get<int>());
 }
 
-/// The stages from the first evaluation to the last repair.
-void run_stages(RunContext& run, sparsity::PatternMap& patterns, const Evaluator& evaluator) {
+/// The stages from the first evaluation to the last repair. `work` is for files of the run itself.
+void run_stages(RunInputs& in, RunContext& run, sparsity::PatternMap& patterns, const fs::path& work) {
   RunReport& report = run.report;
+  const Evaluator& evaluator = *in.evaluator;
   if (evaluator.wanted()) {
     run_stage(run, "evaluate dense", [&](StageRecord& record) {
       report.dense = evaluator.run(run.dense());
       record.note = note_of(*report.dense);
     });
+  }
+  if (run.plan.structure.asks()) {  // the dense model stays as the teacher
+    SmallerModel smaller = make_smaller(run, work);
+    in.dense = std::exchange(in.opened.model, std::move(smaller.model));
+    run.teacher_blocks = std::move(smaller.blocks);
   }
   choose_masks(run, patterns);
   if (evaluator.wanted()) {
@@ -97,10 +105,10 @@ void run_stages(RunContext& run, sparsity::PatternMap& patterns, const Evaluator
 }
 
 /// Runs the stages and writes the model to the output folder.
-void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& patterns,
+void run_and_save(RunInputs& in, RunContext& run, sparsity::PatternMap& patterns,
                   checkpoint::OutputFolder& output) {
   RunReport& report = run.report;
-  run_stages(run, patterns, *in.evaluator);
+  run_stages(in, run, patterns, output.work());
   count_zeros(run);
   output.keep_partial();  // whatever fails from here on, the work is done
   timed(report, run.compute.device, "save", [&](StageRecord&) {
@@ -116,8 +124,9 @@ void run_and_save(const RunInputs& in, RunContext& run, sparsity::PatternMap& pa
 
 void write_report(const RunContext& run, const checkpoint::OutputFolder& output) {
   RunReport& report = run.report;
+  const model::LanguageModel& opened = run.is_smaller() ? run.teacher : run.model();
   const nlohmann::json json =
-      to_json(report, run.plan, run.model(), run.compute, settings_of(run.plan, run.stages));
+      to_json(report, run.plan, opened, run.compute, settings_of(run.plan, run.stages));
   report.json = json.dump(2);
   checkpoint::write_file_atomically(output.path() / "freelunch.json", report.json + "\n");
   checkpoint::write_file_atomically(output.path() / "report.html", report_page(json));

@@ -19,7 +19,7 @@ constexpr const char* kDenseHidden = "dense hidden states, held-out windows";
 /// first + n - 1.
 void for_each_hidden(const RunContext& run, const model::WeightView& weights,
                      const std::function<void(int64_t, const at::Tensor&)>& visit) {
-  const model::Forward forward(run.model().config(), run.compute, run.windows.size(1));
+  const model::Forward forward(weights.config(), run.compute, run.windows.size(1));
   const at::Tensor windows = run.windows.narrow(0, run.windows.size(0) - run.held_out, run.held_out);
   const int64_t blocks = forward.config().blocks;
   const int64_t together = evaluate::windows_together(windows.size(1), forward.config().width);
@@ -48,6 +48,12 @@ at::Tensor dense_hidden_of_held_out(RunContext& run) {
                   [&](int64_t i, const at::Tensor& hidden) { all.narrow(0, i, 1).copy_(hidden); });
   run.dense_scratch.put(kDenseHidden, all);
   return all;
+}
+
+double mean_divergence(const at::Tensor& ours, const at::Tensor& dense, const model::Head& head) {
+  const reconstruct::TokenLossResult result =
+      reconstruct::token_loss(reconstruct::TokenLoss::kKl, ours, dense, {}, head, 0);
+  return result.sum / static_cast<double>(result.tokens);
 }
 
 double dense_divergence(RunContext& run, const model::WeightView& weights) {

@@ -57,7 +57,10 @@ void guard_stage(RunContext& run, const Stage& stage, StageRecord& record,
   if (!is_guarded(run)) return work();
   const bool on_masks = type_of(stage).scope == StageScope::kMasks;
   const bool itself = measures_itself(run, stage);
-  std::optional<double> before = last_divergence(run.report);
+  // A stage that chooses masks is compared with the masks alone; an earlier measurement is of a model without
+  // them.
+  const bool chooses = on_masks && run.plan.dense.empty();
+  std::optional<double> before = chooses ? std::nullopt : last_divergence(run.report);
   if (!before && !on_masks) before = dense_divergence(run, run.current());
   run.keeps_former = run.plan.guard && !on_masks && !itself;
   work();

@@ -1,5 +1,7 @@
 #include "freelunch/pipeline/repair.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -39,10 +41,20 @@ void warn_of_descents(const RunContext& run, const std::string& stage) {
                   stage, unchanged, regions, lowest));
 }
 
+/// Masks that retain every weight. A process that resumes the run makes them again.
+void retain_all(const RunContext& run) {
+  for (const model::ModelTensor& tensor : run.model().tensors()) {
+    if (tensor.role && model::is_prunable(*tensor.role))
+      run.scratch.put(model::mask_name(tensor.name),
+                      at::ones(tensor.shape, at::TensorOptions().dtype(at::kBool)));
+  }
+}
+
 }  // namespace
 
 void choose_masks(RunContext& run, sparsity::PatternMap& patterns) {
   const bool given = !run.plan.dense.empty();
+  if (!given && !prunes_weights(run.plan)) return retain_all(run);
   const bool with_stage = works_on_masks(run.stages);
   if (given) {
     run_stage(run, "read masks", [&](StageRecord& record) {
@@ -61,7 +73,7 @@ void choose_masks(RunContext& run, sparsity::PatternMap& patterns) {
   }
   if (given && !with_stage) return;
   run_stage(run, with_stage ? to_string(run.stages.front()) : "prune", [&](StageRecord& record) {
-    if (!given) record.note = run.plan.criterion + " " + sparsity::to_string(run.plan.pattern);
+    if (!given) record.note = run.plan.criterion + " " + sparsity::to_string(pattern_of(run.plan));
     if (with_stage) {
       const Stage& stage = run.stages.front();
       guard_stage(run, stage, record, [&] { type_of(stage).run(run, stage); });

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "freelunch/evaluate/final_stream.h"
+#include "freelunch/pipeline/cut.h"
 #include "freelunch/pipeline/evaluator.h"
+#include "freelunch/pipeline/run_setup.h"
 #include "freelunch/pipeline/stages/allocation.h"
 #include "freelunch/pipeline/stages/prune.h"
 #include "freelunch/pipeline/stages/sensitivity.h"
@@ -35,25 +37,34 @@ void add_comparison(const CostModel& cost, bool probed, StageBudget& stage) {
 }  // namespace
 
 Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const std::vector<Stage>& stages) {
-  const CostModel cost(plan, inputs, default_epochs(stages));
   const bool given = !plan.dense.empty();
-  const bool with_stage = works_on_masks(stages);
+  const bool cuts = plan.structure.asks();
+  const bool masks = given || prunes_weights(plan);  // no stage chooses masks that retain everything
+  const bool with_stage = masks && works_on_masks(stages);
+  const bool compared = !plan.calibration.text.empty() && plan.calibration.held_out > 0;
+  const CostModel dense(plan, inputs, default_epochs(stages));
+  PlanningInputs shaped = inputs;
+  if (cuts) shaped.smaller = smaller_shapes(plan, inputs.model).front();
+  const CostModel cost(plan, shaped, default_epochs(stages));
   Budget budget{.stages = {}, .scratch = cost.scratch()};
   const auto evaluated = [&](const char* name) {
     if (inputs.sizes.evaluated > 0) budget.stages.push_back(evaluation_budget(cost, name));
   };
-  evaluated("evaluate dense");
+  if (inputs.sizes.evaluated > 0) budget.stages.push_back(evaluation_budget(dense, "evaluate dense"));
+  if (cuts) {
+    budget.stages.push_back(cut_budget(dense, cost.config(), works_on_masks(stages)));
+    if (compared) add_comparison(dense, /*probed=*/false, budget.stages.back());
+  }
   if (!given && plan.allocation == sparsity::Allocation::kOwl)
     budget.stages.push_back(allocation_budget(cost));
   if (plan.sensitivity && with_stage) budget.stages.push_back(sensitivity_budget(cost));
   if (with_stage)
     budget.stages.push_back(type_of(stages.front()).budget(cost, stages.front()));
-  else if (!given)
+  else if (!given && masks)
     budget.stages.push_back(prune_budget(cost, /*solve=*/false));
-  const bool compared = !plan.calibration.text.empty() && plan.calibration.held_out > 0;
-  if (compared && !given) add_comparison(cost, /*probed=*/false, budget.stages.back());
+  if (compared && !given && masks) add_comparison(cost, /*probed=*/false, budget.stages.back());
   evaluated("evaluate pruned");
-  for (size_t i = with_stage ? 1 : 0; i < stages.size(); ++i) {
+  for (size_t i = works_on_masks(stages) ? 1 : 0; i < stages.size(); ++i) {
     budget.stages.push_back(type_of(stages[i]).budget(cost, stages[i]));
     const bool probed = plan.guard && is_local(stages[i]) && type_of(stages[i]).ends_in_stream;
     if (compared) add_comparison(cost, probed, budget.stages.back());

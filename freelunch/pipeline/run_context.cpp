@@ -17,6 +17,20 @@ reconstruct::BlockMasks RunContext::masks(int64_t block) const {
   return masks;
 }
 
+model::Block RunContext::dense_block(int64_t index) const {
+  model::Block block = dense().block(teacher_block(index), compute.device, compute.dtype);
+  block.index = index;
+  return block;
+}
+
+std::vector<int64_t> RunContext::removed_before(int64_t block) const {
+  std::vector<int64_t> removed;
+  const int64_t blocks = model().config().blocks;
+  const int64_t end = block < blocks ? teacher_block(block) : teacher.config().blocks;
+  for (int64_t b = block == 0 ? 0 : teacher_block(block - 1) + 1; b < end; ++b) removed.push_back(b);
+  return removed;
+}
+
 model::ActivationStore RunContext::empty_stream(int64_t windows_wanted) const {
   return {activations, {windows_wanted, windows.size(1), model().config().width}, at::kFloat, compute.device};
 }
@@ -33,7 +47,7 @@ StreamPair RunContext::streams(const model::Forward& forward, const model::Weigh
                                bool with_dense) const {
   StreamWalk ours(forward, activations, embed(weights));
   std::optional<StreamWalk> theirs;
-  if (with_dense) theirs.emplace(forward, activations, embed(dense()));
+  if (with_dense) theirs.emplace(forward, activations, embed(unpruned()));
   return {std::move(ours), std::move(theirs), held_out};
 }
 

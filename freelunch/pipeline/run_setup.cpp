@@ -2,21 +2,29 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
+
 #include "freelunch/backend/backend.h"
 #include "freelunch/memory/process_memory.h"
+#include "freelunch/model/layout.h"
 #include "freelunch/pipeline/run_budget.h"
 #include "freelunch/pipeline/same_model.h"
 #include "freelunch/pipeline/stages/stage.h"
+#include "freelunch/structure/shape_search.h"
 
 namespace freelunch::pipeline {
 namespace {
 
-std::vector<std::string> matrix_names(const model::LanguageModel& model) {
-  std::vector<std::string> names;
+/// The matrices that are pruned, in the shape that the plan asks for, by name.
+std::map<std::string, std::vector<int64_t>> matrix_shapes(const model::LanguageModel& model,
+                                                          const model::Config& config) {
+  std::map<std::string, std::vector<int64_t>> shapes;
   for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.role && model::is_prunable(*tensor.role)) names.push_back(tensor.name);
+    if (!tensor.role || !model::is_prunable(*tensor.role) || tensor.role->expert >= config.experts.count)
+      continue;
+    shapes[tensor.name] = model::shape_of(config, tensor.block, *tensor.role);
   }
-  return names;
+  return shapes;
 }
 
 }  // namespace
@@ -77,14 +85,22 @@ ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, cons
   return resolved;
 }
 
+std::vector<model::Config> smaller_shapes(const CompressPlan& plan, const model::LanguageModel& model) {
+  const StructureOptions& options = plan.structure;
+  if (!options.size) return {model::shrunk(model.config(), options.shape)};
+  const auto dense = static_cast<double>(model.parameters());
+  return structure::shapes_of_size(model.config(), static_cast<int64_t>(*options.size * dense));
+}
+
 sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model) {
-  sparsity::PatternMap patterns(plan.pattern, plan.rules);
-  const std::vector<std::string> names = matrix_names(model);
+  sparsity::PatternMap patterns(pattern_of(plan), plan.rules);
+  // of the shapes of one size, all have matrices of the same names and widths that engines take
+  const auto shapes = matrix_shapes(model, smaller_shapes(plan, model).front());
+  std::vector<std::string> names;
+  for (const auto& [name, shape] : shapes) names.push_back(name);
   patterns.check_used(names);
-  for (const std::string& name : names) {
-    const model::ModelTensor& tensor = model.at(name);
-    sparsity::check_width(patterns.of(name, tensor.block), tensor.shape.at(1), name);
-  }
+  for (const auto& [name, shape] : shapes)
+    sparsity::check_width(patterns.of(name, model.at(name).block), shape.at(1), name);
   return patterns;
 }
 

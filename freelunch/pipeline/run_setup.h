@@ -32,8 +32,12 @@ RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute,
 ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, const backend::Compute& compute,
                          Sinks sinks);
 
-/// The patterns of the plan. Throws InvalidArgument if a rule matches no matrix or a pattern does not fit a
-/// width.
+/// The shape that the plan asks for, or those that its `size` leaves to try; the model's own if the plan asks
+/// for none. Throws InvalidArgument for shapes that no engine loads (model::shrunk).
+std::vector<model::Config> smaller_shapes(const CompressPlan& plan, const model::LanguageModel& model);
+
+/// The patterns of the plan, for the shape that it asks for. Throws InvalidArgument if that shape is refused
+/// (model::shrunk), if a rule matches no matrix or a pattern does not fit a width.
 sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model);
 
 }  // namespace freelunch::pipeline

@@ -23,6 +23,10 @@ void StreamPair::for_each_input(
   });
 }
 
+at::Tensor StreamPair::drift(int64_t begin, int64_t n) const {
+  return dense_->stream(begin, n) - ours_.stream(begin, n);
+}
+
 void StreamPair::advance(const model::Block& ours, const model::Block& dense, model::Sublayer sublayer) {
   for_each_batch(ours_.windows(), held_out_, [&](int64_t i, int64_t n, bool) {
     ours_.advance(ours, sublayer, i, n);
@@ -37,6 +41,14 @@ void StreamPair::pass(const model::Block& ours, const model::Block& dense, model
     if (dense_) dense_->pass(dense, sublayer, i, n);
   });
   end_sublayer();
+}
+
+void StreamPair::pass_dense(const model::Block& dense) {
+  for (const model::Sublayer sublayer : model::kSublayers) {
+    for_each_batch(ours_.windows(), held_out_,
+                   [&](int64_t i, int64_t n, bool) { dense_->pass(dense, sublayer, i, n); });
+    dense_->end_sublayer();
+  }
 }
 
 void StreamPair::end_sublayer() {

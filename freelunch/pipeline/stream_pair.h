@@ -1,4 +1,6 @@
 #pragma once
+#include <ATen/core/TensorBody.h>
+
 #include <functional>
 #include <optional>
 
@@ -21,10 +23,22 @@ class StreamPair {
   void for_each_input(const model::Block& ours, const model::Block& dense, model::Sublayer sublayer,
                       size_t group,
                       const std::function<void(const at::Tensor&, const at::Tensor&, int64_t, bool)>& visit);
+  /// The dense model's stream minus ours before the sublayer at hand, (n, l, d) fp32.
+  at::Tensor drift(int64_t begin, int64_t n) const;
+  /// Our stream before the sublayer at hand, (n, l, d) fp32.
+  at::Tensor stream(int64_t begin, int64_t n) const { return ours_.stream(begin, n); }
+  /// After the inputs were visited and before advance(): the sublayer's weights change shape.
+  void forget_inputs() {
+    ours_.forget_inputs();
+    if (dense_) dense_->forget_inputs();
+  }
   /// Takes both streams past a sublayer whose inputs were all visited.
   void advance(const model::Block& ours, const model::Block& dense, model::Sublayer sublayer);
   /// Takes both streams past a sublayer whose inputs nobody needs.
   void pass(const model::Block& ours, const model::Block& dense, model::Sublayer sublayer);
+
+  /// Takes the dense stream alone through a block that ours lacks.
+  void pass_dense(const model::Block& dense);
 
   /// Move a stream out, after the last block.
   model::ActivationStore take_ours() { return ours_.take_stream(); }

@@ -20,6 +20,8 @@ class StreamWalk {
       : forward_(&forward), settings_(&settings), stream_(std::move(stream)) {}
 
   int64_t windows() const { return stream_.windows(); }
+  /// The stream of windows [begin, begin + n) before the sublayer at hand, (n, l, d) fp32.
+  at::Tensor stream(int64_t begin, int64_t n) const { return stream_.read(begin, n); }
   /// Moves the stream out, after the last block.
   model::ActivationStore take_stream() { return std::move(stream_); }
   /// The input of a group for windows [begin, begin + n): (n, l, in) in the compute dtype. For an expert
@@ -33,6 +35,8 @@ class StreamWalk {
   /// Replaces the stream of those windows by the sublayer's output. input() of the last group must have been
   /// called for them.
   void advance(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n);
+  /// Drops the stored inputs of the sublayer at hand, which then can be visited again with other weights.
+  void forget_inputs() { inner_.reset(); }
   /// input() and advance() in one, for a sublayer whose inputs nobody needs.
   void pass(const model::Block& block, model::Sublayer sublayer, int64_t begin, int64_t n);
   /// Ends a sublayer, after advance() of all windows: frees the stored inputs.

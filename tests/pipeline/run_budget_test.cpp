@@ -189,9 +189,9 @@ TEST_F(RunBudgetTest, OfTheWholeModel) {
 }
 
 TEST_F(RunBudgetTest, KeepsTheGraphsOfAllBlocksWhereTheyAreSmall) {
-  EXPECT_TRUE(keeps_all_graphs(*model_, plan_, {"model"}));
+  EXPECT_TRUE(keeps_all_graphs(model_->config(), plan_, {"model"}));
   plan_.model_stage.batch = 2;  // 2 x 3 graphs of 8,448 bytes against 41,040 of weights and optimiser
-  EXPECT_FALSE(keeps_all_graphs(*model_, plan_, {"model"}));
+  EXPECT_FALSE(keeps_all_graphs(model_->config(), plan_, {"model"}));
 }
 
 TEST_F(RunBudgetTest, OfAnEvaluation) {

@@ -54,11 +54,11 @@ std::vector<double> owl_allocation(RunContext& run) {
   const at::NoGradGuard no_grad;
   const model::Config& config = run.model().config();
   const model::Forward forward(config, run.compute, run.windows.size(1));
-  StreamPair stream = run.streams(forward, run.dense(), /*with_dense=*/false);
+  StreamPair stream = run.streams(forward, run.unpruned(), /*with_dense=*/false);
   std::vector<double> outliers, weights;
   run.sinks.progress.begin("outliers", config.blocks, "blocks");
   for (int64_t b = 0; b < config.blocks; ++b) {
-    const Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
+    const Block block = run.unpruned().block(b, run.compute.device, run.compute.dtype);
     std::vector<at::Tensor> scores;
     for (const Sublayer sublayer : model::kSublayers) {
       for (at::Tensor& s : sublayer_scores(run, block, sublayer, stream)) scores.push_back(std::move(s));
@@ -73,7 +73,7 @@ std::vector<double> owl_allocation(RunContext& run) {
     run.sinks.progress.advance(b + 1, fmt::format("{:.2f} %", 100 * outliers.back()));
   }
   run.sinks.progress.end();
-  return sparsity::owl_fractions(outliers, weights, sparsity::zero_fraction(run.plan.pattern));
+  return sparsity::owl_fractions(outliers, weights, sparsity::zero_fraction(pattern_of(run.plan)));
 }
 
 /// One residual stream and the inputs of second groups; a block in the compute dtype and its fp32 scores; one

@@ -36,7 +36,7 @@ class MatrixRepair {
         stage_(stage),
         propagation_(run.plan.region.propagation),
         forward_(run.model().config(), run.compute, run.windows.size(1)),
-        streams_(run.streams(forward_, propagation_ == Propagation::kDense ? run.dense() : run.current(),
+        streams_(run.streams(forward_, propagation_ == Propagation::kDense ? run.unpruned() : run.current(),
                              propagation_ == Propagation::kSparseDense)) {}
 
   void run() {
@@ -44,13 +44,14 @@ class MatrixRepair {
     run_.sinks.progress.begin("matrix", blocks, "blocks");
     for (int64_t b = 0; b < blocks; ++b) {
       Block block = run_.current().block(b, run_.compute.device, at::kFloat);
-      const Block dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
+      const Block dense = run_.unpruned().block(b, run_.compute.device, run_.compute.dtype);
       const reconstruct::BlockMasks masks = run_.masks(b);
       for (const Sublayer sublayer : model::kSublayers) repair_sublayer(b, sublayer, block, dense, masks);
       release_freed_memory();
       run_.sinks.progress.advance(b + 1, "");
     }
     run_.sinks.progress.end();
+    if (run_.is_smaller()) return;  // the streams were those of the smaller model before its repair
     if (streams_.has_dense()) run_.dense_stream = streams_.take_dense();
     if (propagation_ == Propagation::kDense) run_.dense_stream = streams_.take_ours();
   }

@@ -57,7 +57,8 @@ reconstruct::NextReader next_reader(const RunContext& run, const SublayerPlace& 
   using reconstruct::Loss;
   if (loss != Loss::kNextNorm && loss != Loss::kReaderMse) return {};
   const model::Config& config = run.teacher.config();
-  const std::optional<SublayerPlace> reader = reader_after(config, place);
+  std::optional<SublayerPlace> reader = reader_after(run.model().config(), place);
+  if (reader) reader->block = run.teacher_block(reader->block);  // its weights are read there
   model::Norm norm = reader ? norm_before(run, *reader) : run.dense().final_norm(at::kCPU);
   if (loss == Loss::kNextNorm) {
     for (at::Tensor* tensor : {&norm.weight, &norm.bias}) {

@@ -25,10 +25,6 @@ using model::WeightRole;
 /// What of the Gram matrix's mean diagonal a criterion that factorises it adds first.
 constexpr double kDamping = 0.01;
 
-bool blends_dense_stream(const CompressPlan& plan) {
-  return std::any_of(plan.grid.blends.begin(), plan.grid.blends.end(), [](double b) { return b != 0; });
-}
-
 /// The mean over the matrices of a sublayer.
 class MeanOutcome {
  public:
@@ -89,12 +85,12 @@ class Pruner {
 
  private:
   /// The weights that our stream runs through.
-  model::WeightView walked() const { return needs_.dense_statistics ? run_.dense() : run_.current(); }
+  model::WeightView walked() const { return needs_.dense_statistics ? run_.unpruned() : run_.current(); }
 
   PrunedBlock load(int64_t b) const {
     PrunedBlock block{
-        .masters = run_.dense().block(b, run_.compute.device, at::kFloat), .unpruned = {}, .dense = {}};
-    if (needs_.cross) block.dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
+        .masters = run_.unpruned().block(b, run_.compute.device, at::kFloat), .unpruned = {}, .dense = {}};
+    if (needs_.cross) block.dense = run_.unpruned().block(b, run_.compute.device, run_.compute.dtype);
     if (needs_.dense_statistics) block.unpruned = block.masters;
     if (!needs_.given) return block;
     for (const model::ModelTensor* tensor : run_.model().block_tensors(b)) {

@@ -51,8 +51,9 @@ std::string region_name(const std::vector<SublayerPlace>& places) {
 class LoadedBlocks {
  public:
   struct Loaded {
-    Block masters;  // fp32
-    Block dense;    // the dense model's, in the compute dtype
+    Block masters;               // fp32
+    Block dense;                 // the teacher's block behind it, in the compute dtype, with its index there
+    std::vector<Block> removed;  // the teacher's blocks that were removed before it, likewise
     reconstruct::BlockMasks masks;
   };
 
@@ -64,17 +65,37 @@ class LoadedBlocks {
     for (int64_t b = first; b <= last; ++b) {
       if (loaded_.contains(b)) continue;
       loaded_[b] = {.masters = run_.current().block(b, run_.compute.device, at::kFloat),
-                    .dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype),
+                    .dense = teacher(run_.teacher_block(b)),
+                    .removed = removed_before(b),
                     .masks = run_.masks(b)};
     }
+  }
+  /// The teacher's blocks that were removed before a block of ours, or behind the last.
+  std::vector<Block> removed_before(int64_t block) const {
+    std::vector<Block> removed;
+    for (const int64_t b : run_.removed_before(block)) removed.push_back(teacher(b));
+    return removed;
   }
   Loaded& at(int64_t block) { return loaded_.at(block); }
   void clear() { loaded_.clear(); }
 
  private:
+  Block teacher(int64_t block) const {
+    return run_.dense().block(block, run_.compute.device, run_.compute.dtype);
+  }
+
   const RunContext& run_;
   std::map<int64_t, Loaded> loaded_;
 };
+
+/// Adds both sublayers of blocks that nothing is trained in.
+void add_whole(std::vector<Block>& blocks, const reconstruct::BlockMasks& masks,
+               std::vector<reconstruct::RegionSublayer>& region) {
+  for (Block& block : blocks) {
+    for (const Sublayer sublayer : model::kSublayers)
+      region.push_back({.block = &block, .masks = &masks, .sublayer = sublayer});
+  }
+}
 
 /// Writes the output of a region on all windows of `in` to `out`, which may be the same stream. A stream of
 /// another width than the region's output is replaced.
@@ -109,6 +130,7 @@ class RegionRepair {
         from_dense_(run.plan.region.propagation == Propagation::kDense),
         dense_targets_(run.plan.region.propagation == Propagation::kSparseDense),
         forward_(run.model().config(), run.compute, run.windows.size(1)),
+        teacher_forward_(run.teacher.config(), run.compute, run.windows.size(1)),
         x_(run.embed(from_dense_ ? run.dense() : run.current())),
         targets_(dense_targets_ ? run.embed(run.dense()) : run.empty_stream(run.windows.size(0))),
         blocks_(run) {
@@ -125,11 +147,22 @@ class RegionRepair {
       if (!helps) break;
     }
     run_.sinks.progress.end();
-    if (helps && run_.plan.region.propagation != Propagation::kSparse)
-      run_.dense_stream = std::move(from_dense_ ? x_ : targets_);
+    if (!helps || run_.plan.region.propagation == Propagation::kSparse) return;
+    std::vector<Block> last = blocks_.removed_before(blocks);
+    pass_removed(last, {});
+    run_.dense_stream = std::move(from_dense_ ? x_ : targets_);
   }
 
  private:
+  /// Takes the dense stream, if there is one, through blocks that ours lacks.
+  void pass_removed(std::vector<Block>& blocks, const reconstruct::BlockMasks& masks) {
+    if (blocks.empty() || (!from_dense_ && !dense_targets_)) return;
+    std::vector<reconstruct::RegionSublayer> sublayers;
+    add_whole(blocks, masks, sublayers);
+    ActivationStore& stream = from_dense_ ? x_ : targets_;
+    StreamRegion(teacher_forward_, sublayers).run(stream, stream);
+  }
+
   /// Asks the probe where it is due. If the stage hurts, puts the blocks since the last good reading back to
   /// what they were before the stage. The next commit is that of the stage, so a process that resumes before
   /// it reads the same again.
@@ -170,11 +203,15 @@ class RegionRepair {
     std::vector<reconstruct::RegionSublayer> ours, theirs;
     for (const SublayerPlace& place : places) {
       LoadedBlocks::Loaded& loaded = blocks_.at(place.block);
+      if (place.sublayer == Sublayer::kAttention && theirs.empty())
+        pass_removed(loaded.removed, loaded.masks);
+      else if (place.sublayer == Sublayer::kAttention)
+        add_whole(loaded.removed, loaded.masks, theirs);
       ours.push_back({.block = &loaded.masters, .masks = &loaded.masks, .sublayer = place.sublayer});
       theirs.push_back({.block = &loaded.dense, .masks = &loaded.masks, .sublayer = place.sublayer});
     }
     StreamRegion region(forward_, ours);
-    const StreamRegion target(forward_, theirs);
+    const StreamRegion target(teacher_forward_, theirs);
     const int64_t width = forward_.stream_width(places.back().sublayer);
     advance(run_, target, width, dense_targets_ ? targets_ : x_, targets_);
     const std::string name = region_name(places);
@@ -215,7 +252,8 @@ class RegionRepair {
   bool from_dense_;     // regions read the dense stream, and nothing else
   bool dense_targets_;  // targets come from the dense stream; otherwise from the dense region on what we read
   model::Forward forward_;
-  ActivationStore x_;        // what the next region reads
+  model::Forward teacher_forward_;  // differs in the layer types of blocks, if ours lacks some
+  ActivationStore x_;               // what the next region reads
   ActivationStore targets_;  // its targets; written over the dense stream where nothing else reads that
   LoadedBlocks blocks_;
   std::optional<RegionProbe> probe_;  // only if the stage may be undone

@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "freelunch/base/interrupt.h"
-#include "freelunch/descent/token_loss.h"
 #include "freelunch/pipeline/dense_divergence.h"
 
 namespace freelunch::pipeline {
@@ -46,11 +45,7 @@ void RegionProbe::advance(const model::Block& repaired) {
     stream.copy_(forward_.forward_block(block, stream));
   };
   pass(run_.before_stage(repaired.index), before_);
-  model::Block cast = repaired;  // shares the tensors that need no cast
-  for (const auto& [role, tensor] : repaired.tensors()) {
-    if (model::is_prunable(role)) cast.set(role, tensor.to(forward_.compute().dtype));
-  }
-  pass(cast, now_);
+  pass(model::with_matrices_in(repaired, forward_.compute().dtype), now_);
 }
 
 bool RegionProbe::due(int64_t first, int64_t last) const {
@@ -64,7 +59,7 @@ RegionProbe::Reading RegionProbe::read(int64_t block) const {
   at::Tensor before = before_.clone();
   at::Tensor now = now_.clone();
   for (int64_t b = block + 1; b < forward_.config().blocks; ++b) {
-    const model::Block dense = run_.dense().block(b, run_.compute.device, run_.compute.dtype);
+    const model::Block dense = run_.dense_block(b);
     for (const at::Tensor& stream : {before, now}) {
       throw_if_interrupted();
       stream.copy_(forward_.forward_block(dense, stream));
@@ -75,10 +70,7 @@ RegionProbe::Reading RegionProbe::read(int64_t block) const {
 }
 
 double RegionProbe::divergence(const at::Tensor& stream, const model::Head& head) const {
-  const at::Tensor hidden = scored(run_.dense().final_norm(run_.compute.device)(stream));
-  const reconstruct::TokenLossResult result =
-      token_loss(reconstruct::TokenLoss::kKl, hidden, dense_, {}, head, 0);
-  return result.sum / static_cast<double>(result.tokens);
+  return mean_divergence(scored(run_.dense().final_norm(run_.compute.device)(stream)), dense_, head);
 }
 
 }  // namespace freelunch::pipeline

@@ -44,13 +44,13 @@ ActivationStore forward_pass(RunContext& run, const model::Forward& forward, con
   const at::NoGradGuard no_grad;
   ActivationStore x = run.empty_stream(windows.size(0));
   for_each_batch(x.windows(), 0, [&](int64_t i, int64_t n, bool) {
-    x.write(i, run.dense().embed(windows.narrow(0, i, n), run.compute.device));
+    x.write(i, run.unpruned().embed(windows.narrow(0, i, n), run.compute.device));
   });
   const model::ActivationSettings on_disk{.placement = model::ActivationPlacement::kDisk,
                                           .folder = run.activations.folder,
                                           .dtype = at::kBFloat16};
   for (int64_t b = 0; b < run.model().config().blocks; ++b) {
-    const Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
+    const Block block = run.unpruned().block(b, run.compute.device, run.compute.dtype);
     inputs.emplace_back(on_disk, std::vector<int64_t>{x.windows(), x.length(), x.width()}, at::kFloat,
                         run.compute.device);
     for_each_batch(x.windows(), 0, [&](int64_t i, int64_t n, bool) {
@@ -66,8 +66,8 @@ ActivationStore forward_pass(RunContext& run, const model::Forward& forward, con
 /// Replaces the last block's output by the gradient of the log-likelihood of a sampled continuation with
 /// respect to it.
 void to_final_gradient(RunContext& run, ActivationStore& x, RandomStream& random) {
-  const model::Head head = run.dense().head(run.compute);
-  const model::Norm norm = run.dense().final_norm(run.compute.device);
+  const model::Head head = run.unpruned().head(run.compute);
+  const model::Norm norm = run.unpruned().final_norm(run.compute.device);
   for (int64_t i = 0; i < x.windows(); ++i) {
     throw_if_interrupted();
     at::Tensor window = x.read(i, 1).select(0, 0).clone().requires_grad_(true);  // (l, d)
@@ -88,7 +88,7 @@ void to_final_gradient(RunContext& run, ActivationStore& x, RandomStream& random
 /// with respect to its input. Writes G of each matrix to the dense scratch file.
 void backward_block(RunContext& run, const model::Forward& forward, int64_t b, const ActivationStore& inputs,
                     ActivationStore& gradient) {
-  Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
+  Block block = run.unpruned().block(b, run.compute.device, run.compute.dtype);
   std::map<WeightRole, statistics::Gram> grams;
   for_each_batch(gradient.windows(), 0, [&](int64_t i, int64_t n, bool) {
     const at::Tensor x = inputs.read(i, n).detach().requires_grad_(true);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "freelunch/pipeline/stages/prune.h"
 #include "freelunch/pipeline/stages/stage.h"
@@ -37,7 +38,8 @@ SolvedMatrix solve_matrix(const RunContext& run, const model::ModelTensor& tenso
   run.sinks.log.log(LogLevel::kDebug, fmt::format("{}: lambda {} beta {} held-out error {:.4f} -> {:.4f}",
                                                   tensor.name, settings.lambda, settings.blend,
                                                   outcome.held_out_before, outcome.held_out_after));
-  if (!(outcome.held_out_after < outcome.held_out_before)) {
+  // abs: a sum of squares far below 0 means that rounding destroyed both the solution and the sum
+  if (!(std::abs(outcome.held_out_after) < outcome.held_out_before)) {
     result.W = pruned.W;
     outcome.after = outcome.before;
     outcome.held_out_after = outcome.held_out_before;

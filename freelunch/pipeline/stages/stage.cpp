@@ -59,6 +59,8 @@ std::string stages_of(Use use) {
       return "";
     case Use::kMasks:
       return "choosing masks";
+    case Use::kStructure:
+      return "structured pruning";
     case Use::kStatistics:
       return "choosing masks, " + names_of(StageScope::kMasks);
     case Use::kCalibration:

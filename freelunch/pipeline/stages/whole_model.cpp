@@ -11,6 +11,7 @@
 #include "freelunch/backend/backend.h"
 #include "freelunch/base/stopwatch.h"
 #include "freelunch/descent/distil.h"
+#include "freelunch/model/layout.h"
 #include "freelunch/pipeline/dense_divergence.h"
 #include "freelunch/pipeline/stages/region_descent.h"
 #include "freelunch/pipeline/stages/stage.h"
@@ -26,9 +27,10 @@ using reconstruct::Trains;
 constexpr const char* kDenseHidden = "dense hidden states";
 
 /// The dense model's stream after its last block, (windows, l, d) fp32.
-model::ActivationStore dense_stream(const RunContext& run, const model::Forward& forward) {
+model::ActivationStore dense_stream(const RunContext& run) {
   const model::WeightView dense = run.dense();
-  const model::Config& config = run.model().config();
+  const model::Config& config = dense.config();
+  const model::Forward forward(config, run.compute, run.windows.size(1));
   model::ActivationStore x = run.embed(dense);
   run.sinks.progress.begin("dense targets", config.blocks, "blocks");
   for (int64_t b = 0; b < config.blocks; ++b) {
@@ -69,7 +71,7 @@ reconstruct::DistilRecipe distil_recipe(const RunContext& run, const Stage& stag
                         .lora = options.lora,
                         .seed = run.plan.seed,
                         .rate_unit = peak.unit},
-          .keep_graph = keeps_all_graphs(run.model(), run.plan, stage)};
+          .keep_graph = keeps_all_graphs(run.model().config(), run.plan, stage)};
 }
 
 /// Bytes that descent::distil holds, part by part.
@@ -103,17 +105,18 @@ int64_t optimiser_bytes(Trains trains, int64_t matrices, double density) {
 }
 
 /// For `windows` windows of the plan's length.
-WholeModelBytes whole_model_bytes(const model::LanguageModel& model, const CompressPlan& plan, Trains trains,
+WholeModelBytes whole_model_bytes(const model::Config& c, const CompressPlan& plan, Trains trains,
                                   int64_t windows) {
-  const model::Config& c = model.config();
   int64_t matrices = 0;
-  for (const model::ModelTensor& tensor : model.tensors()) {
-    if (tensor.role && model::is_prunable(*tensor.role)) matrices += tensor.shape[0] * tensor.shape[1];
+  for (int64_t b = 0; b < c.blocks; ++b) {
+    for (const model::WeightRole role : model::block_roles(c, b)) {
+      if (model::is_prunable(role)) matrices += c10::multiply_integers(model::shape_of(c, b, role));
+    }
   }
   const int64_t length = plan.calibration.length;
   const int64_t tokens = plan.model_stage.batch * length;
   return {.weights = matrices * kBf16Bytes,
-          .optimiser = optimiser_bytes(trains, matrices, 1 - sparsity::zero_fraction(plan.pattern)),
+          .optimiser = optimiser_bytes(trains, matrices, 1 - sparsity::zero_fraction(pattern_of(plan))),
           .head = c.vocabulary * c.width * kBf16Bytes,
           .inputs = c.blocks * tokens * c.width * kFp32Bytes,
           .dense = windows * length * c.width * kBf16Bytes,
@@ -131,8 +134,7 @@ void save_dense_hidden(RunContext& run) {
                       std::any_of(run.stages.begin(), run.stages.end(), is_global);
   std::optional<model::ActivationStore> x = std::exchange(run.dense_stream, std::nullopt);
   if (!wanted || run.dense_scratch.has(kDenseHidden)) return;
-  const model::Forward forward(run.model().config(), run.compute, run.windows.size(1));
-  if (!x) x = dense_stream(run, forward);
+  if (!x) x = dense_stream(run);
   // after the final norm, (windows, l, d) bf16: all that kl needs of the dense model
   const model::Norm norm = run.dense().final_norm(run.compute.device);
   at::Tensor hidden = at::empty({x->windows(), x->length(), x->width()},
@@ -181,9 +183,9 @@ void repair_model(RunContext& run, const Stage& stage) {
                                 .seconds = watch.seconds()});
 }
 
-bool keeps_all_graphs(const model::LanguageModel& model, const CompressPlan& plan, const Stage& stage) {
-  const WholeModelBytes bytes = whole_model_bytes(model, plan, trained_by(stage), 0);
-  return 2 * bytes.block_graph * model.config().blocks <= bytes.weights + bytes.optimiser;
+bool keeps_all_graphs(const model::Config& config, const CompressPlan& plan, const Stage& stage) {
+  const WholeModelBytes bytes = whole_model_bytes(config, plan, trained_by(stage), 0);
+  return 2 * bytes.block_graph * config.blocks <= bytes.weights + bytes.optimiser;
 }
 
 /// weights: matrices and head in the compute dtype. activations: the dense model's final hidden states, bf16,
@@ -207,8 +209,8 @@ StageBudget whole_model_budget(const CostModel& cost, const Stage& kind) {
   const Trains trains = trained_by(kind);
   const model::Config& config = cost.config();
   const CompressPlan& plan = cost.plan();
-  const WholeModelBytes bytes = whole_model_bytes(cost.model(), plan, trains, cost.windows());
-  const int64_t graphs = keeps_all_graphs(cost.model(), plan, kind) ? config.blocks : 2;
+  const WholeModelBytes bytes = whole_model_bytes(config, plan, trains, cost.windows());
+  const int64_t graphs = keeps_all_graphs(config, plan, kind) ? config.blocks : 2;
   const int64_t matrices = cost.model_elements();
   stage.weights = (matrices + cost.head_elements()) * cost.compute_bytes();
   stage.activations = bytes.dense + bytes.inputs;

@@ -1,0 +1,131 @@
+#include "freelunch/pipeline/block_choice.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "freelunch/base/interrupt.h"
+#include "freelunch/pipeline/dense_divergence.h"
+#include "freelunch/pipeline/window_batches.h"
+#include "freelunch/structure/block_criterion.h"
+
+namespace freelunch::pipeline {
+namespace {
+
+using structure::BlockCriterion;
+
+/// The most held-out windows that `loss` compares on: it runs the model once for every block and removal.
+constexpr int64_t kLossWindows = 4;
+
+/// Greedy removal by the divergence from the dense model.
+class LossChoice {
+ public:
+  explicit LossChoice(RunContext& run)
+      : run_(run),
+        forward_(run.model().config(), run.compute, run.windows.size(1)),
+        windows_(std::min(kLossWindows, run.held_out)),
+        head_(run.dense().head(run.compute)),
+        norm_(run.dense().final_norm(run.compute.device)) {
+    dense_ = scored(dense_hidden_of_held_out(run).narrow(0, 0, windows_).to(run.compute.device));
+    const at::Tensor tokens = run.windows.narrow(0, run.windows.size(0) - run.held_out, windows_);
+    embedded_ = run.dense().embed(tokens, run.compute.device);
+  }
+
+  std::vector<int64_t> run(int64_t kept) {
+    std::vector<int64_t> blocks(static_cast<size_t>(forward_.config().blocks));
+    std::iota(blocks.begin(), blocks.end(), 0);
+    const int64_t removals = std::ssize(blocks) - kept;
+    run_.sinks.progress.begin("choose blocks", removals, "blocks");
+    for (int64_t i = 0; i < removals; ++i) {
+      remove_cheapest(blocks);
+      run_.sinks.progress.advance(i + 1, "");
+    }
+    run_.sinks.progress.end();
+    return blocks;
+  }
+
+ private:
+  static at::Tensor scored(const at::Tensor& hidden) {
+    return hidden.narrow(1, 0, hidden.size(1) - 1).flatten(0, 1);
+  }
+
+  /// Removes from the list the block without which the divergence is least. What comes before a block is the
+  /// same for all candidates behind it, so each candidate runs only the rest.
+  void remove_cheapest(std::vector<int64_t>& blocks) const {
+    at::Tensor before = embedded_.clone();
+    size_t best = 0;
+    double least = std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      at::Tensor x = before.clone();
+      for (size_t j = i + 1; j < blocks.size(); ++j) pass(blocks[j], x);
+      const double divergence = mean_divergence(scored(norm_(x)), dense_, head_);
+      if (divergence < least) {
+        least = divergence;
+        best = i;
+      }
+      pass(blocks[i], before);
+    }
+    run_.sinks.log.log(LogLevel::kDebug,
+                       fmt::format("blocks: without {} the KL divergence from the dense model is {:.4f}",
+                                   blocks[best], least));
+    blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(best));
+  }
+
+  void pass(int64_t index, at::Tensor& x) const {
+    throw_if_interrupted();
+    const model::Block block = run_.dense().block(index, run_.compute.device, run_.compute.dtype);
+    x.copy_(forward_.forward_block(block, x));
+  }
+
+  RunContext& run_;
+  model::Forward forward_;
+  int64_t windows_;
+  model::Head head_;
+  model::Norm norm_;
+  at::Tensor dense_, embedded_;
+};
+
+/// The cosine between the streams before block i and before block i + span, mean over tokens, for each i.
+std::vector<double> mean_cosines(RunContext& run, int64_t span) {
+  const model::Config& config = run.model().config();
+  const model::Forward forward(config, run.compute, run.windows.size(1));
+  const int64_t windows = run.windows.size(0) - run.held_out;
+  std::vector<double> sums(static_cast<size_t>(config.blocks - span + 1), 0);
+  for_each_batch(windows, 0, [&](int64_t i, int64_t n, bool) {
+    std::vector<at::Tensor> streams{run.dense().embed(run.windows.narrow(0, i, n), run.compute.device)};
+    for (int64_t b = 0; b < config.blocks; ++b) {
+      throw_if_interrupted();
+      const model::Block block = run.dense().block(b, run.compute.device, run.compute.dtype);
+      streams.push_back(forward.forward_block(block, streams.back()));
+      if (b + 1 < span) continue;
+      const auto first = static_cast<size_t>(b + 1 - span);
+      sums[first] +=
+          at::cosine_similarity(streams[first], streams.back(), -1).sum(at::kDouble).item<double>();
+      streams[first].reset();  // only the last `span` streams are needed
+    }
+  });
+  const auto tokens = static_cast<double>(windows * run.windows.size(1));
+  for (double& sum : sums) sum /= tokens;
+  return sums;
+}
+
+}  // namespace
+
+std::vector<int64_t> choose_blocks(RunContext& run, int64_t kept) {
+  const at::NoGradGuard no_grad;
+  const BlockCriterion criterion = run.plan.structure.block_criterion;
+  if (criterion == BlockCriterion::kLoss) return LossChoice(run).run(kept);
+  const int64_t blocks = run.model().config().blocks;
+  const int64_t removed = blocks - kept;
+  std::vector<double> turned = mean_cosines(run, criterion == BlockCriterion::kInfluence ? 1 : removed);
+  for (double& cosine : turned)
+    cosine = criterion == BlockCriterion::kInfluence ? 1 - cosine : std::acos(cosine) / std::numbers::pi;
+  return criterion == BlockCriterion::kInfluence ? structure::highest_blocks(turned, kept)
+                                                 : structure::all_but_lowest_run(turned, blocks, removed);
+}
+
+}  // namespace freelunch::pipeline
