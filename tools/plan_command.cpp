@@ -26,6 +26,15 @@ void print_budget(const json& plan) {
              repair.empty() ? "none" : repair, plan["activation_dtype"].get<std::string>(),
              plan["activations"].get<std::string>(), plan["threads"].get<int>(),
              plan["compute"].get<std::string>());
+  for (const json& shape : plan.value("shapes", json::array())) {
+    const auto parameters = shape["parameters"].get<double>();
+    fmt::print(
+        "  {}: {:.1f} M weights, {:.1f} % of the dense model; expected: decoding {:.2f} x, prompts {:.2f} "
+        "x\n",
+        shape["change"].get<std::string>(), parameters * 1e-6,
+        100 * parameters / shape["dense_parameters"].get<double>(), shape["decode_ratio"].get<double>(),
+        shape["prompt_ratio"].get<double>());
+  }
   for (const json& change : plan["changes"]) fmt::print("  to fit: {}\n", change.get<std::string>());
   constexpr const char* kRow = "  {:<18} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}\n";
   fmt::print(kRow, "stage", "process", "weights", "optimiser", "activations", "statistics", "workspace",

@@ -36,12 +36,18 @@ void print_perplexity(const pipeline::CompressPlan& plan, const pipeline::RunRep
 }
 
 void print_sparsity(const pipeline::CompressPlan& plan, const pipeline::RunReport& report) {
+  if (report.dense_parameters > 0) {
+    fmt::print("Size\n");
+    print_row("weights", fmt::format("{} of {}, {:.2f} %", report.parameters, report.dense_parameters,
+                                     percent(report.parameters, report.dense_parameters)));
+    if (report.tensors.empty()) return;
+  }
   int64_t elements = 0;
   for (const auto& tensor : report.tensors) elements += tensor.elements;
   fmt::print("Sparsity\n");
   print_row("pruned matrices", fmt::format("{:.4f} % zeros ({})", percent(report.zeros, elements),
                                            report.tensors.empty() ? ""
-                                           : plan.dense.empty()   ? sparsity::to_string(plan.pattern)
+                                           : plan.dense.empty()   ? sparsity::to_string(pattern_of(plan))
                                                                   : "as in the input"));
   print_row("whole model", fmt::format("{:.2f} % of {} parameters", percent(report.zeros, report.parameters),
                                        report.parameters));

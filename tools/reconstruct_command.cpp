@@ -12,8 +12,9 @@ void add_reconstruct(CLI::App& app, Session& session) {
       ->add_option("PRUNED", options->plan.model,
                    "The pruned model: a Hugging Face folder, a sparse archive or a .gguf file")
       ->required();
-  add_plan_options(*command, *options, session,
-                   [](const pipeline::PlanOption& row) { return row.use != pipeline::Use::kMasks; });
+  add_plan_options(*command, *options, session, [](const pipeline::PlanOption& row) {
+    return row.use != pipeline::Use::kMasks && row.use != pipeline::Use::kStructure;
+  });
   command->get_option("--dense")->required();
   command->get_option("--output")->required();
   command->callback([options, &session] { run_plan(*options, session); });

@@ -58,8 +58,8 @@ ReportMark mark(const RunReport& report) {
 json additions(const RunReport& report, const ReportMark& mark) {
   // All members by name, so that a new one does not compile until it is decided whether it belongs to
   // Additions. The others are known, or measured, in the process that ends the run.
-  const auto& [stages, regions, tensors, allocation, dense, pruned, repaired, parameters, zeros, peak_bytes,
-               peak_device_bytes, seconds, planned, digests, text] = report;
+  const auto& [stages, regions, tensors, allocation, dense, pruned, repaired, parameters, dense_parameters,
+               zeros, peak_bytes, peak_device_bytes, seconds, planned, digests, text] = report;
   return Additions{.stages = since(stages, mark.stages),
                    .regions = since(regions, mark.regions),
                    .tensors = since(tensors, mark.tensors),

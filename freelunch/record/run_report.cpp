@@ -83,6 +83,7 @@ json to_json(const RunReport& report, const CompressPlan& plan, const model::Lan
               {"seconds", report.seconds},
               {"output", plan.output.string()},
               {"format", name(plan.saved_as.format)}};
+  if (report.dense_parameters > 0) object["model"]["dense_parameters"] = report.dense_parameters;
   if (report.peak_device_bytes > 0) object["peak_device_bytes"] = report.peak_device_bytes;
   if (report.planned) object["planned"] = to_json(*report.planned);
   if (!report.allocation.empty()) object["allocation"] = report.allocation;

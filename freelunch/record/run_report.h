@@ -20,7 +20,8 @@ struct RunReport {
   std::vector<TensorRecord> tensors;
   std::vector<double> allocation;  ///< fraction of zeros by block; empty if it is the same in every block
   std::optional<evaluate::Perplexity> dense, pruned, repaired;
-  int64_t parameters = 0;         ///< of the whole model
+  int64_t parameters = 0;         ///< of the whole model, as it is saved
+  int64_t dense_parameters = 0;   ///< of the dense model, if the saved one is smaller; else 0
   int64_t zeros = 0;              ///< in all pruned matrices
   int64_t peak_bytes = 0;         ///< highest of all stages
   int64_t peak_device_bytes = 0;  ///< likewise

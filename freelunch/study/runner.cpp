@@ -10,6 +10,7 @@
 #include "freelunch/base/error.h"
 #include "freelunch/base/version.h"
 #include "freelunch/pipeline/count_zeros.h"
+#include "freelunch/pipeline/make_smaller.h"
 #include "freelunch/pipeline/repair.h"
 #include "freelunch/pipeline/run_context.h"
 #include "freelunch/pipeline/run_setup.h"
@@ -49,8 +50,14 @@ double sparsity_of(const RunReport& report) {
     zeros += t.zeros;
     elements += t.elements;
   }
-  return static_cast<double>(zeros) / static_cast<double>(elements);
+  return elements == 0 ? 0 : static_cast<double>(zeros) / static_cast<double>(elements);
 }
+
+/// The smaller model of a cell with structured pruning, and the blocks of the dense one that it keeps.
+struct Smaller {
+  pipeline::OpenedModel opened;
+  std::vector<int64_t> blocks;
+};
 
 class StudyRun {
  public:
@@ -84,6 +91,7 @@ class StudyRun {
       write_results(study_, folder_);  // so that a study that is stopped has its tables
     }
     if (pending.empty()) write_results(study_, folder_);
+    fs::remove_all(folder_ / "smaller");
     return outcome;
   }
 
@@ -157,32 +165,78 @@ class StudyRun {
     return *dense_scratch_;
   }
 
+  /// What a run of a cell works on, apart from its models and windows.
+  struct Work {
+    RunReport report;
+    sparsity::PatternMap patterns;
+    model::TensorFile scratch;
+    pipeline::Journal
+        journal;  ///< without a file: a cell that is stopped restarts from the last state in cache/
+  };
+
+  /// The context of a run of the cell on a model, with the dense model as its teacher.
+  RunContext context(const Cell& cell, const pipeline::OpenedModel& opened, Work& work,
+                     model::TensorFile& dense_scratch) const {
+    const pipeline::CompressPlan& plan = cell.plan;
+    return {.plan = plan,
+            .opened = opened,
+            .teacher = *model_->opened().model,
+            .patterns = work.patterns,
+            .compute = compute_,
+            .windows = pipeline::calibration_windows(plan, model_->opened(), sinks_.log),
+            .held_out = plan.calibration.held_out,
+            .scratch = work.scratch,
+            .dense_scratch = dense_scratch,
+            .report = work.report,
+            .journal = work.journal,
+            .stages = plan.repair.stages,
+            .sinks = sinks_,
+            .activations = pipeline::activation_settings(plan.memory, folder_),
+            .dense_stream = std::nullopt};
+  }
+
   /// Runs a cell and records its result; saves those of its states that other cells want.
   void run_cell(const Cell& cell, const std::set<std::string>& wanted) {
     open(cell);
     const pipeline::CompressPlan& plan = cell.plan;
-    RunReport report;
-    sparsity::PatternMap patterns = pipeline::checked_patterns(plan, *model_->opened().model);
-    model::TensorFile scratch(folder_ / "cell.scratch");
-    pipeline::Journal journal;  // no file: a cell that is stopped restarts from the last state in cache/
-    RunContext run{.plan = plan,
-                   .opened = model_->opened(),
-                   .teacher = *model_->opened().model,
-                   .patterns = patterns,
-                   .compute = compute_,
-                   .windows = pipeline::calibration_windows(plan, model_->opened(), sinks_.log),
-                   .held_out = plan.calibration.held_out,
-                   .scratch = scratch,
-                   .dense_scratch = dense_scratch(cell),
-                   .report = report,
-                   .journal = journal,
-                   .stages = plan.repair.stages,
-                   .sinks = sinks_,
-                   .activations = pipeline::activation_settings(plan.memory, folder_),
-                   .dense_stream = std::nullopt};
-    run_stages(cell, run, patterns, wanted);
+    Work work{.report = {},
+              .patterns = pipeline::checked_patterns(plan, *model_->opened().model),
+              .scratch = model::TensorFile(folder_ / "cell.scratch"),
+              .journal = {}};
+    const bool cuts = plan.structure.asks();
+    Smaller smaller = cuts ? smaller_model(cell) : Smaller{};
+    // sensitivities are of the model that is pruned
+    RunContext run = context(cell, cuts ? smaller.opened : model_->opened(), work,
+                             cuts ? work.scratch : dense_scratch(cell));
+    run.teacher_blocks = std::move(smaller.blocks);
+    run_stages(cell, run, work.patterns, wanted);
     pipeline::count_zeros(run);
-    record_result(cell, report, model_->measure(run.current()));
+    if (cuts) {  // a state that was loaded holds what came after the cut
+      const auto stages =
+          read_json(cut_folder(cell) / "stages.json").get<std::vector<pipeline::StageRecord>>();
+      work.report.stages.insert(work.report.stages.begin(), stages.begin(), stages.end());
+    }
+    record_result(cell, work.report, model_->measure(run.current()));
+  }
+
+  fs::path cut_folder(const Cell& cell) const { return folder_ / "smaller" / prefix_key(cell, 0); }
+
+  /// The smaller model of a cell with structured pruning. Cells that cut alike share its folder.
+  Smaller smaller_model(const Cell& cell) {
+    const fs::path folder = cut_folder(cell);
+    if (fs::exists(folder / "stages.json"))
+      return {.opened = {.model = pipeline::open_weights(folder / "smaller-0", sinks_.log)},
+              .blocks = read_json(folder / "blocks.json").get<std::vector<int64_t>>()};
+    fs::create_directories(folder);
+    Work work{.report = {},
+              .patterns = sparsity::PatternMap(sparsity::Unstructured{0}, {}),
+              .scratch = model::TensorFile(folder_ / "cut.scratch"),
+              .journal = {}};
+    RunContext run = context(cell, model_->opened(), work, dense_scratch(cell));
+    pipeline::SmallerModel made = pipeline::make_smaller(run, folder);
+    write_json(folder / "blocks.json", made.blocks);
+    write_json(folder / "stages.json", json(work.report.stages));  // last: it says that the rest is there
+    return {.opened = {.model = std::move(made.model)}, .blocks = std::move(made.blocks)};
   }
 
   /// Chooses masks and runs the stages of a cell, from the latest state that was saved.

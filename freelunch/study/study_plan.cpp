@@ -96,6 +96,24 @@ void add_settings(json& settings, const CompressPlan& plan, Use use, std::string
   }
 }
 
+/// What is removed, as tables show it: "50%", "mlp 0.75", "mlp 0.75, kv-groups 2, 2:4".
+std::string pattern_text(const CompressPlan& p) {
+  std::string text;
+  for (const PlanOption& option : pipeline::plan_options()) {
+    if (option.group != "Structure" || option.kind == pipeline::ValueKind::kWord) continue;
+    if (const json value = option.value(p); !value.is_null())
+      text += fmt::format("{} {}, ", option.name, pipeline::text_of(value));
+  }
+  if (prunes_weights(p) || text.empty()) return text + sparsity::to_string(pattern_of(p));
+  return text.substr(0, text.size() - 2);
+}
+
+/// By which criterion: "wanda", or of units, or both: "obs, wanda".
+std::string criterion_text(const CompressPlan& p) {
+  if (!p.structure.asks()) return p.criterion;
+  return prunes_weights(p) ? p.structure.criterion + ", " + p.criterion : p.structure.criterion;
+}
+
 /// The settings of the choice of masks and of solve. The seed is one of them only if something draws from it:
 /// random masks, random windows, a stage that trains, or the sensitivity.
 json mask_settings(const CompressPlan& p, bool trains) {
@@ -106,16 +124,17 @@ json mask_settings(const CompressPlan& p, bool trains) {
   json s = json::object();
   add_settings(s, p, Use::kMasks);
   s.erase("sparsity");
+  if (p.structure.asks()) add_settings(s, p, Use::kStructure);
   s["model"] = p.model.filename().string();
-  s["criterion"] = p.criterion;
-  s["pattern"] = sparsity::to_string(p.pattern);
+  s["criterion"] = criterion_text(p);
+  s["pattern"] = pattern_text(p);
   if (p.group.value_or(criterion.group) == criterion.group) s.erase("group");
-  if (criterion.needs_inputs() || !stages.empty() || owl) {
+  if (criterion.needs_inputs() || !stages.empty() || owl || p.structure.asks()) {
     s["text"] = p.calibration.text.filename().string();
     add_settings(s, p, Use::kCalibration);
   }
   if (criterion.needs_inputs() || solves) add_settings(s, p, Use::kStatistics);
-  if (criterion.draws_random || trains || p.sensitivity ||
+  if (criterion.draws_random || trains || p.sensitivity || p.structure.asks() ||
       p.calibration.rule == calibration::WindowRule::kCrop)
     s["seed"] = p.seed;
   if (solves) {
@@ -154,13 +173,15 @@ Cell make_cell(const std::string& grid, const CompressPlan& plan) {
   cell.settings["stages"] = json::array();
   for (const Stage& stage : later_stages(plan))
     cell.settings["stages"].push_back(stage_settings(plan, stage));
-  const std::string shown = fmt::format("{}-{}-{}", plan.criterion, sparsity::to_string(plan.pattern),
-                                        to_string(plan.repair.stages));
+  const std::string shown =
+      fmt::format("{}-{}-{}", criterion_text(plan), pattern_text(plan), to_string(plan.repair.stages));
   for (const char c : shown) {
     if (c == ':')
       cell.id += 'x';
     else if (c == ',')
       cell.id += '+';
+    else if (c == ' ')
+      cell.id += '_';
     else if (c != '%')
       cell.id += c;
   }
@@ -238,6 +259,8 @@ std::vector<Evaluation> read_evaluations(const json& file, const std::filesystem
 }
 
 void validate_cell(const CompressPlan& plan) {
+  if (plan.structure.size)
+    fail(ErrorKind::kInvalidArgument, "`size` tries several shapes; the cells of a study name their own");
   if (plan.repair.automatic)
     fail(ErrorKind::kInvalidArgument, "`repair` auto depends on the free memory; a study names its stages");
   pipeline::validate(plan);
@@ -247,8 +270,8 @@ void validate_cell(const CompressPlan& plan) {
 }  // namespace
 
 bool varies_in_study(const pipeline::OptionFacts& option) {
-  const bool of_cell = option.group == "Pruning" || option.group == "Calibration" ||
-                       option.group == "Repair" || option.name == "seed";
+  const bool of_cell = option.group == "Pruning" || option.group == "Structure" ||
+                       option.group == "Calibration" || option.group == "Repair" || option.name == "seed";
   return of_cell && option.effect == pipeline::Effect::kResult;
 }
 
@@ -325,8 +348,8 @@ StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOp
       ++number;
       check_keys(grid, fmt::format("[[grid]] {}", name), grid_keys);
       expand(grid, fmt::format("[[grid]] {}", name), base, [&](const CompressPlan& plan) {
-        const std::string what = fmt::format("{} {} {}", plan.criterion, sparsity::to_string(plan.pattern),
-                                             to_string(plan.repair.stages));
+        const std::string what = fmt::format(
+            "{} {} {}", plan.criterion, sparsity::to_string(pattern_of(plan)), to_string(plan.repair.stages));
         in_file(fmt::format("[[grid]] {}, cell {}", name, what), [&] { validate_cell(plan); });
         Cell cell = make_cell(name, plan);
         if (seen.insert(cell.id).second) study.cells.push_back(std::move(cell));

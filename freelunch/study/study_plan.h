@@ -39,8 +39,8 @@ struct StudyPlan {
 /// run, naming the cell.
 StudyPlan read_study(const std::filesystem::path& path, const backend::ComputeOptions& compute);
 
-/// Whether a [[grid]] can vary the option: those of pruning, calibration and repair that change the result,
-/// and the seed. Its key is the option's name with _ for -.
+/// Whether a [[grid]] can vary the option: those of pruning, structure, calibration and repair that change
+/// the result, and the seed. Its key is the option's name with _ for -.
 bool varies_in_study(const pipeline::OptionFacts& option);
 
 /// A digest of all settings that decide a cell's weights after the choice of masks (`solve` included) and the

@@ -83,6 +83,8 @@ KINDS = {
     "given masks": lambda i: ["reconstruct", i.pruned(), "--dense", i.base / "dense", *i.calibration, *i.evaluation,
                               "--repair", "solve,sublayer"],
     "mixture": lambda i: ["compress", i.mixture(), *i.calibration, "--repair", "solve,sublayer"],
+    "smaller": compress("--mlp", "96", "--kv-groups", "1", evaluated=True),
+    "size and zeros": compress("--size", "0.85", "--pattern", "2:4", "--repair", "solve"),
     "archive": compress("--repair", "none", "--format", "bitmask"),
     "gguf": compress("--repair", "none", "--format", "gguf"),
 }

@@ -24,6 +24,8 @@ KINDS = {  # options of compress; "given" is a reconstruction of given masks
     "matrix": "--criterion sparsegpt --group row --statistics dense --repair matrix,blocks:2 --learning-rate 1e-3 "
               "--activations disk --activation-dtype bf16",
     "given": "--repair solve,sublayer,bias-norm",
+    "structure": "--mlp 96 --kv-groups 1 --pattern 2:4 --repair solve,sublayer,model --blend 0,1",
+    "size": "--size 0.85 --repair solve,sublayer",
 }
 MORE_KINDS = {
     "dense": "--repair matrix,sublayer,model --propagation dense --model-loss ce",
