@@ -10,8 +10,11 @@
 
 #include "freelunch/base/interrupt.h"
 #include "freelunch/pipeline/dense_divergence.h"
+#include "freelunch/pipeline/seam.h"
+#include "freelunch/pipeline/stages/next_reader.h"
 #include "freelunch/pipeline/window_batches.h"
 #include "freelunch/structure/block_criterion.h"
+#include "freelunch/structure/refit.h"
 
 namespace freelunch::pipeline {
 namespace {
@@ -113,6 +116,49 @@ std::vector<double> mean_cosines(RunContext& run, int64_t span) {
   return sums;
 }
 
+/// For each run of `removed` blocks, the mean square of the error that the refit of down before it leaves in
+/// the stream, relative to the stream; each dimension counts as much as the next block reads of it. Infinite
+/// where nothing before the run can be refitted.
+std::vector<double> residuals(RunContext& run, int64_t removed) {
+  const model::Config& config = run.model().config();
+  const model::Forward forward(config, run.compute, run.windows.size(1));
+  StreamPair streams = run.streams(forward, run.dense(), /*with_dense=*/false);
+  const auto block = [&](int64_t b) { return run.dense().block(b, run.compute.device, run.compute.dtype); };
+  std::vector<double> errors(static_cast<size_t>(config.blocks - removed + 1),
+                             std::numeric_limits<double>::infinity());
+  const int64_t candidates = config.blocks - removed;
+  run.sinks.progress.begin("choose blocks", candidates, "blocks");
+  for (int64_t b = 0; b < candidates; ++b) {
+    throw_if_interrupted();
+    const model::Block ours = block(b);
+    streams.pass(ours, ours, model::Sublayer::kAttention);
+    if (can_make_up(config, b)) {
+      std::vector<model::Block> skipped;
+      for (int64_t i = 1; i <= removed; ++i) skipped.push_back(block(b + i));
+      const at::Tensor W = ours[model::WeightRole::kDown].to(at::kFloat);
+      const SeamStatistics seam = seam_statistics(streams, forward, W, ours, skipped);
+      const bool has_held_out = seam.down.tokens(true) > 0;
+      const at::Tensor weights = next_reader(run, {.block = b + removed, .sublayer = model::Sublayer::kMlp},
+                                             reconstruct::Loss::kReaderMse)
+                                     .weights;
+      const structure::ConsumerMoments judged = seam.down.moments(has_held_out, 1);
+      const structure::Refitted fitted = structure::refit(
+          W, at::arange(W.size(1), W.options().dtype(at::kLong)), seam.down.moments(false, 1), judged,
+          weights,
+          {.lambdas = run.plan.grid.lambdas, .intercept = ours[model::WeightRole::kDownBias].defined()});
+      // from an error relative to what down gives to one relative to the stream
+      const at::Tensor exact = weights.to(judged.squares.scalar_type());
+      errors[static_cast<size_t>(b + 1)] =
+          fitted.held_out_after * (judged.squares * exact).sum().item<double>() /
+          (seam.stream_squares.at(has_held_out ? 1 : 0) * exact).sum().item<double>();
+    }
+    streams.pass(ours, ours, model::Sublayer::kMlp);
+    run.sinks.progress.advance(b + 1, "");
+  }
+  run.sinks.progress.end();
+  return errors;
+}
+
 }  // namespace
 
 std::vector<int64_t> choose_blocks(RunContext& run, int64_t kept) {
@@ -121,6 +167,8 @@ std::vector<int64_t> choose_blocks(RunContext& run, int64_t kept) {
   if (criterion == BlockCriterion::kLoss) return LossChoice(run).run(kept);
   const int64_t blocks = run.model().config().blocks;
   const int64_t removed = blocks - kept;
+  if (criterion == BlockCriterion::kResidual)
+    return structure::all_but_lowest_run(residuals(run, removed), blocks, removed);
   std::vector<double> turned = mean_cosines(run, criterion == BlockCriterion::kInfluence ? 1 : removed);
   for (double& cosine : turned)
     cosine = criterion == BlockCriterion::kInfluence ? 1 - cosine : std::acos(cosine) / std::numbers::pi;

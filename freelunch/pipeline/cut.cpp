@@ -11,6 +11,7 @@
 #include "freelunch/model_io/export_smaller.h"
 #include "freelunch/pipeline/consumer_statistics.h"
 #include "freelunch/pipeline/expert_choice.h"
+#include "freelunch/pipeline/seam.h"
 #include "freelunch/pipeline/stages/next_reader.h"
 #include "freelunch/pipeline/sublayer_place.h"
 #include "freelunch/storage/transfer.h"
@@ -82,11 +83,10 @@ class Cutter {
            before_.experts.intermediate != after_.experts.intermediate;
   }
 
-  /// Whether the next blocks are removed, and down can be refitted to make up for them: its output is added
-  /// to the stream as it is.
+  /// Whether the next blocks are removed, and down can be refitted to make up for them.
   bool is_seam(const SublayerPlace& place) const {
-    return place.sublayer == Sublayer::kMlp && next_ != place.block + 1 && refits_ && !before_.parallel &&
-           before_.norm_place == model::NormPlace::kBefore && !before_.has_experts(place.block);
+    return place.sublayer == Sublayer::kMlp && next_ != place.block + 1 && refits_ &&
+           can_make_up(before_, place.block);
   }
 
   /// The output of a sublayer is added to the stream without a norm in between.
@@ -148,28 +148,16 @@ class Cutter {
   /// Fits down so that the stream after it is what the removed blocks would make of our stream.
   void refit_seam(const SublayerPlace& place) {
     const at::Tensor W = ours_[WeightRole::kDown];
-    const Block ours = cast(ours_);
     std::vector<Block> removed;
     for (int64_t b = place.block + 1; b < next_; ++b)
       removed.push_back(run_.dense().block(b, run_.compute.device, run_.compute.dtype));
-    ConsumerStatistics statistics(W, /*targets=*/true);
-    const at::Tensor bias = ours_[WeightRole::kDownBias];
-    streams_->for_each_input(ours, dense_cast_, Sublayer::kMlp, 1,
-                             [&](const at::Tensor& X, const at::Tensor&, int64_t first, bool held_out) {
-                               const at::Tensor before = streams_->stream(first, X.size(0));
-                               at::Tensor x = forward_.add_output(ours, Sublayer::kMlp, before, X);
-                               for (const Block& block : removed) x = forward_.forward_block(block, x);
-                               at::Tensor target = x - before;
-                               if (bias.defined()) target -= bias;
-                               statistics.add(X, target, held_out);
-                             });
-    streams_->forget_inputs();
+    const ConsumerStatistics statistics = seam_statistics(*streams_, forward_, W, cast(ours_), removed).down;
+    const bool intercept = ours_[WeightRole::kDownBias].defined();
     const at::Tensor all = at::arange(W.size(1), W.options().dtype(at::kLong));
     const structure::ConsumerMoments seen = statistics.moments(false, 1);
     const structure::ConsumerMoments judged = statistics.moments(statistics.tokens(true) > 0, 1);
-    const Refitted fitted =
-        structure::refit(W, all, seen, judged, output_weights(place, W),
-                         {.lambdas = run_.plan.grid.lambdas, .intercept = bias.defined()});
+    const Refitted fitted = structure::refit(W, all, seen, judged, output_weights(place, W),
+                                             {.lambdas = run_.plan.grid.lambdas, .intercept = intercept});
     note(place, W.size(1), all.size(0), fitted, 1);
     replace(WeightRole::kDown, fitted);
   }
@@ -280,8 +268,9 @@ class Cutter {
     return best;
   }
 
-  /// How much the next sublayer reads of each output: (out) fp32.
-  at::Tensor output_weights(const SublayerPlace& place, const at::Tensor& W) const {
+  /// How much the sublayer that reads the stream next in the smaller model reads of each output: (out) fp32.
+  at::Tensor output_weights(SublayerPlace place, const at::Tensor& W) const {
+    if (place.sublayer == Sublayer::kMlp || before_.parallel) place.block = next_ - 1;
     const at::Tensor weights = next_reader(run_, place, reconstruct::Loss::kReaderMse).weights;
     // between the sublayers of a parallel block the stream holds the block's input too
     return weights.narrow(0, weights.size(0) - W.size(0), W.size(0));

@@ -3,21 +3,24 @@
 #include <algorithm>
 
 #include "freelunch/pipeline/cut.h"
+#include "freelunch/pipeline/seam.h"
 #include "freelunch/statistics/gram.h"
 
 namespace freelunch::pipeline {
 namespace {
 
-/// What is removed from one sublayer: widths of the input of its last matrix, before and after.
+/// The last matrix of a sublayer: widths of its input, before and after what is removed.
 struct Removal {
   int64_t before = 0;
   int64_t after = 0;
+  bool targets = false;  ///< its refit aims at given outputs, which need cross moments
+  double times = 0;      ///< how often it is done
 };
 
 /// Bytes of the moments of one window set in fp64: the Gram matrix, and the cross moments of targets.
-int64_t moment_bytes(const Removal& removal, int64_t width, bool targets) {
+int64_t moment_bytes(const Removal& removal, int64_t width) {
   return statistics::Gram::bytes(removal.before, at::kDouble) +
-         (targets ? removal.before * width * kFp64Bytes : 0);
+         (removal.targets ? removal.before * width * kFp64Bytes : 0);
 }
 
 /// fp64 squares that live at once: to choose units H, A and its factor, the inverse; to refit H of both
@@ -41,26 +44,43 @@ StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, boo
   StageBudget stage = dense.start("cut");
   const model::Config& before = dense.config();
   const int64_t width = before.width;
-  const Removal heads{before.heads * before.head_dim, smaller.heads * smaller.head_dim};
-  const Removal channels = before.experts.count > 0
-                               ? Removal{before.experts.intermediate, smaller.experts.intermediate}
-                               : Removal{before.intermediate, smaller.intermediate};
+  const auto blocks = static_cast<double>(before.blocks);
+  const Removal heads{.before = before.heads * before.head_dim,
+                      .after = smaller.heads * smaller.head_dim,
+                      .targets = targets,
+                      .times = blocks};
+  const bool experts = before.experts.count > 0;
+  const Removal channels{.before = experts ? before.experts.intermediate : before.intermediate,
+                         .after = experts ? smaller.experts.intermediate : smaller.intermediate,
+                         .targets = targets,
+                         .times = blocks};
+  std::vector<Removal> removals;
+  for (const Removal& removal : {heads, channels}) {
+    if (removal.before != removal.after) removals.push_back(removal);
+  }
+  const int64_t removed = before.blocks - smaller.blocks;
+  const bool tries_seams = dense.plan().structure.block_criterion == structure::BlockCriterion::kResidual;
+  if (removed > 0 && (refits || tries_seams) && can_make_up(before, 0))
+    removals.push_back({.before = before.intermediate,
+                        .after = before.intermediate,
+                        .targets = true,
+                        .times = tries_seams ? blocks : static_cast<double>(removed)});
   const int64_t tokens = kWindowsPerPass * dense.length();
   stage.weights = 2 * dense.block_elements() * (kFp32Bytes + dense.compute_bytes());
   double operations = 0;
   double fp64_operations = 0;
-  for (const Removal& removal : {heads, channels}) {
-    if (removal.before == removal.after) continue;
-    stage.statistics = std::max(stage.statistics, 2 * moment_bytes(removal, width, targets));
+  for (const Removal& removal : removals) {
+    stage.statistics = std::max(stage.statistics, 2 * moment_bytes(removal, width));
     stage.workspace = std::max(stage.workspace, solving_bytes(removal, width));
     const auto in = static_cast<double>(removal.before);
     const auto kept = static_cast<double>(removal.after);
     const auto out = static_cast<double>(width);
-    operations += dense.tokens() * in * (in + (targets ? 4 * out : 0));
-    fp64_operations += 3 * in * in * in + 2 * (in - kept) * in * (in - kept + out);
+    operations += removal.times * dense.tokens() * in * (in + (removal.targets ? 4 * out : 0));
+    double exact = 3 * in * in * in + 2 * (in - kept) * in * (in - kept + out);
     if (refits)
-      fp64_operations += static_cast<double>(dense.plan().grid.lambdas.size()) *
-                         (kept * kept * kept / 3 + 4 * kept * kept * out);
+      exact += static_cast<double>(dense.plan().grid.lambdas.size()) *
+               (kept * kept * kept / 3 + 4 * kept * kept * out);
+    fp64_operations += removal.times * exact;
   }
   const int64_t streams = targets ? 2 : 1;
   dense.add_residual_streams(stage, static_cast<double>(streams));
@@ -69,13 +89,11 @@ StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, boo
   stage.workspace = std::max(stage.workspace,
                              dense.widest_pass(tokens) +
                                  tokens * (std::max(heads.before, channels.before) + 2 * width) * kFp32Bytes);
-  const auto blocks = static_cast<double>(before.blocks);
+  // each block is passed twice, and for the residual of a seam the removed ones behind it once more
+  const double passes = 2 * static_cast<double>(streams) + (tries_seams ? static_cast<double>(removed) : 0);
   // fp64 products run at about half the fp32 rate
-  dense.spend(
-      stage,
-      blocks * (2 * static_cast<double>(streams) * dense.tokens() * dense.forward_block(dense.length()) +
-                operations),
-      blocks * 2 * fp64_operations, 0);
+  dense.spend(stage, blocks * passes * dense.tokens() * dense.forward_block(dense.length()) + operations,
+              2 * fp64_operations, 0);
   return stage;
 }
 

@@ -9,6 +9,7 @@
 #include "freelunch/model/layout.h"
 #include "freelunch/pipeline/run_budget.h"
 #include "freelunch/pipeline/same_model.h"
+#include "freelunch/pipeline/seam.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/structure/shape_search.h"
 
@@ -85,9 +86,28 @@ ResolvedPlan resolve_run(const CompressPlan& plan, const RunInputs& inputs, cons
   return resolved;
 }
 
+namespace {
+
+/// `block-criterion` residual refits down before the removed blocks, which not every architecture allows.
+void check_some_block_makes_up(const model::Config& config, int64_t kept) {
+  for (int64_t b = 0; b < kept; ++b) {
+    if (can_make_up(config, b)) return;
+  }
+  fail(ErrorKind::kInvalidArgument,
+       "`block-criterion` residual refits the MLP before the removed blocks, but in this architecture a norm "
+       "follows the MLP, or it is a mixture or parallel to the attention; use loss, influence or angular");
+}
+
+}  // namespace
+
 std::vector<model::Config> smaller_shapes(const CompressPlan& plan, const model::LanguageModel& model) {
   const StructureOptions& options = plan.structure;
-  if (!options.size) return {model::shrunk(model.config(), options.shape)};
+  if (!options.size) {
+    model::Config shape = model::shrunk(model.config(), options.shape);
+    if (options.shape.blocks && options.block_criterion == structure::BlockCriterion::kResidual)
+      check_some_block_makes_up(model.config(), shape.blocks);
+    return {std::move(shape)};
+  }
   const auto dense = static_cast<double>(model.parameters());
   return structure::shapes_of_size(model.config(), static_cast<int64_t>(*options.size * dense));
 }

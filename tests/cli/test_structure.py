@@ -422,7 +422,7 @@ def test_fewer_blocks_are_the_dense_model_without_those_blocks(name, train_text,
     expect_equal(architectures.logits(oracle_probe, small, IDS), expected)
 
 
-@pytest.mark.parametrize("criterion", ["loss", "influence", "angular"])
+@pytest.mark.parametrize("criterion", ["loss", "influence", "angular", "residual"])
 def test_a_block_that_does_nothing_is_removed_first(criterion, train_text, tmp_path):
     folder = tmp_path / "dense"
     tiny_model.make(folder, num_hidden_layers=4)
