@@ -38,17 +38,22 @@ class LossChoice {
     embedded_ = run.dense().embed(tokens, run.compute.device);
   }
 
-  std::vector<int64_t> run(int64_t kept) {
+  /// What is left at each of the numbers, for which one greedy pass is enough.
+  std::vector<std::vector<int64_t>> run(const std::vector<int64_t>& kept) {
     std::vector<int64_t> blocks(static_cast<size_t>(forward_.config().blocks));
     std::iota(blocks.begin(), blocks.end(), 0);
-    const int64_t removals = std::ssize(blocks) - kept;
+    std::vector<std::vector<int64_t>> choices(kept.size());
+    const int64_t removals = std::ssize(blocks) - *std::min_element(kept.begin(), kept.end());
     run_.sinks.progress.begin("choose blocks", removals, "blocks");
     for (int64_t i = 0; i < removals; ++i) {
       remove_cheapest(blocks);
+      for (size_t k = 0; k < kept.size(); ++k) {
+        if (std::ssize(blocks) == kept[k]) choices[k] = blocks;
+      }
       run_.sinks.progress.advance(i + 1, "");
     }
     run_.sinks.progress.end();
-    return blocks;
+    return choices;
   }
 
  private:
@@ -159,12 +164,8 @@ std::vector<double> residuals(RunContext& run, int64_t removed) {
   return errors;
 }
 
-}  // namespace
-
-std::vector<int64_t> choose_blocks(RunContext& run, int64_t kept) {
-  const at::NoGradGuard no_grad;
-  const BlockCriterion criterion = run.plan.structure.block_criterion;
-  if (criterion == BlockCriterion::kLoss) return LossChoice(run).run(kept);
+/// The blocks that stay by a criterion that scores each number of removed blocks on its own.
+std::vector<int64_t> scored_choice(RunContext& run, BlockCriterion criterion, int64_t kept) {
   const int64_t blocks = run.model().config().blocks;
   const int64_t removed = blocks - kept;
   if (criterion == BlockCriterion::kResidual)
@@ -174,6 +175,18 @@ std::vector<int64_t> choose_blocks(RunContext& run, int64_t kept) {
     cosine = criterion == BlockCriterion::kInfluence ? 1 - cosine : std::acos(cosine) / std::numbers::pi;
   return criterion == BlockCriterion::kInfluence ? structure::highest_blocks(turned, kept)
                                                  : structure::all_but_lowest_run(turned, blocks, removed);
+}
+
+}  // namespace
+
+std::vector<std::vector<int64_t>> choose_blocks(RunContext& run, const std::vector<int64_t>& kept) {
+  const at::NoGradGuard no_grad;
+  const BlockCriterion criterion = run.plan.structure.block_criterion;
+  if (criterion == BlockCriterion::kLoss) return LossChoice(run).run(kept);
+  std::vector<std::vector<int64_t>> choices;
+  choices.reserve(kept.size());
+  for (const int64_t n : kept) choices.push_back(scored_choice(run, criterion, n));
+  return choices;
 }
 
 }  // namespace freelunch::pipeline

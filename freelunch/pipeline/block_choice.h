@@ -5,8 +5,8 @@
 
 namespace freelunch::pipeline {
 
-/// The `kept` blocks of the dense model that stay, ascending, by the plan's criterion for blocks. `loss`
-/// takes the held-out windows, the others the calibration windows.
-std::vector<int64_t> choose_blocks(RunContext& run, int64_t kept);
+/// The blocks of the dense model that stay, ascending, by the plan's criterion for blocks, for each number in
+/// `kept`. `loss` takes the held-out windows, the others the calibration windows.
+std::vector<std::vector<int64_t>> choose_blocks(RunContext& run, const std::vector<int64_t>& kept);
 
 }  // namespace freelunch::pipeline

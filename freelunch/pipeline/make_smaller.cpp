@@ -37,33 +37,57 @@ std::string note_of(const RunContext& run, const model::Config& smaller, bool re
   return fmt::format("{}, {}{}", model::shape_change(dense, smaller), criteria, refits ? " with refit" : "");
 }
 
-std::vector<int64_t> all_blocks(const model::Config& config) {
-  std::vector<int64_t> blocks(static_cast<size_t>(config.blocks));
-  std::iota(blocks.begin(), blocks.end(), 0);
-  return blocks;
+/// A smaller model that may be made: its shape, and the blocks of the dense model that stay.
+struct Candidate {
+  model::Config shape;
+  std::vector<int64_t> blocks;
+};
+
+/// `shape` with these of the dense model's blocks, whichever it has itself.
+model::Config with_blocks(model::Config shape, const model::Config& dense, const std::vector<int64_t>& kept) {
+  shape.blocks = dense.blocks;
+  shape.layer_type_of_block = dense.layer_type_of_block;
+  shape.experts.of_block = dense.experts.of_block;
+  return model::only_blocks(shape, kept);
 }
 
-/// The shape that the plan asks for, with all blocks.
-model::Config whole_depth(const RunContext& run) {
-  model::ShapeRequest request = run.plan.structure.shape;
-  request.blocks.reset();
-  return model::shrunk(run.model().config(), request);
+/// The shapes that the plan asks for, with the blocks that its criterion keeps in each.
+std::vector<Candidate> candidates_of(RunContext& run) {
+  const model::Config& dense = run.model().config();
+  const std::vector<model::Config> shapes = smaller_shapes(run.plan, run.model());
+  std::vector<int64_t> kept;  // of the shapes that lose blocks
+  for (const model::Config& shape : shapes) {
+    if (shape.blocks < dense.blocks) kept.push_back(shape.blocks);
+  }
+  std::vector<std::vector<int64_t>> choices;
+  if (!kept.empty())
+    choices = run.journal.choice("blocks", [&] { return choose_blocks(run, kept); })
+                  .get<std::vector<std::vector<int64_t>>>();
+  std::vector<int64_t> all(static_cast<size_t>(dense.blocks));
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<Candidate> candidates;
+  auto choice = choices.begin();
+  for (const model::Config& shape : shapes) {
+    const std::vector<int64_t>& blocks = shape.blocks < dense.blocks ? *choice++ : all;
+    candidates.push_back({.shape = with_blocks(shape, dense, blocks), .blocks = blocks});
+  }
+  return candidates;
 }
 
 fs::path folder_of(const fs::path& work, size_t shape) { return work / fmt::format("smaller-{}", shape); }
 
-/// Cuts each shape in a stage of its own and returns the index of the one with the least divergence from the
-/// dense model.
-size_t best_shape(RunContext& run, const std::vector<model::Config>& shapes, bool refits,
-                  const fs::path& work) {
+/// Cuts each candidate in a stage of its own and returns the index of the one with the least divergence from
+/// the dense model.
+size_t best_of(RunContext& run, const std::vector<Candidate>& candidates, bool refits, const fs::path& work) {
   std::vector<double> divergence;
-  for (size_t i = 0; i < shapes.size(); ++i) {
-    const std::string stage = fmt::format("cut, shape {} of {}", i + 1, shapes.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const auto& [shape, blocks] = candidates[i];
+    const std::string stage = fmt::format("cut, shape {} of {}", i + 1, candidates.size());
     run_stage(run, stage, [&](StageRecord& record) {
       const fs::path folder = folder_of(work, i);
-      cut_model(run, shapes[i], all_blocks(shapes[i]), refits, folder);
+      cut_model(run, shape, blocks, refits, folder);
       forget_cut(run);
-      record.note = note_of(run, shapes[i], refits);
+      record.note = note_of(run, shape, refits);
       const auto smaller = open_weights(folder, run.sinks.log);
       record.divergence = dense_divergence(run, model::WeightView(*smaller));
     });
@@ -72,7 +96,7 @@ size_t best_shape(RunContext& run, const std::vector<model::Config>& shapes, boo
     divergence.push_back(record->divergence.value());
     run.sinks.log.log(LogLevel::kInfo,
                       fmt::format("{}: {}, {} weights, KL divergence from the dense model {:.4f}", stage,
-                                  record->note, structure::parameters_of(shapes[i]), divergence.back()));
+                                  record->note, structure::parameters_of(shape), divergence.back()));
   }
   return static_cast<size_t>(std::min_element(divergence.begin(), divergence.end()) - divergence.begin());
 }
@@ -83,23 +107,18 @@ SmallerModel make_smaller(RunContext& run, const fs::path& work) {
   const bool refits = works_on_masks(run.stages);
   const bool searches = run.plan.structure.size.has_value();
   run.report.dense_parameters = run.model().parameters();
-  std::vector<model::Config> shapes = smaller_shapes(run.plan, run.model());
-  std::vector<int64_t> blocks = all_blocks(run.model().config());
-  if (run.plan.structure.shape.blocks) {
-    blocks = run.journal.choice("blocks", [&] { return choose_blocks(run, shapes[0].blocks); })
-                 .get<std::vector<int64_t>>();
-    shapes[0] = model::only_blocks(whole_depth(run), blocks);
-  }
-  const size_t best = searches ? best_shape(run, shapes, refits, work) : 0;
+  std::vector<Candidate> candidates = candidates_of(run);
+  const size_t best = searches ? best_of(run, candidates, refits, work) : 0;
+  auto& [shape, blocks] = candidates[best];
   const fs::path folder = folder_of(work, best);
   std::unique_ptr<model::LanguageModel> smaller;
   run_stage(run, kCutStage, [&](StageRecord& record) {
-    record.note = note_of(run, shapes[best], refits);
-    if (!searches) cut_model(run, shapes[best], blocks, refits, folder);
+    record.note = note_of(run, shape, refits);
+    if (!searches) cut_model(run, shape, blocks, refits, folder);
     smaller = open_weights(folder, run.sinks.log);
     if (is_guarded(run)) record.divergence = dense_divergence(run, model::WeightView(*smaller));
   });
-  for (size_t i = 0; i < shapes.size(); ++i) {
+  for (size_t i = 0; i < candidates.size(); ++i) {
     std::error_code ignored;  // they go with the work folder at the latest
     if (i != best) fs::remove_all(folder_of(work, i), ignored);
   }

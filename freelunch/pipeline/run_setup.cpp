@@ -114,7 +114,8 @@ std::vector<model::Config> smaller_shapes(const CompressPlan& plan, const model:
 
 sparsity::PatternMap checked_patterns(const CompressPlan& plan, const model::LanguageModel& model) {
   sparsity::PatternMap patterns(pattern_of(plan), plan.rules);
-  // of the shapes of one size, all have matrices of the same names and widths that engines take
+  // the first of the shapes of one size has all names; the others lack blocks or have other sizes that
+  // engines take
   const auto shapes = matrix_shapes(model, smaller_shapes(plan, model).front());
   std::vector<std::string> names;
   for (const auto& [name, shape] : shapes) names.push_back(name);

@@ -334,7 +334,8 @@ def test_size_keeps_the_shape_nearest_to_the_dense_model(dense, train_text, tmp_
     report = json.loads((output / "freelunch.json").read_text())
     tried = [s for s in report["stages"] if s["name"].startswith("cut, shape")]
     chosen = next(s for s in report["stages"] if s["name"] == "cut")
-    assert len(tried) >= 2
+    assert len(tried) >= 3
+    assert any("blocks" in s["note"] for s in tried) and any("KV heads" in s["note"] for s in tried)
     best = min(tried, key=lambda s: s["divergence"])
     assert chosen["note"] == best["note"]
     assert abs(chosen["divergence"] - best["divergence"]) < 1e-6
@@ -436,6 +437,14 @@ def test_a_block_that_does_nothing_is_removed_first(criterion, train_text, tmp_p
     for ours, theirs in enumerate([0, 1, 3]):
         assert torch.equal(small[f"model.layers.{ours}.mlp.up_proj.weight"],
                            weights[f"model.layers.{theirs}.mlp.up_proj.weight"])
+
+
+def test_the_residual_of_a_refit_is_refused_where_nothing_can_be_refitted(train_text, tmp_path):
+    build("gemma2", tmp_path / "dense")
+    tiny_model.make_tokenizer(tmp_path / "dense")
+    assert "residual refits the MLP before the removed blocks" in refusal(
+        2, "compress", tmp_path / "dense", "-o", tmp_path / "small", "--blocks", "1", "--block-criterion", "residual",
+        "--calibration", train_text, *WINDOWS)
 
 
 def test_the_refit_at_a_seam_and_the_later_stages_make_up_for_a_block(train_text, tmp_path):

@@ -23,9 +23,16 @@ DTYPES = ("f32", "f16", "bf16", "q8_0")
 TINY = dict(initializer_range=0.2, max_position_embeddings=256)
 ARCHITECTURES = ("llama, biases", "llama, rope llama3", "mixtral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text",
                  "phi3", "gpt2", "gpt_neox", "olmo2")
+# what structured pruning removes: --kv-groups where llama.cpp takes any number of heads, --experts in mixtures
+CUT = " cut"
+CUTS = {name + CUT: ("--mlp", "0.67") for name in ARCHITECTURES}
+for name in ("llama, biases", "qwen3", "gemma2", "gemma3_text"):
+    CUTS[name + CUT] += ("--kv-groups", "1")
+for name in ("mixtral", "qwen3_moe"):
+    CUTS[name + CUT] += ("--experts", "3", "--expert-criterion", "random")
 # name of the model -> dtypes of its GGUF files; each is compared in a case of its own
 MODELS = {"tiny": DTYPES, "tiny-qwen2": DTYPES, "tiny-sentencepiece": DTYPES, "SmolLM2-135M": DTYPES,
-          **{name: ("f32",) for name in ARCHITECTURES}}
+          **{name: ("f32",) for name in (*ARCHITECTURES, *CUTS)}}
 CASES = [(name, dtype) for name, dtypes in MODELS.items() for dtype in dtypes]
 TOKENS = 64
 
@@ -49,6 +56,9 @@ def make_folder(name, base):
         tiny_model.make_with_sentencepiece(folder, **TINY)
     elif name == "SmolLM2-135M":  # by way of a folder, so that metadata and names are derived, not kept
         run("convert", place("FREELUNCH_DEMO", "SmolLM2-135M-Instruct.Q4_1.gguf"), "-o", folder)
+    elif name in CUTS:
+        run("compress", make_folder(name.removesuffix(CUT), base), "-o", folder, *CUTS[name], "--unit-criterion", "random",
+            "--repair", "none", "--criterion", "magnitude")
     else:
         architectures.build_for_gguf(name).save_pretrained(folder)
         tiny_model.make_tokenizer(folder)

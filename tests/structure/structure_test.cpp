@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "freelunch/architecture/shape.h"
 #include "freelunch/base/error.h"
 #include "freelunch/structure/expert_criterion.h"
@@ -181,6 +183,10 @@ TEST(ShapeSearch, EveryShapeFitsAndTheFirstKeepsTheHeads) {
     EXPECT_LE(parameters_of(shape), all * 7 / 10);
     EXPECT_EQ(shape.intermediate % 128, 0);
   }
+  EXPECT_TRUE(
+      std::any_of(shapes.begin(), shapes.end(), [](const Config& shape) { return shape.blocks == 1; }));
+  EXPECT_TRUE(
+      std::any_of(shapes.begin(), shapes.end(), [](const Config& shape) { return shape.kv_heads == 3; }));
   Config wider = shapes.front();
   wider.intermediate += 128;
   EXPECT_GT(parameters_of(wider), all * 7 / 10);
