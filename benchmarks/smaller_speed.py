@@ -1,18 +1,72 @@
 #!/usr/bin/env python3
-"""How much faster a smaller model runs in transformers than the dense one it was cut from.
+"""How much faster a smaller model runs than the dense one it was cut from, in transformers or in llama.cpp.
 
 smaller_speed.py DENSE SMALLER [--pairs N] [--threads N] [--prompt TOKENS] [--new TOKENS]
 
-Both are Hugging Face folders. Prompts and decoding are timed in turn, dense and smaller in pairs, in bf16 with greedy
-decoding; the ratio is that of the medians. Expected: prompts by the operations of the blocks, decoding by the weights
-that a token reads, blocks and head.
+Both are Hugging Face folders, which run in transformers in bf16, or both are GGUF files, which run in llama.cpp
+(scripts/setup --peers). Prompts and greedy decoding are timed in turn, dense and smaller in pairs; the ratio is the
+median over the pairs. Expected: prompts by the weights of the blocks, each of which is an operation for each token;
+decoding by the bytes of weights that a token reads, those of the blocks and of the head.
 """
 import argparse
+import os
 import statistics
 import time
 
-import torch
-from transformers import AutoModelForCausalLM
+
+class Transformers:
+    """A Hugging Face folder."""
+
+    def __init__(self, path, options):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(options.threads)
+        self.torch, self.options = torch, options
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval()
+        generator = torch.Generator().manual_seed(0)
+        self.ids = torch.randint(0, self.model.config.vocab_size, (1, options.prompt), generator=generator)
+        blocks = sum(p.numel() for name, p in self.model.named_parameters() if ".layers." in name or ".h." in name)
+        self.operations = blocks
+        self.read = blocks + self.model.get_output_embeddings().weight.numel()
+
+    def prompt(self):
+        with self.torch.no_grad():
+            self.model(self.ids, logits_to_keep=1)
+
+    def decode(self):
+        start = self.ids[:, :8]
+        self.model.generate(start, attention_mask=self.torch.ones_like(start), max_new_tokens=self.options.new,
+                            min_new_tokens=self.options.new, do_sample=False, pad_token_id=0)
+
+
+class LlamaCpp:
+    """A GGUF file."""
+
+    def __init__(self, path, options):
+        import llama_cpp
+        from gguf import GGUFReader
+
+        self.options = options
+        self.llm = llama_cpp.Llama(path, n_ctx=options.prompt + options.new, n_batch=options.prompt,
+                                   n_ubatch=options.prompt, n_threads=options.threads, n_threads_batch=options.threads,
+                                   verbose=False)
+        self.ids = [(7919 * i + 13) % self.llm.n_vocab() for i in range(options.prompt)]
+        tensors = {t.name: t for t in GGUFReader(path).tensors}
+        blocks = [t for name, t in tensors.items() if name.startswith("blk.")]
+        head = tensors.get("output.weight", tensors["token_embd.weight"])  # tied where there is no other
+        self.operations = sum(int(t.n_elements) for t in blocks)
+        self.read = sum(int(t.n_bytes) for t in blocks) + int(head.n_bytes)
+
+    def prompt(self):
+        self.llm.reset()
+        self.llm.eval(self.ids)
+
+    def decode(self):
+        self.llm.reset()
+        self.llm.eval(self.ids[:8])
+        for _ in range(self.options.new):
+            self.llm.eval([self.llm.sample(temp=0)])
 
 
 def seconds(work):
@@ -21,40 +75,27 @@ def seconds(work):
     return time.perf_counter() - start
 
 
-def weights_read(model):
-    """(of the blocks, of the head)"""
-    blocks = sum(p.numel() for name, p in model.named_parameters() if ".layers." in name or ".h." in name)
-    return blocks, model.get_output_embeddings().weight.numel()
-
-
-@torch.no_grad()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dense")
     parser.add_argument("smaller")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--new", type=int, default=64)
     o = parser.parse_args()
-    torch.set_num_threads(o.threads)
-    models = [AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval() for path in (o.dense, o.smaller)]
-    ids = torch.randint(0, models[0].config.vocab_size, (1, o.prompt), generator=torch.Generator().manual_seed(0))
-    mask = torch.ones_like(ids)
-    kinds = {
-        "prompt": lambda m: m(ids, logits_to_keep=1),
-        "decode": lambda m: m.generate(ids[:, :8], attention_mask=mask[:, :8], max_new_tokens=o.new, min_new_tokens=o.new,
-                                       do_sample=False, pad_token_id=0),
-    }
-    (dense_blocks, head), (blocks, small_head) = map(weights_read, models)
-    expected = {"prompt": dense_blocks / blocks, "decode": (dense_blocks + head) / (blocks + small_head)}
-    for kind, work in kinds.items():
-        for model in models:
-            work(model)  # once to warm up
-        times = [[seconds(lambda: work(model)) for model in models] for _ in range(o.pairs)]
-        dense, small = (statistics.median(t[i] for t in times) for i in (0, 1))
-        print(f"{kind}: dense {dense:.3f} s, smaller {small:.3f} s: {dense / small:.2f} times as fast, expected "
-              f"{expected[kind]:.2f}, {dense / small / expected[kind]:.0%} of that ({o.pairs} pairs)")
+    engine = LlamaCpp if o.dense.endswith(".gguf") else Transformers
+    dense, smaller = (engine(path, o) for path in (o.dense, o.smaller))
+    expected = {"prompt": dense.operations / smaller.operations, "decode": dense.read / smaller.read}
+    for kind, ratio in expected.items():
+        works = [getattr(model, kind) for model in (dense, smaller)]
+        for work in works:
+            work()  # once to warm up
+        times = [[seconds(work) for work in works] for _ in range(o.pairs)]
+        measured = statistics.median(a / b for a, b in times)
+        medians = [statistics.median(column) for column in zip(*times)]
+        print(f"{kind}: dense {medians[0]:.3f} s, smaller {medians[1]:.3f} s: {measured:.2f} times as fast, expected "
+              f"{ratio:.2f}, {measured / ratio:.0%} of that ({o.pairs} pairs)", flush=True)
 
 
 if __name__ == "__main__":

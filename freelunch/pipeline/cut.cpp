@@ -140,6 +140,7 @@ class Cutter {
     UnitChoice choice = choice_of(down, statistics, place);
     choice.kept = kept;
     const at::Tensor channels = structure::choose_units(criterion_, choice);
+    choice.H.reset();  // the refit needs the memory
     const Refitted fitted = fit(place, down, channels, statistics);
     structure::keep_channels(ours_, expert, channels);
     replace(down, fitted);
@@ -187,6 +188,7 @@ class Cutter {
       inside.kept = after_.heads;
       queries = queries.index_select(0, structure::choose_units(criterion_, inside));
     }
+    choice.H.reset();  // the refit needs the memory
     const Refitted fitted = fit(place, WeightRole::kOutput, structure::columns_of(queries, dim), statistics);
     structure::keep_heads(ours_, queries, kv, dim);
     replace(WeightRole::kOutput, fitted);

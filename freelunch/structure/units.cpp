@@ -56,10 +56,4 @@ at::Tensor columns_of(const at::Tensor& units, int64_t size) {
   return (units.unsqueeze(1) * size + offsets).flatten();
 }
 
-at::Tensor complement(const at::Tensor& kept, int64_t count) {
-  at::Tensor removed = at::ones({count}, kept.options().dtype(at::kBool));
-  removed.index_fill_(0, kept, false);
-  return removed.nonzero().squeeze(1);
-}
-
 }  // namespace freelunch::structure

@@ -22,7 +22,4 @@ void keep_experts(model::Block& block, const at::Tensor& experts);
 /// The columns of units of `size` consecutive columns: (n) -> (n x size).
 at::Tensor columns_of(const at::Tensor& units, int64_t size);
 
-/// The indices in [0, count) that are not in `kept`.
-at::Tensor complement(const at::Tensor& kept, int64_t count);
-
 }  // namespace freelunch::structure

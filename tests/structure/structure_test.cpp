@@ -33,7 +33,6 @@ UnitChoice choice_of(const at::Tensor& W, const at::Tensor& X, int64_t kept) {
 
 TEST(Units, ColumnsOfUnitsAreConsecutive) {
   EXPECT_THAT(values(columns_of(indices({0, 2}), 3)), ElementsAre(0, 1, 2, 6, 7, 8));
-  EXPECT_THAT(values(complement(indices({0, 2}), 4)), ElementsAre(1, 3));
 }
 
 TEST(Units, ExpertsAreRenumberedAndTheRouterFollows) {
