@@ -21,9 +21,6 @@ namespace {
 
 using structure::BlockCriterion;
 
-/// The most held-out windows that `loss` compares on: it runs the model once for every block and removal.
-constexpr int64_t kLossWindows = 4;
-
 /// Greedy removal by the divergence from the dense model.
 class LossChoice {
  public:

@@ -15,8 +15,9 @@ namespace freelunch::pipeline {
 void cut_model(RunContext& run, const model::Config& smaller, const std::vector<int64_t>& blocks, bool refits,
                const std::filesystem::path& folder);
 
-/// The budget of cut_model() for the shape `smaller` of the cost model's dense one.
-StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, bool refits);
+/// The budget of the stage `name`, cut_model() for the shape `smaller` of the cost model's dense one.
+StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, bool refits,
+                       const std::string& name);
 
 /// Removes from the scratch file what cut_model() put there, so that another shape can be cut.
 void forget_cut(RunContext& run);

@@ -39,9 +39,10 @@ int64_t solving_bytes(const Removal& removal, int64_t width) {
 /// and, if the refit aims at it, the dense one, each with the stored inputs of a second group. statistics:
 /// the moments of calibration and held-out windows. Operations: two passes of each stream, the moments, an
 /// inverse and a downdate for each removed unit, and a factorisation for each lambda that is tried.
-StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, bool refits) {
+StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, bool refits,
+                       const std::string& name) {
   const bool targets = refits && blends_dense_stream(dense.plan());
-  StageBudget stage = dense.start("cut");
+  StageBudget stage = dense.start(name);
   const model::Config& before = dense.config();
   const int64_t width = before.width;
   const auto blocks = static_cast<double>(before.blocks);
@@ -59,12 +60,11 @@ StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, boo
     if (removal.before != removal.after) removals.push_back(removal);
   }
   const int64_t removed = before.blocks - smaller.blocks;
-  const bool tries_seams = dense.plan().structure.block_criterion == structure::BlockCriterion::kResidual;
-  if (removed > 0 && (refits || tries_seams) && can_make_up(before, 0))
+  if (removed > 0 && refits && can_make_up(before, 0))
     removals.push_back({.before = before.intermediate,
                         .after = before.intermediate,
                         .targets = true,
-                        .times = tries_seams ? blocks : static_cast<double>(removed)});
+                        .times = static_cast<double>(removed)});
   const int64_t tokens = kWindowsPerPass * dense.length();
   stage.weights = 2 * dense.block_elements() * (kFp32Bytes + dense.compute_bytes());
   double operations = 0;
@@ -89,11 +89,12 @@ StageBudget cut_budget(const CostModel& dense, const model::Config& smaller, boo
   stage.workspace = std::max(stage.workspace,
                              dense.widest_pass(tokens) +
                                  tokens * (std::max(heads.before, channels.before) + 2 * width) * kFp32Bytes);
-  // each block is passed twice, and for the residual of a seam the removed ones behind it once more
-  const double passes = 2 * static_cast<double>(streams) + (tries_seams ? static_cast<double>(removed) : 0);
   // fp64 products run at about half the fp32 rate
-  dense.spend(stage, blocks * passes * dense.tokens() * dense.forward_block(dense.length()) + operations,
-              2 * fp64_operations, 0);
+  dense.spend(
+      stage,
+      blocks * 2 * static_cast<double>(streams) * dense.tokens() * dense.forward_block(dense.length()) +
+          operations,
+      2 * fp64_operations, 0);
   return stage;
 }
 

@@ -18,8 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kCutStage = "cut";
-
 /// What was cut and by which criteria: "experts 8 -> 6, reap with refit".
 std::string note_of(const RunContext& run, const model::Config& smaller, bool refits) {
   const StructureOptions& options = run.plan.structure;
@@ -60,9 +58,14 @@ std::vector<Candidate> candidates_of(RunContext& run) {
     if (shape.blocks < dense.blocks) kept.push_back(shape.blocks);
   }
   std::vector<std::vector<int64_t>> choices;
-  if (!kept.empty())
-    choices = run.journal.choice("blocks", [&] { return choose_blocks(run, kept); })
-                  .get<std::vector<std::vector<int64_t>>>();
+  if (!kept.empty()) {
+    const auto choose = [&] { return nlohmann::json(choose_blocks(run, kept)); };
+    run_stage(run, kBlockChoiceStage, [&](StageRecord& record) {
+      run.journal.choice("blocks", choose);
+      record.note = name_in(structure::kBlockCriterionNames, run.plan.structure.block_criterion);
+    });
+    choices = run.journal.choice("blocks", choose).get<std::vector<std::vector<int64_t>>>();
+  }
   std::vector<int64_t> all(static_cast<size_t>(dense.blocks));
   std::iota(all.begin(), all.end(), 0);
   std::vector<Candidate> candidates;
@@ -82,7 +85,7 @@ size_t best_of(RunContext& run, const std::vector<Candidate>& candidates, bool r
   std::vector<double> divergence;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const auto& [shape, blocks] = candidates[i];
-    const std::string stage = fmt::format("cut, shape {} of {}", i + 1, candidates.size());
+    const std::string stage = cut_stage(i, candidates.size());
     run_stage(run, stage, [&](StageRecord& record) {
       const fs::path folder = folder_of(work, i);
       cut_model(run, shape, blocks, refits, folder);
@@ -102,6 +105,10 @@ size_t best_of(RunContext& run, const std::vector<Candidate>& candidates, bool r
 }
 
 }  // namespace
+
+std::string cut_stage(size_t index, size_t shapes) {
+  return fmt::format("{}, shape {} of {}", kCutStage, index + 1, shapes);
+}
 
 SmallerModel make_smaller(RunContext& run, const fs::path& work) {
   const bool refits = works_on_masks(run.stages);

@@ -1,11 +1,17 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "freelunch/pipeline/run_context.h"
 
 namespace freelunch::pipeline {
+
+/// The stage at whose end the smaller model is there.
+inline constexpr const char* kCutStage = "cut";
+/// The stage that cuts one of several shapes.
+std::string cut_stage(size_t index, size_t shapes);
 
 struct SmallerModel {
   std::unique_ptr<model::LanguageModel> model;

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "freelunch/evaluate/final_stream.h"
+#include "freelunch/pipeline/block_choice.h"
 #include "freelunch/pipeline/cut.h"
 #include "freelunch/pipeline/evaluator.h"
+#include "freelunch/pipeline/make_smaller.h"
 #include "freelunch/pipeline/run_setup.h"
 #include "freelunch/pipeline/stages/allocation.h"
 #include "freelunch/pipeline/stages/prune.h"
@@ -34,6 +36,24 @@ void add_comparison(const CostModel& cost, bool probed, StageBudget& stage) {
   stage.workspace += std::max<int64_t>(0, missing);
 }
 
+/// The budgets of make_smaller(): the choice of blocks, each shape, and where there are several, the stage
+/// that opens the best.
+std::vector<StageBudget> cutting_budgets(const CostModel& dense, const std::vector<model::Config>& shapes,
+                                         bool refits) {
+  std::vector<StageBudget> stages;
+  std::vector<int64_t> kept;
+  for (const model::Config& shape : shapes) {
+    if (shape.blocks < dense.config().blocks) kept.push_back(shape.blocks);
+  }
+  if (!kept.empty()) stages.push_back(block_choice_budget(dense, kept));
+  const bool searches = dense.plan().structure.size.has_value();
+  for (size_t i = 0; i < shapes.size(); ++i)
+    stages.push_back(
+        cut_budget(dense, shapes[i], refits, searches ? cut_stage(i, shapes.size()) : kCutStage));
+  if (searches) stages.push_back(dense.start(kCutStage));
+  return stages;
+}
+
 }  // namespace
 
 Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const std::vector<Stage>& stages) {
@@ -44,7 +64,9 @@ Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const 
   const bool compared = !plan.calibration.text.empty() && plan.calibration.held_out > 0;
   const CostModel dense(plan, inputs, default_epochs(stages));
   PlanningInputs shaped = inputs;
-  if (cuts) shaped.smaller = smaller_shapes(plan, inputs.model).front();
+  const std::vector<model::Config> shapes =
+      cuts ? smaller_shapes(plan, inputs.model) : std::vector<model::Config>{};
+  if (cuts) shaped.smaller = shapes.front();
   const CostModel cost(plan, shaped, default_epochs(stages));
   Budget budget{.stages = {}, .scratch = cost.scratch()};
   const auto evaluated = [&](const char* name) {
@@ -52,8 +74,10 @@ Budget run_budget(const CompressPlan& plan, const PlanningInputs& inputs, const 
   };
   if (inputs.sizes.evaluated > 0) budget.stages.push_back(evaluation_budget(dense, "evaluate dense"));
   if (cuts) {
-    budget.stages.push_back(cut_budget(dense, cost.config(), works_on_masks(stages)));
-    if (compared) add_comparison(dense, /*probed=*/false, budget.stages.back());
+    for (StageBudget& stage : cutting_budgets(dense, shapes, works_on_masks(stages))) {
+      budget.stages.push_back(std::move(stage));
+      if (compared) add_comparison(dense, /*probed=*/false, budget.stages.back());
+    }
   }
   if (!given && plan.allocation == sparsity::Allocation::kOwl)
     budget.stages.push_back(allocation_budget(cost));

@@ -336,6 +336,8 @@ def test_size_keeps_the_shape_nearest_to_the_dense_model(dense, train_text, tmp_
     chosen = next(s for s in report["stages"] if s["name"] == "cut")
     assert len(tried) >= 3
     assert any("blocks" in s["note"] for s in tried) and any("KV heads" in s["note"] for s in tried)
+    ran = [s["name"] for s in report["stages"] if s["name"] not in ("open", "save")]
+    assert ran == [s["name"] for s in report["planned"]["stages"]]
     best = min(tried, key=lambda s: s["divergence"])
     assert chosen["note"] == best["note"]
     assert abs(chosen["divergence"] - best["divergence"]) < 1e-6
