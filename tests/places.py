@@ -17,6 +17,7 @@ PROGRAMS = {
 }
 FOLDERS = {
     "FREELUNCH_DATA": "../shared/data",  # texts, tokenizers, checkpoints, tasks; CONTRIBUTING.md lists the files
+    "FREELUNCH_PACKAGE": "build/release/python",  # the Python package; "installed": the one that Python finds itself
     "FREELUNCH_DEMO": ".demo",  # SmolLM2-135M, which scripts/demo downloads
 }
 

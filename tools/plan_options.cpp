@@ -6,6 +6,7 @@
 
 #include "freelunch/base/error.h"
 #include "freelunch/pipeline/compress.h"
+#include "freelunch/plan/assign_options.h"
 
 namespace freelunch::tools {
 namespace {
@@ -99,11 +100,7 @@ void add_plan_options(CLI::App& command, PlanOptions& options, Session& session,
     if (!wanted(row)) continue;
     add_option(command, session, row, row.value(options.plan),
                [&row, &plan = options.plan](const nlohmann::json& value) {
-                 // a study file's pattern may be a fraction; here there is --sparsity for that
-                 if (row.name == "pattern" && value.get<std::string>().find(':') == std::string::npos)
-                   fail(ErrorKind::kInvalidArgument,
-                        "`pattern` '{}' is not KEEP:OF such as 2:4; for a fraction of zeros use `sparsity`",
-                        value.get<std::string>());
+                 check_form(row, value);
                  row.assign(plan, value);
                });
   }

@@ -4,35 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "command_options.h"
-#include "freelunch/pipeline/measure.h"
+#include "freelunch/pipeline/measure_options.h"
 
 namespace freelunch::tools {
 namespace {
-
-/// The examples that the accuracies are of.
-int64_t counted(const evaluate::ChoiceScore& score) {
-  return static_cast<int64_t>(score.examples.size()) - score.unscored;
-}
-
-nlohmann::json share(const evaluate::Share& s) { return {{"value", s.value}, {"stderr", s.error}}; }
-
-nlohmann::json to_json(const std::vector<pipeline::ZeroShotResult>& results, bool examples) {
-  nlohmann::json tasks = nlohmann::json::array();
-  for (const pipeline::ZeroShotResult& r : results) {
-    nlohmann::json task{{"task", r.task},
-                        {"examples", counted(r.score)},
-                        {"skipped", r.skipped},
-                        {"acc", share(r.score.accuracy)},
-                        {"acc_norm", share(r.score.accuracy_normed)}};
-    if (examples) {
-      for (const evaluate::ChoiceResult& e : r.score.examples)
-        task["scored"].push_back(
-            {{"log_likelihoods", e.log_likelihoods}, {"best", e.best}, {"best_norm", e.best_normed}});
-    }
-    tasks.push_back(task);
-  }
-  return {{"tasks", tasks}};
-}
 
 void print_table(const std::vector<pipeline::ZeroShotResult>& results) {
   fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", "task", "examples", "acc", "acc_norm");
@@ -41,20 +16,12 @@ void print_table(const std::vector<pipeline::ZeroShotResult>& results) {
     return fmt::format("{:6.2f} +- {:4.2f} %", 100 * s.value, 100 * s.error);
   };
   for (const pipeline::ZeroShotResult& r : results) {
-    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, counted(r.score), cell(r.score.accuracy),
+    fmt::print("{:<14} {:>8}  {:>16}  {:>16}\n", r.task, pipeline::counted(r.score), cell(r.score.accuracy),
                cell(r.score.accuracy_normed));
     sum += r.score.accuracy.value;
   }
   if (results.size() > 1)
     fmt::print("{:<14} {:>8}  {:6.2f} %\n", "mean", "", 100 * sum / static_cast<double>(results.size()));
-}
-
-std::vector<pipeline::Option<pipeline::ZeroShotPlan>> zeroshot_options() {
-  using R = pipeline::Rows<pipeline::ZeroShotPlan>;
-  return {R::number("limit", "Number of examples of each task to use, from the first",
-                    pipeline::Use::kEveryRun, pipeline::from_to(1, 1 << 30),
-                    pipeline::field(&pipeline::ZeroShotPlan::limit))
-              .without_it("all")};
 }
 
 /// --tasks FILE or NAME=FILE, any number of them.
@@ -87,7 +54,7 @@ void add_zeroshot(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   add_model(*command, options->plan.model);
   add_tasks(*command, session, options->plan);
-  add_rows(*command, session, zeroshot_options(), options->plan);
+  add_rows(*command, session, pipeline::zeroshot_options(), options->plan);
   add_rows(*command, session, pipeline::machine_options(&pipeline::ZeroShotPlan::compute), options->plan);
   add_switch(*command, session, "json", "Print JSON on standard output", options->json);
   add_switch(*command, session, "examples", "With --json: print the log-likelihoods of every example too",

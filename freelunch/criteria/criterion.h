@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/TensorBody.h>
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,7 @@ struct Criterion {
   bool draws_random = false;                      ///< the mask depends on the seed
   bool has_scores = true;  ///< scores measure importance, so weights of the output rows can multiply them
   /// W (out, in) fp32 -> scores (out, in) fp32 on the same device.
-  at::Tensor (*score)(const at::Tensor& W, const CalibrationStats& stats) = nullptr;
+  std::function<at::Tensor(const at::Tensor& W, const CalibrationStats& stats)> score = nullptr;
   /// W (out, in) fp32 -> mask and moved weights.
   Pruned (*prune)(const at::Tensor& W, const CalibrationStats& stats, const sparsity::Pattern& pattern,
                   sparsity::Group group) = nullptr;

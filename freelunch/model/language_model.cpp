@@ -74,6 +74,15 @@ std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path) {
   return model;
 }
 
+std::unique_ptr<LanguageModel> LanguageModel::open(const fs::path& path,
+                                                   std::shared_ptr<const checkpoint::Checkpoint> tensors) {
+  std::unique_ptr<LanguageModel> model(new LanguageModel);
+  model->path_ = path;
+  model->checkpoint_ = std::move(tensors);
+  model->open_folder();
+  return model;
+}
+
 void LanguageModel::open_folder() {
   const std::string text = read_file(path_ / "config.json", ErrorKind::kBadFile);
   config_ = parse_config(text, "config.json");
@@ -81,7 +90,7 @@ void LanguageModel::open_folder() {
   if (const fs::path file = path_ / "generation_config.json"; fs::exists(file))
     ends = end_tokens_of(read_file(file, ErrorKind::kBadFile), "generation_config.json");
   set_end_tokens(ends.empty() ? end_tokens_of(text, "config.json") : ends);
-  checkpoint_ = checkpoint::open_safetensors(path_);
+  if (checkpoint_ == nullptr) checkpoint_ = checkpoint::open_safetensors(path_);
   NameTable names = architecture_of_model_type(config_.architecture, "model").hugging_face;
   const NameTable body = without_base_prefix(names);
   if (checkpoint_->find(role_name(names, WeightRole::kEmbedding, -1)) == nullptr &&

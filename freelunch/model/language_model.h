@@ -62,6 +62,9 @@ class LanguageModel {
   /// architecture needs and the checkpoint lacks or holds in another shape, and Unsupported if such a tensor
   /// has a dtype that is not read.
   static std::unique_ptr<LanguageModel> open(const std::filesystem::path& path);
+  /// Opens a Hugging Face folder whose tensors are elsewhere: `tensors` stands in for its safetensors files.
+  static std::unique_ptr<LanguageModel> open(const std::filesystem::path& path,
+                                             std::shared_ptr<const checkpoint::Checkpoint> tensors);
 
   const Config& config() const { return config_; }
   const std::filesystem::path& path() const { return path_; }
@@ -102,6 +105,7 @@ class LanguageModel {
 
  private:
   void require_finite(const at::Tensor& data, const ModelTensor& tensor) const;
+  /// Opens the folder's tensors, unless there are tensors already, and lays them out by its configuration.
   void open_folder();
   void open_gguf();
   void add(ModelTensor tensor);
@@ -118,7 +122,7 @@ class LanguageModel {
   SavedTensor saved_from(const StoredTensor& stored) const;
 
   std::filesystem::path path_;
-  std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
+  std::shared_ptr<const checkpoint::Checkpoint> checkpoint_;
   const checkpoint::GgufCheckpoint* gguf_ = nullptr;
   Config config_;
   std::vector<ModelTensor> tensors_;

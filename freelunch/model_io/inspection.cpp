@@ -151,8 +151,8 @@ json ignored(const model::LanguageModel& model) {
 
 }  // namespace
 
-json inspect(const std::filesystem::path& path, Sinks sinks) {
-  const auto model = open_weights(path, sinks.log);
+json inspect(const ModelPlace& place, Sinks sinks) {
+  const auto model = open_weights(place, sinks.log);
   const model::Config& c = model->config();
   json tensors = json::array();
   Totals totals;
@@ -173,7 +173,7 @@ json inspect(const std::filesystem::path& path, Sinks sinks) {
     throw_if_interrupted();
     if (!tensor.is_one_part()) totals.archived += bytes_in_archive(model::WeightView(*model), tensor);
   }
-  return {{"path", path.string()},
+  return {{"path", place.path.string()},
           {"format", format_of(*model)},
           {"architecture", c.architecture},
           {"parameters", model->parameters()},

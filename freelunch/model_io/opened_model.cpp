@@ -35,15 +35,16 @@ void tell_of_adapter(const fs::path& path, LogSink& log) {
 
 }  // namespace
 
-std::unique_ptr<model::LanguageModel> open_weights(const fs::path& path, LogSink& log) {
-  tell_of_adapter(path, log);
-  auto model = model::LanguageModel::open(path);
+std::unique_ptr<model::LanguageModel> open_weights(const ModelPlace& place, LogSink& log) {
+  if (!place.live) tell_of_adapter(place.path, log);
+  auto model = place.live ? model::LanguageModel::open(place.path, place.live)
+                          : model::LanguageModel::open(place.path);
   for (const std::string& warning : model->warnings()) log.log(LogLevel::kWarning, warning);
   return model;
 }
 
-OpenedModel open_model(const fs::path& path, TokenizerUse use, LogSink& log) {
-  OpenedModel opened{.model = open_weights(path, log), .tokenizer = nullptr};
+OpenedModel open_model(const ModelPlace& place, TokenizerUse use, LogSink& log) {
+  OpenedModel opened{.model = open_weights(place, log), .tokenizer = nullptr};
   if (use == TokenizerUse::kNone) return opened;
   opened.tokenizer = open_tokenizer(*opened.model);
   const int64_t rows = opened.model->config().vocabulary;

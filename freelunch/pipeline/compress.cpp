@@ -11,6 +11,7 @@
 #include "freelunch/checkpoint/files/atomic_file.h"
 #include "freelunch/checkpoint/files/output_folder.h"
 #include "freelunch/model_io/export.h"
+#include "freelunch/model_io/export_live.h"
 #include "freelunch/model_io/opened_model.h"
 #include "freelunch/pipeline/count_zeros.h"
 #include "freelunch/pipeline/evaluator.h"
@@ -112,12 +113,15 @@ void run_and_save(RunInputs& in, RunContext& run, sparsity::PatternMap& patterns
   count_zeros(run);
   output.keep_partial();  // whatever fails from here on, the work is done
   timed(report, run.compute.device, "save", [&](StageRecord&) {
-    export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks);
+    if (run.plan.in_place)
+      write_live(run.current(), *run.plan.live, run.plan.saved_as.plain_zeros, run.sinks.progress);
+    else
+      export_model(in.opened, run.current(), output.path(), run.plan.saved_as, run.sinks);
   });
   if (!in.evaluator->wanted()) return;
   timed(report, run.compute.device, "evaluate repaired", [&](StageRecord& record) {  // as it was written
-    const auto saved = model::LanguageModel::open(output.path());
-    report.repaired = in.evaluator->run(model::WeightView(*saved));
+    const auto saved = run.plan.in_place ? nullptr : model::LanguageModel::open(output.path());
+    report.repaired = in.evaluator->run(model::WeightView(saved ? *saved : *in.opened.model));
     record.note = note_of(*report.repaired);
   });
 }

@@ -24,7 +24,7 @@ std::vector<int64_t> tokens_of(const PerplexityPlan& plan, const evaluate::Perpl
 
 evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks) {
   const backend::Compute compute = resolve(plan.compute);
-  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired, sinks.log);
+  const OpenedModel opened = open_model({plan.model, plan.live}, TokenizerUse::kRequired, sinks.log);
   const bool papers = plan.protocol == evaluate::Protocol::kPapers;
   evaluate::PerplexitySettings settings{
       .protocol = plan.protocol,
@@ -41,7 +41,7 @@ evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks)
 
 std::vector<ZeroShotResult> measure_zero_shot(const ZeroShotPlan& plan, Sinks sinks) {
   const backend::Compute compute = resolve(plan.compute);
-  const OpenedModel opened = open_model(plan.model, TokenizerUse::kRequired, sinks.log);
+  const OpenedModel opened = open_model({plan.model, plan.live}, TokenizerUse::kRequired, sinks.log);
   std::vector<evaluate::ReadExamples> read;  // all read before anything long starts
   for (const evaluate::ChoiceTask& task : plan.tasks)
     read.push_back(evaluate::read_examples(task, plan.limit, sinks.log));

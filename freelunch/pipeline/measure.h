@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "freelunch/base/sinks.h"
 #include "freelunch/evaluate/choice_score.h"
 #include "freelunch/evaluate/perplexity.h"
+#include "freelunch/model/live_tensors.h"
 
 namespace freelunch::pipeline {
 
@@ -19,6 +21,7 @@ enum class Join {
 
 struct PerplexityPlan {
   std::filesystem::path model;
+  std::shared_ptr<const model::LiveTensors> live;  ///< as in CompressPlan
   std::filesystem::path text;
   std::string field = "text";  ///< of a JSON text: holds a document
   Join join = Join::kNone;
@@ -34,6 +37,7 @@ evaluate::Perplexity measure_perplexity(const PerplexityPlan& plan, Sinks sinks)
 
 struct ZeroShotPlan {
   std::filesystem::path model;
+  std::shared_ptr<const model::LiveTensors> live;  ///< as in CompressPlan
   std::vector<evaluate::ChoiceTask> tasks;
   std::optional<int64_t> limit;  ///< examples of each task; all if absent
   backend::ComputeOptions compute;

@@ -55,7 +55,8 @@ at::Tensor calibration_windows(const CompressPlan& plan, const OpenedModel& open
 RunInputs open_inputs(const CompressPlan& plan, const backend::Compute& compute, Sinks sinks) {
   RunInputs inputs;
   const bool reads = !plan.calibration.text.empty() || !plan.evaluation.text.empty();
-  inputs.opened = open_model(plan.model, reads ? TokenizerUse::kRequired : TokenizerUse::kNone, sinks.log);
+  inputs.opened =
+      open_model({plan.model, plan.live}, reads ? TokenizerUse::kRequired : TokenizerUse::kNone, sinks.log);
   if (!plan.dense.empty()) inputs.dense = open_weights(plan.dense, sinks.log);
   inputs.windows = calibration_windows(plan, inputs.opened, sinks.log);
   EvaluationOptions evaluation = plan.evaluation;

@@ -54,6 +54,7 @@ CompressPlan with_compute(CompressPlan plan, const backend::Compute& compute) {
 
 InputDigests digest_inputs(const CompressPlan& plan) {
   InputDigests digests{.model = digests_of(plan.model), .dense = digests_of(plan.dense)};
+  if (plan.live) digests.model["tensors in memory"] = plan.live->sha256();
   if (!plan.calibration.text.empty()) digests.calibration = sha256_of_file(plan.calibration.text);
   if (!plan.evaluation.text.empty()) digests.evaluation = sha256_of_file(plan.evaluation.text);
   return digests;

@@ -10,9 +10,10 @@ namespace freelunch::pipeline {
 
 using PlanOption = Option<CompressPlan>;
 
-/// The table of options of compress, reconstruct and plan: every field of a CompressPlan but `model` and
-/// `command`. The command line, study files, fingerprints, freelunch.json, the checks of ranges and
-/// docs/options.md all read it. To add an option, add a row.
+/// The table of options of compress, reconstruct and plan: every field of a CompressPlan but `model`,
+/// `command`, and what only a calling program can give (`live`, `in_place`, `own_criterion`). The command
+/// line, study files, fingerprints, freelunch.json, the checks of ranges and docs/options.md all read it. To
+/// add an option, add a row.
 const std::vector<PlanOption>& plan_options();
 /// nullptr if there is none.
 const PlanOption* find_option(std::string_view name);

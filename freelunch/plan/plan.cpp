@@ -7,6 +7,10 @@
 
 namespace freelunch::pipeline {
 
+const criteria::Criterion& criterion_of(const CompressPlan& plan) {
+  return plan.own_criterion ? *plan.own_criterion : criteria::criterion_named(plan.criterion);
+}
+
 sparsity::Pattern pattern_of(const CompressPlan& plan) {
   const double zeros = plan.structure.asks() ? 0 : sparsity::Unstructured{}.zero_fraction;
   return plan.pattern.value_or(sparsity::Unstructured{zeros});

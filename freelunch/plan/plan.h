@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "freelunch/descent/loss.h"
 #include "freelunch/descent/token_loss.h"
 #include "freelunch/descent/trainable_block.h"
+#include "freelunch/model/live_tensors.h"
 #include "freelunch/model_io/output_format.h"
 #include "freelunch/plan/memory_options.h"
 #include "freelunch/plan/stages.h"
@@ -97,9 +99,14 @@ struct StructureOptions {
   bool asks() const { return size || shape.asks(); }
 };
 
-/// All settings of a run of `compress` or `reconstruct`. plan_options() has a row for each field.
+/// All settings of a run of `compress` or `reconstruct`. plan_options() has a row for each field that is not
+/// of the caller's process.
 struct CompressPlan {
   std::filesystem::path model;
+  /// The tensors of `model` if they are in memory; its folder then holds everything else.
+  std::shared_ptr<const model::LiveTensors> live;
+  /// Writes the new weights into `live`, when everything else has succeeded, and to `output` only the report.
+  bool in_place = false;
   /// Empty: the model is dense and the criterion chooses its masks. Otherwise the model came pruned, its
   /// zeros are the masks, and this is the dense model that it was made from.
   std::filesystem::path dense;
@@ -112,6 +119,7 @@ struct CompressPlan {
   std::vector<sparsity::Rule> rules;  ///< the first match wins; `pattern` is for matrices without a match
   sparsity::Allocation allocation = sparsity::Allocation::kUniform;
   std::string criterion = "wanda";
+  std::shared_ptr<const criteria::Criterion> own_criterion;  ///< of the caller, named `criterion`
   StatisticsSource statistics = StatisticsSource::kSparse;
   bool sensitivity = false;          ///< solve with the Kronecker-factored Fisher metric of the outputs
   double sensitivity_damping = 0.1;  ///< identity added to the metric, relative to its mean diagonal
@@ -132,6 +140,8 @@ struct CompressPlan {
   OnDivergence on_divergence = OnDivergence::kStop;
 };
 
+/// The caller's criterion, or the built-in one of that name. Throws InvalidArgument if there is none.
+const criteria::Criterion& criterion_of(const CompressPlan& plan);
 /// The pattern of matrices without a rule: the plan's, or 50 % zeros, or no zeros if the plan asks for a
 /// smaller shape.
 sparsity::Pattern pattern_of(const CompressPlan& plan);

@@ -13,6 +13,7 @@ bool is_n_of_m(const CompressPlan& plan) {
 
 void check_ranges(const CompressPlan& plan) {
   for (const PlanOption& option : plan_options()) {
+    if (option.name == "criterion" && plan.own_criterion) continue;  // its name is none of the choices
     if (const nlohmann::json value = option.value(plan); !value.is_null()) checked(option, value);
   }
 }
@@ -25,7 +26,7 @@ void check_sensitivity_masks(const CompressPlan& plan) {
   if (!plan.dense.empty())
     fail(ErrorKind::kInvalidArgument,
          "`sensitivity-masks` affects the choice of masks, but the model came with its own masks");
-  if (!criteria::criterion_named(plan.criterion).has_scores)
+  if (!criterion_of(plan).has_scores)
     fail(ErrorKind::kInvalidArgument,
          "`sensitivity-masks` multiplies the scores of a criterion, but `criterion` {} has no scores",
          plan.criterion);
@@ -34,7 +35,7 @@ void check_sensitivity_masks(const CompressPlan& plan) {
          "`sensitivity-masks` weighs rows against each other, but with `pattern` {} the {} weights that "
          "compete are of one row",
          sparsity::to_string(*plan.pattern), std::get<sparsity::NofM>(*plan.pattern).of);
-  if (plan.group.value_or(criteria::criterion_named(plan.criterion).group) == sparsity::Group::kRow)
+  if (plan.group.value_or(criterion_of(plan).group) == sparsity::Group::kRow)
     fail(ErrorKind::kInvalidArgument,
          "`sensitivity-masks` weighs rows against each other, but the weights of each row compete only among "
          "themselves; set `group` matrix");
@@ -92,14 +93,29 @@ void check_inputs(const CompressPlan& plan, bool repairs) {
   if (!plan.dense.empty() && !repairs)
     fail(ErrorKind::kInvalidArgument,
          "the model came pruned and keeps its masks, so `repair` none leaves nothing to do");
-  const bool criterion_reads = criteria::criterion_named(plan.criterion).needs_inputs() &&
-                               (prunes_weights(plan) || !plan.structure.asks());
+  const bool criterion_reads =
+      criterion_of(plan).needs_inputs() && (prunes_weights(plan) || !plan.structure.asks());
   if (plan.calibration.text.empty() && (repairs || criterion_reads))
     fail(ErrorKind::kInvalidArgument,
          "{} needs a `calibration` text; without one, use `criterion` magnitude and `repair` none",
          repairs ? "repair" : "criterion " + plan.criterion);
   if (!repairs && plan.region.propagation != Propagation::kSparseDense)
     fail(ErrorKind::kInvalidArgument, "`propagation` says how regions are trained, but the repair is none");
+}
+
+/// Tensors in memory keep their shapes and dtypes.
+void check_in_place(const CompressPlan& plan) {
+  if (!plan.in_place) return;
+  const auto refuse = [](std::string_view what) {
+    fail(ErrorKind::kInvalidArgument, "{}, but the model is changed in place; set `output` to write a folder",
+         what);
+  };
+  if (plan.structure.asks())
+    refuse(
+        "a smaller shape (`mlp`, `kv-groups`, `heads`, `experts`, `blocks`, `size`) needs smaller tensors");
+  if (plan.saved_as.format != Format::kHuggingFace) refuse("`format` is of files");
+  if (plan.saved_as.dtype) refuse("`dtype` is of files");
+  if (plan.saved_as.shard_bytes) refuse("`shard-size` is of files");
 }
 
 }  // namespace
@@ -113,6 +129,7 @@ void validate(const CompressPlan& plan) {
          "folder and set `format` gguf",
          plan.output.string());
   const bool repairs = plan.repair.automatic || !plan.repair.stages.empty();
+  check_in_place(plan);
   check_structure(plan);
   check_inputs(plan, repairs);
   check_solve(plan);

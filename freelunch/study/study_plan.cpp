@@ -119,7 +119,7 @@ std::string criterion_text(const CompressPlan& p) {
 json mask_settings(const CompressPlan& p, bool trains) {
   const auto& stages = p.repair.stages;
   const bool solves = pipeline::works_on_masks(stages);
-  const criteria::Criterion& criterion = criteria::criterion_named(p.criterion);
+  const criteria::Criterion& criterion = pipeline::criterion_of(p);
   const bool owl = p.allocation != sparsity::Allocation::kUniform;
   json s = json::object();
   add_settings(s, p, Use::kMasks);

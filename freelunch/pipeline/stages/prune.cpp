@@ -236,7 +236,7 @@ class Pruner {
 }  // namespace
 
 PruneNeeds::PruneNeeds(const CompressPlan& plan, bool with_solve)
-    : criterion(criteria::criterion_named(plan.criterion)),
+    : criterion(criterion_of(plan)),
       stats(plan.dense.empty() ? criterion.needs : StatsNeeded::kNothing),
       group(plan.group.value_or(criterion.group)),
       given(!plan.dense.empty()),
