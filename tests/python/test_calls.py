@@ -81,7 +81,8 @@ def test_progress_tells_of_every_stage_in_the_thread_of_the_caller(freelunch, fo
                        progress=lambda p: seen.append((p.stage, p.done, p.total, threading.get_ident())))
     assert {"solve", "sublayer", "save"} <= {stage for stage, *_ in seen}
     assert all(0 <= done <= total for _, done, total, _ in seen)
-    assert ("sublayer", 4, 4) in {s[:3] for s in seen}
+    for stage in ("solve", "sublayer"):  # to the end
+        assert any(s == stage and done == total for s, done, total, _ in seen), seen
     assert {s[3] for s in seen} == {threading.get_ident()}
 
 
@@ -236,7 +237,7 @@ def progress(now):
         print("training", flush=True)
 
 try:
-    freelunch.compress({folder!r}, {output!r}, calibration={text!r}, samples=64, length=128, held_out=4, threads=1,
+    freelunch.compress({folder!r}, {output!r}, calibration={text!r}, samples=32, length=64, held_out=4, threads=1,
                        repair="sublayer", epochs=1000, progress=progress)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -208,18 +208,3 @@ def test_what_only_files_can_have_needs_an_output(freelunch, folder, options, me
 def test_texts_need_the_tokenizer(freelunch, folder, short):
     with pytest.raises(ValueError, match="give tokenizer="):
         freelunch.compress(load(folder)[0], **short)
-
-
-def test_weights_that_the_dtype_cannot_hold_leave_the_model_alone(freelunch, short, tmp_path):
-    tiny_model.make(tmp_path / "dense", dtype=torch.float16)
-    model, tokenizer = load(tmp_path / "dense", dtype="auto")
-    with torch.no_grad():  # the closed form makes it larger than float16 reaches
-        model.model.layers[0].mlp.up_proj.weight[0, :] = 65504
-    before = weights(model)
-    try:
-        freelunch.compress(model, tokenizer=tokenizer, **dict(short, repair="solve", guard="off"))
-    except freelunch.Error as error:
-        assert error.kind == "numerical"
-        assert same(before, weights(model))
-    else:
-        assert all(value.isfinite().all() for value in weights(model).values())
