@@ -77,10 +77,12 @@ std::map<std::string, std::string> fields_of(const CompressPlan& plan) {
   const auto add_optional = [&](const char* name, const auto& value) {
     fields[name] = value ? json(*value).dump() : "absent";
   };
-  const auto& [model, dense, output, overwrite, saved_as, structure, pattern, group, rules, allocation,
-               criterion, statistics, sensitivity, sensitivity_damping, sensitivity_masks, repair, guard,
-               calibration, evaluation, grid, region, model_stage, compute, memory, seed, command, restart,
-               commit_seconds, on_divergence] = plan;
+  const auto& [model, live, in_place, dense, output, overwrite, saved_as, structure, pattern, group, rules,
+               allocation, criterion, own_criterion, statistics, sensitivity, sensitivity_damping,
+               sensitivity_masks, repair, guard, calibration, evaluation, grid, region, model_stage, compute,
+               memory, seed, command, restart, commit_seconds, on_divergence] = plan;
+  add("in memory", live != nullptr), add("in place", in_place);
+  add("own criterion", own_criterion != nullptr);
   add("model", model.string()), add("dense", dense.string()), add("output", output.string());
   add("overwrite", overwrite), add("pattern", pattern ? sparsity::to_string(*pattern) : "absent"),
       add_optional("group", group);
