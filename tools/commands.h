@@ -34,6 +34,10 @@ void add_generate(CLI::App& app, Session& session);
 void add_study(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
+/// Prints the completions for bash or zsh.
+void add_completions(CLI::App& app, Session& session);
+/// Prints the manual page.
+void add_man(CLI::App& app, Session& session);
 /// Hidden: prints the table of options of all commands, as docs/options.md or as JSON.
 void add_options(CLI::App& app, Session& session);
 

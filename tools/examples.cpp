@@ -6,7 +6,7 @@
 namespace freelunch::tools {
 
 std::string examples_of(std::string_view command) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kExamples{{
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kExamples{{
       {"compress", "MODEL --output DIR --sparsity 0.5 --calibration text.jsonl --evaluate wiki.txt"},
       {"compress",
        "MODEL --output DIR --pattern 2:4 --criterion sparsegpt --repair solve,sublayer --calibration "
@@ -25,10 +25,15 @@ std::string examples_of(std::string_view command) {
       {"convert", "MODEL --output small.gguf --dtype q8_0"},
       {"convert", "PRUNED --output DIR --format bitmask --shard-size 2GB"},
       {"generate", "MODEL --prompt 'The capital of France is' --tokens 20"},
+      {"completions", "bash"},
+      {"completions", "zsh"},
+      {"man", ""},
   }};
   std::string lines;
   for (const auto& [name, arguments] : kExamples) {
-    if (name == command) lines += "  freelunch " + std::string(name) + " " + std::string(arguments) + "\n";
+    if (name == command)
+      lines +=
+          "  freelunch " + std::string(name) + (arguments.empty() ? "" : " ") + std::string(arguments) + "\n";
   }
   return lines;
 }

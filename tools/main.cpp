@@ -9,6 +9,7 @@
 
 #include "commands.h"
 #include "examples.h"
+#include "exit_codes.h"
 #include "freelunch/base/error.h"
 #include "freelunch/base/interrupt.h"
 #include "freelunch/base/version.h"
@@ -132,9 +133,12 @@ int refuse(const std::string& message, int code) {
 /// The message of an exception from outside the library: LibTorch appends a stack trace.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-constexpr const char* kExitCodes =
-    "Exit codes: 0 success, 2 usage, 3 bad input file, 4 unsupported, 5 numerical, 6 input/output, "
-    "130 interrupted.";
+std::string exit_codes_text() {
+  std::string text;
+  for (const auto& [code, meaning] : kExitCodes)
+    text += fmt::format("{}{} {}", text.empty() ? "Exit codes: " : ", ", code, meaning);
+  return text + ".";
+}
 
 void add_commands(CLI::App& app, Session& session) {
   add_compress(app, session);
@@ -146,10 +150,12 @@ void add_commands(CLI::App& app, Session& session) {
   add_study(app, session);
   add_inspect(app, session);
   add_convert(app, session);
+  add_completions(app, session);
+  add_man(app, session);
   add_options(app, session);
   for (CLI::App* command : app.get_subcommands({})) {
     const std::string examples = examples_of(command->get_name());
-    command->footer((examples.empty() ? "" : "Examples:\n" + examples + "\n") + kExitCodes);
+    command->footer((examples.empty() ? "" : "Examples:\n" + examples + "\n") + exit_codes_text());
   }
 }
 
@@ -160,7 +166,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   app.footer(std::string("freelunch COMMAND --help shows a command's options and examples.\n\n") +
-             kExitCodes);
+             exit_codes_text());
   Session session{.arguments = {argv + 1, argv + argc}};
   add_commands(app, session);
   try {

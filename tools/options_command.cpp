@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command_options.h"
+#include "command_table.h"
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/study/study_plan.h"
 
@@ -47,10 +48,6 @@ json to_json(const ListedOption& option) {
   if (!facts.choices.empty()) object["choices"] = facts.choices;
   if (!facts.needs.empty()) object["needs"] = facts.needs;
   return object;
-}
-
-bool is_plan_command(const std::string& command) {
-  return command == "compress" || command == "reconstruct" || command == "plan";
 }
 
 /// {"compress": [option, ...], ...}; of an option of a plan also whether a study's grid may vary it.
