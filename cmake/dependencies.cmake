@@ -1,10 +1,14 @@
 # The third-party packages that the library links. The build includes this file, and so does the installed package
 # (freelunchConfig.cmake), so that both see the same imported targets under the same names. Reads FREELUNCH_TORCH,
-# FREELUNCH_LINKS (a folder for symbolic links) and FREELUNCH_TORCH_HINT (where LibTorch's package is unless Torch_DIR or
-# Torch_ROOT says so).
+# FREELUNCH_STATIC, FREELUNCH_LINKS (a folder for symbolic links) and FREELUNCH_TORCH_HINT (where LibTorch's package is
+# unless Torch_DIR or Torch_ROOT says so).
 if(NOT PROJECT_IS_TOP_LEVEL)
   # A project that adds this one as a subdirectory links these targets from its own directories.
   set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
+endif()
+if(FREELUNCH_STATIC)  # an archive, where there is one, before a shared library
+  set(_freelunch_suffixes ${CMAKE_FIND_LIBRARY_SUFFIXES})
+  list(PREPEND CMAKE_FIND_LIBRARY_SUFFIXES .a)
 endif()
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
@@ -21,6 +25,9 @@ find_library(FREELUNCH_SENTENCEPIECE sentencepiece REQUIRED DOC "SentencePiece (
 if(NOT TARGET freelunch::sentencepiece)
   add_library(freelunch::sentencepiece UNKNOWN IMPORTED GLOBAL)
   set_target_properties(freelunch::sentencepiece PROPERTIES IMPORTED_LOCATION ${FREELUNCH_SENTENCEPIECE})
+endif()
+if(FREELUNCH_STATIC)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES ${_freelunch_suffixes})
 endif()
 
 # LibTorch's include folder carries an fmt of its own. The system's must be found first, and the compiler ignores
@@ -47,8 +54,11 @@ if(FREELUNCH_TORCH)
   endif()
   if(NOT TARGET freelunch::tensor)
     add_library(freelunch::tensor INTERFACE IMPORTED GLOBAL)
-    # libstdc++ first: libtorch.so of the CUDA wheels exports a part of std::filesystem of its own, which crashes.
-    target_link_libraries(freelunch::tensor INTERFACE -Wl,--push-state,--no-as-needed -lstdc++ -Wl,--pop-state ${TORCH_LIBRARIES})
+    # libtorch.so although no symbol of it is used: in a CUDA build it loads the GPU libraries, in a CPU build it is empty,
+    # and so a program linked with one runs with the other. libstdc++ first: libtorch.so of the CUDA wheels exports parts
+    # of the standard library of its own, std::filesystem among them, which crashed.
+    target_link_libraries(freelunch::tensor INTERFACE -Wl,--push-state,--no-as-needed -lstdc++ ${TORCH_LIBRARY} -Wl,--pop-state
+                          ${TORCH_LIBRARIES})
     target_include_directories(freelunch::tensor SYSTEM INTERFACE ${FREELUNCH_INCLUDE_FIRST} ${TORCH_INCLUDE_DIRS})
   endif()
 endif()

@@ -1,7 +1,8 @@
-# cmake --install BUILD --prefix P: the command, the libraries, their headers and the CMake package `freelunch`, whose
-# target freelunch::freelunch links every folder (freelunch::NAME links one).
+# cmake --install BUILD --prefix P: the command with its completions and manual page, the libraries, their headers and the
+# CMake package `freelunch`, whose target freelunch::freelunch links every folder (freelunch::NAME links one).
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
+include(shell_files)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/freelunch)
 
 if(TARGET freelunch_command)
@@ -9,6 +10,7 @@ if(TARGET freelunch_command)
   # source folder, such as .venv.)
   set_target_properties(freelunch_command PROPERTIES INSTALL_RPATH ${TORCH_INSTALL_PREFIX}/lib)
   install(TARGETS freelunch_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  freelunch_install_shell_files(${CMAKE_INSTALL_DATAROOTDIR})
 endif()
 
 get_property(folders GLOBAL PROPERTY FREELUNCH_FOLDERS)

@@ -1,0 +1,4 @@
+"""python -m freelunch: the command."""
+from freelunch._command import main
+
+main()
