@@ -40,7 +40,8 @@ def reason_to_leave(weight, capability, device_type=None):
     if (device_type or weight.device.type) != "cuda" or capability is None:
         return "not on a CUDA device"
     if capability < CAPABILITY:
-        return f"its GPU has compute capability {capability[0]}.{capability[1]}, {CAPABILITY[0]}.{CAPABILITY[1]} is needed"
+        has, needed = (".".join(map(str, version)) for version in (capability, CAPABILITY))
+        return f"its GPU has compute capability {has}, {needed} is needed"
     if weight.dtype not in DTYPES:
         return f"its dtype is {str(weight.dtype).removeprefix('torch.')}, float16 or bfloat16 is needed"
     if weight.shape[0] % ROWS or weight.shape[1] % COLUMNS:

@@ -155,7 +155,8 @@ def compress(model, output=None, sparsity=None, calibration=None, *, tokenizer=N
     progress: a callable that gets a Progress (stage, done, total, unit, note); by default a bar of tqdm in terminals
         and notebooks; False for none. Log lines go to the logger "freelunch".
     Returns a Report: the keys of freelunch.json, and to_html().
-    Raises ValueError, TypeError, KeyboardInterrupt, Error, and what a callable raises. The output is complete or absent.
+    Raises ValueError, TypeError, KeyboardInterrupt, Error, and what a callable raises. The output is complete or
+        absent.
     """
     if output is None and _texts.is_path(model):
         raise ValueError("output is required: a model at a path is not changed in place")
@@ -215,7 +216,10 @@ def inspect(model, *, progress=None):
 
 @_documented("convert")
 def convert(model, output, *, progress=None, **options):
-    """Saves a model as a Hugging Face folder, a GGUF file or a sparse archive. Both are paths. Returns {"output": ...}."""
+    """Saves a model as a Hugging Face folder, a GGUF file or a sparse archive.
+
+    model, output: paths. Returns {"output": ...}.
+    """
     if not _texts.is_path(model):
         raise ValueError(f"the model is {type(model).__name__}, expected a path; save_pretrained() makes a folder")
     return _run("convert", model, dict(output=output, **options), progress=progress)

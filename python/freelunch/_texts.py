@@ -40,7 +40,8 @@ def as_path(texts, folder, name, field="text", tokens=None):
             try:
                 file.write(json.dumps({field: document}, ensure_ascii=False) + "\n")
             except UnicodeEncodeError:
-                raise ValueError(f"{name}: item {position} holds half of a surrogate pair, which is no character") from None
+                raise ValueError(
+                    f"{name}: item {position} holds half of a surrogate pair, which is no character") from None
             characters += len(document)
             if limit is not None and characters >= limit:
                 break

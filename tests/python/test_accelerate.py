@@ -1,4 +1,5 @@
-"""Which linear layers become semi-structured sparse tensors, and why the others do not. Without a GPU, except the last."""
+"""Which linear layers become semi-structured sparse tensors, and why the others do not. Only the last test needs a GPU.
+"""
 import pytest
 import torch
 

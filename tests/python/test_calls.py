@@ -45,7 +45,8 @@ def value_of(option, folder):
     if default not in (None, [], ""):
         return default
     return {"flag": True, "integer": 2, "number": 0.5, "numbers": [0.5], "fraction": 0.5, "bytes": "1GB",
-            "stages": ["solve"], "path": folder, "texts": ["2:4=*mlp*"], "text": "2:4", "word": None}[kind] or option["choices"][0]
+            "stages": ["solve"], "path": folder, "texts": ["2:4=*mlp*"], "text": "2:4",
+            "word": None}[kind] or option["choices"][0]
 
 
 def test_each_option_reaches_the_plan(freelunch, folder, text):
@@ -250,7 +251,8 @@ def test_control_c_is_a_keyboard_interrupt_after_which_calls_work(freelunch, fol
 
     package = str(pathlib.Path(freelunch.__file__).parents[1])
     script = SCRIPT.format(package=package, folder=str(folder), output=str(tmp_path / "out"), text=str(text))
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE,
+                          text=True) as process:
         assert process.stdout.readline() == "training\n"
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -269,6 +271,7 @@ def test_the_package_imports_without_torch(freelunch):
     import pathlib
 
     package = str(pathlib.Path(freelunch.__file__).parents[1])
-    code = f"import sys; sys.path.insert(0, {package!r}); import freelunch; assert 'torch' not in sys.modules; print(dir(freelunch))"
+    code = (f"import sys; sys.path.insert(0, {package!r}); import freelunch; "
+            "assert 'torch' not in sys.modules; print(dir(freelunch))")
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert all(f"'{name}'" in listed for name in (*COMMANDS, "accelerate", "Error", "__version__"))

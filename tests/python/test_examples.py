@@ -14,8 +14,8 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples/python"
 
 def call(freelunch, name, *arguments):
     environment = dict(os.environ, PYTHONPATH=str(pathlib.Path(freelunch.__file__).parents[1]), OMP_NUM_THREADS="1")
-    done = subprocess.run([sys.executable, EXAMPLES / f"{name}.py", *map(str, arguments)], capture_output=True, text=True,
-                          env=environment)
+    done = subprocess.run([sys.executable, EXAMPLES / f"{name}.py", *map(str, arguments)], capture_output=True,
+                          text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -150,14 +150,16 @@ def test_a_pruned_model_still_runs_and_trains(freelunch, folder, short):
 def test_perplexity_and_inspect_take_live_models(freelunch, folder, text):
     model, tokenizer = load(folder)
     options = dict(length=32, windows=2, threads=1)
-    assert freelunch.perplexity(model, text, tokenizer=tokenizer, **options) == freelunch.perplexity(folder, text, **options)
+    live = freelunch.perplexity(model, text, tokenizer=tokenizer, **options)
+    assert live == freelunch.perplexity(folder, text, **options)
     live, path = freelunch.inspect(model), freelunch.inspect(folder)
     assert live["tensors"] == path["tensors"] and live["parameters"] == path["parameters"]
 
 
 def test_the_report_of_the_evaluation_is_of_the_weights_in_memory(freelunch, folder, short, text):
     model, tokenizer = load(folder)
-    report = freelunch.compress(model, tokenizer=tokenizer, evaluate=text, evaluate_windows=2, evaluate_length=32, **short)
+    report = freelunch.compress(model, tokenizer=tokenizer, evaluate=text, evaluate_windows=2, evaluate_length=32,
+                                **short)
     measured = freelunch.perplexity(model, text, tokenizer=tokenizer, windows=2, length=32, threads=1)
     assert report["figures"]["repaired"]["perplexity"] == measured["perplexity"]
 
@@ -177,7 +179,7 @@ class Peft(torch.nn.Module):
 
 REFUSED = {
     "meta": (meta_model, "is on the device meta and has no values; load the weights, without offloading, first"),
-    "plain module": (lambda folder: torch.nn.Linear(4, 4), "the model is Linear, expected a path or a transformers model"),
+    "plain module": (lambda folder: torch.nn.Linear(4, 4), "is Linear, expected a path or a transformers model"),
     "adapters": (lambda folder: Peft(load(folder)[0]), "the model carries adapters"),
     "float8": (lambda folder: load(folder)[0].to(torch.float8_e4m3fn), "has dtype Float8_e4m3fn, expected float32"),
 }

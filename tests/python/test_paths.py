@@ -91,7 +91,8 @@ def test_reconstruct_writes_the_bytes_of_the_command(freelunch, folder, compress
 
 def test_perplexity_is_what_the_command_prints(freelunch, folder, text):
     options = dict(length=32, windows=3, threads=1)
-    assert freelunch.perplexity(folder, text, **options) == run_json("perplexity", folder, "--text", text, *flags(options))
+    printed = run_json("perplexity", folder, "--text", text, *flags(options))
+    assert freelunch.perplexity(folder, text, **options) == printed
 
 
 def test_zeroshot_is_what_the_command_prints(freelunch, folder, tmp_path):

@@ -9,7 +9,8 @@ PYTHON = pathlib.Path(__file__).parents[2] / "python"
 
 def test_the_stubs_of_the_commands_are_current(freelunch, tmp_path):
     package = str(pathlib.Path(freelunch.__file__).parents[1])
-    subprocess.run([sys.executable, PYTHON.parent / "scripts/python-stubs", tmp_path / "stub"], check=True, env={"PYTHONPATH": package})
+    subprocess.run([sys.executable, PYTHON.parent / "scripts/python-stubs", tmp_path / "stub"], check=True,
+                   env={"PYTHONPATH": package})
     current = (tmp_path / "stub").read_text()
     assert current == (PYTHON / "freelunch/_commands.pyi").read_text(), "run scripts/python-stubs"
     ast.parse(current)
