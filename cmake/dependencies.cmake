@@ -13,13 +13,11 @@ endif()
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(ZLIB REQUIRED)
-find_package(BZip2 REQUIRED)
 find_package(LibLZMA REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET GLOBAL libzstd)
-pkg_check_modules(ICU REQUIRED IMPORTED_TARGET GLOBAL icu-uc)
 # Its pkg-config file also names the training library, which nothing here uses.
 find_library(FREELUNCH_SENTENCEPIECE sentencepiece REQUIRED DOC "SentencePiece (Debian: libsentencepiece-dev)")
 if(NOT TARGET freelunch::sentencepiece)
@@ -29,6 +27,9 @@ endif()
 if(FREELUNCH_STATIC)
   set(CMAKE_FIND_LIBRARY_SUFFIXES ${_freelunch_suffixes})
 endif()
+# Always shared: Debian's archives of these two are not position-independent, so no Python module can link them.
+find_package(BZip2 REQUIRED)
+pkg_check_modules(ICU REQUIRED IMPORTED_TARGET GLOBAL icu-uc)
 
 # LibTorch's include folder carries an fmt of its own. The system's must be found first, and the compiler ignores
 # requests to search /usr/include earlier, so it is reached through a link.

@@ -1,9 +1,10 @@
-# freelunch_use_small_icu_data(TARGET): links the one table of ICU's data that the tokenizer reads, 55 kB of 31 MB.
+# freelunch_small_icu_data(): a libicudata.so.NN, in the folder icu of the build, with the one table of ICU's data that the
+# tokenizer reads, 55 kB of 31 MB. auditwheel finds it before the system's (scripts/wheel).
 #
 # Case, character classes, NFC and NFD are tables in libicuuc itself; of its data files the tokenizer needs nfkc.nrm alone,
-# for NFKC and NFKD. The linker takes libicudata.a only if nothing else defines its symbol, icudtNN_dat, which is defined
-# here. icupkg is of Debian's icu-devtools, which libicu-dev installs.
-function(freelunch_use_small_icu_data target)
+# for NFKC and NFKD. libicuuc finds its data by the symbol icudtNN_dat, which is defined here. icupkg is of Debian's
+# icu-devtools, which libicu-dev installs.
+function(freelunch_small_icu_data)
   if(NOT TARGET freelunch_icu_data)
     find_library(FREELUNCH_ICU_DATA libicudata.a REQUIRED DOC "ICU's data as an archive (Debian: libicu-dev)")
     find_program(FREELUNCH_ICUPKG icupkg PATHS /usr/sbin REQUIRED DOC "Writes packages of ICU data (Debian: icu-devtools)")
@@ -24,13 +25,16 @@ asm(R"(
   .section .rodata
   .balign 16
   .globl icudt@version@_dat
+  .type icudt@version@_dat, @object
 icudt@version@_dat:
   .incbin "@package@"
+  .size icudt@version@_dat, . - icudt@version@_dat
   .previous
 )");
 ]] @ONLY)
-    add_library(freelunch_icu_data OBJECT ${folder}/data.cpp)
+    add_library(freelunch_icu_data SHARED ${folder}/data.cpp)
+    set_target_properties(freelunch_icu_data PROPERTIES OUTPUT_NAME icudata SOVERSION ${version}
+                                                        LIBRARY_OUTPUT_DIRECTORY ${folder})
     set_source_files_properties(${folder}/data.cpp PROPERTIES OBJECT_DEPENDS ${package})
   endif()
-  target_link_libraries(${target} PRIVATE freelunch_icu_data)
 endfunction()

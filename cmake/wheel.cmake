@@ -2,14 +2,15 @@
 # `wheel`; paths without a prefix are below site-packages. auditwheel adds what is still shared (scripts/wheel).
 include(icu_data)
 include(shell_files)
+freelunch_small_icu_data()
 
 # freelunch_into_wheel(TARGET FOLDER TORCH): the program or module is installed to FOLDER, from where TORCH is the way to
 # torch's folder of libraries.
 function(freelunch_into_wheel target folder torch)
-  freelunch_use_small_icu_data(${target})
+  add_dependencies(${target} freelunch_icu_data)
   # Python and its other modules may have loaded other versions of these libraries: theirs and ours must not mix.
   # (One option each: mold 1.10 eats all memory at a list of them.)
-  foreach(library bz2 crypto icuuc lzma pcre2-8 z zstd)
+  foreach(library crypto lzma pcre2-8 z zstd)
     target_link_options(${target} PRIVATE LINKER:--exclude-libs,lib${library}.a)
   endforeach()
   target_link_options(${target} PRIVATE LINKER:-s)
