@@ -5,8 +5,9 @@ smaller_speed.py DENSE SMALLER [--pairs N] [--threads N] [--prompt TOKENS] [--ne
 
 Both are Hugging Face folders, which run in transformers in bf16, or both are GGUF files, which run in llama.cpp
 (scripts/setup --peers). Prompts and greedy decoding are timed in turn, dense and smaller in pairs; the ratio is the
-median over the pairs. Expected: prompts by the weights of the blocks, each of which is an operation for each token;
-decoding by the bytes of weights that a token reads, those of the blocks and of the head.
+median over the pairs. Expected for prompts: the ratio of the numbers of weights in the blocks, since each weight costs
+an operation for each token. Expected for decoding: the ratio of the bytes of weights in blocks and head, which every
+token reads.
 """
 import argparse
 import os

@@ -8,7 +8,7 @@ freelunch_small_icu_data()
 # torch's folder of libraries.
 function(freelunch_into_wheel target folder torch)
   add_dependencies(${target} freelunch_icu_data)
-  # Python and its other modules may have loaded other versions of these libraries: theirs and ours must not mix.
+  # Python and its other modules may have loaded other versions of these libraries, so ours are hidden.
   # (One option each: mold 1.10 eats all memory at a list of them.)
   foreach(library crypto lzma pcre2-8 z zstd)
     target_link_options(${target} PRIVATE LINKER:--exclude-libs,lib${library}.a)

@@ -13,6 +13,7 @@
 #include "freelunch/pipeline/stages/stage.h"
 #include "freelunch/plan/assign_options.h"
 #include "freelunch/plan/options.h"
+#include "freelunch/plan/value_kind_names.h"
 #include "freelunch/study/results.h"
 #include "freelunch/study/runner.h"
 
@@ -167,18 +168,6 @@ std::string run_study(const Call& call, Sinks sinks) {
   return study::collect_results(plan, asked.output).dump();
 }
 
-constexpr EnumNames<ValueKind, 11> kKinds{{{ValueKind::kFlag, "flag"},
-                                           {ValueKind::kInteger, "integer"},
-                                           {ValueKind::kNumber, "number"},
-                                           {ValueKind::kNumbers, "numbers"},
-                                           {ValueKind::kFraction, "fraction"},
-                                           {ValueKind::kBytes, "bytes"},
-                                           {ValueKind::kWord, "word"},
-                                           {ValueKind::kText, "text"},
-                                           {ValueKind::kTexts, "texts"},
-                                           {ValueKind::kStages, "stages"},
-                                           {ValueKind::kPath, "path"}}};
-
 /// The rows as JSON, with the defaults of `plan`.
 template <typename Plan>
 json described(const Table<Plan>& rows, const Plan& plan = {}) {
@@ -188,7 +177,7 @@ json described(const Table<Plan>& rows, const Plan& plan = {}) {
     if (row.kind == ValueKind::kStages) help += ": " + pipeline::stage_names();
     json option{{"name", row.name},
                 {"keyword", keyword_of(row.name)},
-                {"kind", name_in(kKinds, row.kind)},
+                {"kind", name_in(pipeline::kValueKindNames, row.kind)},
                 {"group", row.group},
                 {"expected", expected_text(row)},
                 {"default", row.value(plan)},

@@ -7,6 +7,7 @@
 #include "command_options.h"
 #include "command_table.h"
 #include "freelunch/pipeline/stages/stage.h"
+#include "freelunch/plan/value_kind_names.h"
 #include "freelunch/study/study_plan.h"
 
 namespace freelunch::tools {
@@ -18,22 +19,10 @@ using pipeline::OptionFacts;
 using pipeline::Use;
 using pipeline::ValueKind;
 
-constexpr EnumNames<ValueKind, 11> kKinds{{{ValueKind::kFlag, "flag"},
-                                           {ValueKind::kInteger, "integer"},
-                                           {ValueKind::kNumber, "number"},
-                                           {ValueKind::kNumbers, "numbers"},
-                                           {ValueKind::kFraction, "fraction"},
-                                           {ValueKind::kBytes, "bytes"},
-                                           {ValueKind::kWord, "word"},
-                                           {ValueKind::kText, "text"},
-                                           {ValueKind::kTexts, "texts"},
-                                           {ValueKind::kStages, "stages"},
-                                           {ValueKind::kPath, "path"}}};
-
 json to_json(const ListedOption& option) {
   const OptionFacts& facts = option.facts;
   json object{{"name", facts.name},
-              {"kind", name_in(kKinds, facts.kind)},
+              {"kind", name_in(pipeline::kValueKindNames, facts.kind)},
               {"default", option.initial},
               {"expected", expected_text(facts)},
               {"group", facts.group},

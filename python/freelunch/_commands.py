@@ -64,24 +64,24 @@ def _check_keywords(command, given):
         raise TypeError(f"{command}() got an unexpected keyword argument '{keyword}'{hint}")
 
 
-def _tokens(given, kind):
+def _tokens(command, given, kind):
     """How many tokens of a text are needed at most, or None if all are."""
-    def number(keyword, default):
+    def number(keyword):
         value = given.get(keyword)
-        return value if isinstance(value, int) and value > 0 else default
+        return value if isinstance(value, int) and value > 0 else _by_keyword(command)[keyword]["default"]
 
     if kind == "calibration":
-        return (number("samples", 128) + number("held_out", 8)) * number("length", 512)
+        return (number("samples") + number("held_out")) * number("length")
     return None
 
 
 def _write_texts(command, given, folder):
-    """Replaces texts that are no paths by files."""
+    """Writes texts that are not paths to files, and gives the paths instead."""
     for keyword, field in (("calibration", "field"), ("evaluate", "evaluate_field"), ("text", "field")):
         if given.get(keyword) is None or keyword not in _by_keyword(command):
             continue
         name = given.get(field) or given.get("field") or "text"
-        given[keyword] = _texts.as_path(given[keyword], folder, keyword, name, _tokens(given, keyword))
+        given[keyword] = _texts.as_path(given[keyword], folder, keyword, name, _tokens(command, given, keyword))
 
 
 def _run(command, model, given, *, tokenizer=None, progress=None):
